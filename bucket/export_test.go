@@ -1,0 +1,18 @@
+package bucket
+
+// EncodeShare and EncodePrincipal give the tests the encodings of what stands only inside manifests.
+func EncodeShare(s Share) ([]byte, error) {
+	c, err := strictCodec()
+	if err != nil {
+		return nil, err
+	}
+	return c.enc.Marshal(wireShare{s.Secret, &wirePrincipal{&s.Role, &s.Identity}})
+}
+
+func EncodePrincipal(s Share) ([]byte, error) {
+	c, err := strictCodec()
+	if err != nil {
+		return nil, err
+	}
+	return c.enc.Marshal(wirePrincipal{&s.Role, &s.Identity})
+}
