@@ -3,6 +3,7 @@ package bucket
 import (
 	"bytes"
 	"fmt"
+	"sync"
 )
 
 // Version is a manifest together with the link it stands under and the octets it came in. It is made by [Open] alone, so
@@ -10,7 +11,8 @@ import (
 type Version struct {
 	Link Link
 	Manifest
-	encoded []byte
+	encoded   []byte
+	signature func() error // checks the signature, once
 }
 
 // Open makes a version of octets that somebody says link points to. It keeps b, which must not be changed afterwards.
@@ -30,7 +32,9 @@ func Open(link Link, b []byte) (*Version, error) {
 	if err != nil {
 		return nil, at(link, err)
 	}
-	return &Version{Link: link, Manifest: *m, encoded: b}, nil
+	v := &Version{Link: link, Manifest: *m, encoded: b}
+	v.signature = sync.OnceValue(v.verify)
+	return v, nil
 }
 
 // at adds the link to a refusal that does not know it yet.
@@ -59,9 +63,11 @@ func (v *Version) signable() []byte {
 }
 
 // VerifySignature checks the author's signature over this version, and nothing else of it. It returns nil or a [*Refusal] of
-// class [Unsigned], [SmallOrderKey] or [BadSignature]. It is the costly check, and needs no other version: many may be done
-// side by side.
-func (v *Version) VerifySignature() error {
+// class [Unsigned], [SmallOrderKey] or [BadSignature]. It is the costly check, and needs no other version, so many may be
+// done side by side; the verdict is remembered. Safe for concurrent use.
+func (v *Version) VerifySignature() error { return v.signature() }
+
+func (v *Version) verify() error {
 	if !v.Signed() {
 		return Refuse(Unsigned, v.Link, "author or signature is missing")
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"headwater/bucket"
+	"headwater/bucket/buckettest"
 )
 
 // FuzzDecodeManifest: what is taken encodes to the very octets that came in, and every refusal has a class.
@@ -12,8 +13,10 @@ func FuzzDecodeManifest(f *testing.F) {
 	for _, v := range readVectors[manifestVector](f, "manifests.json") {
 		f.Add([]byte(v.CBOR))
 	}
-	for _, v := range readVectors[chainVector](f, "attacks.json") {
-		f.Add([]byte(v.Manifests[len(v.Manifests)-1].CBOR))
+	for _, v := range buckettest.ReadChains(f, "testdata/attacks.json") {
+		if b := v.Objects[len(v.Objects)-1].Bytes; len(b) < 4096 {
+			f.Add(b)
+		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := bucket.DecodeManifest(b)

@@ -2,7 +2,6 @@ package bucket_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"headwater/bucket"
+	"headwater/bucket/buckettest"
 
 	"github.com/fxamacker/cbor/v2"
 	"github.com/google/go-cmp/cmp"
@@ -34,13 +34,7 @@ func readVectors[T any](t testing.TB, name string) []T {
 	return v
 }
 
-// octets is hex in JSON.
-type octets []byte
-
-func (o *octets) UnmarshalText(b []byte) (err error) {
-	*o, err = hex.DecodeString(string(b))
-	return err
-}
+type octets = buckettest.Octets
 
 type valueVector struct {
 	Name         string
@@ -348,37 +342,11 @@ func TestManifestVectors(t *testing.T) {
 	}
 }
 
-type chainVector struct {
-	Name      string
-	Why       string
-	Bucket    bucket.ID        `json:"bucket_id"`
-	Receiver  bucket.PublicKey `json:"receiver_public_key_hex"`
-	Manifests []struct {
-		Link  bucket.Link
-		CBOR  octets `json:"cbor_hex"`
-		Parts []struct {
-			Hex    octets
-			Repeat int
-		} `json:"cbor_parts"`
-	}
-	Expected struct {
-		Accept        bool
-		HeadLink      bucket.Link `json:"head_link"`
-		HeadHeight    uint64      `json:"head_height"`
-		ReasonClass   string      `json:"reason_class"`
-		ReasonClasses []string    `json:"reason_classes"`
-	}
-}
-
 // judge says what the rules make of a chain: the head, or the first refusal, oldest first.
-func (v chainVector) judge() (bucket.Head, error) {
+func judge(v buckettest.VectorChain) (bucket.Head, error) {
 	var prev *bucket.Version
-	for _, m := range v.Manifests {
-		b := []byte(m.CBOR)
-		for _, p := range m.Parts {
-			b = append(b, bytes.Repeat(p.Hex, p.Repeat)...)
-		}
-		next, err := bucket.Open(m.Link, b)
+	for _, o := range v.Objects {
+		next, err := bucket.Open(o.Link, o.Bytes)
 		if err != nil {
 			return bucket.Head{}, err
 		}
@@ -394,24 +362,21 @@ func (v chainVector) judge() (bucket.Head, error) {
 }
 
 func TestOnlyWhoMay_ChainVectorsAccepted(t *testing.T) {
-	for _, v := range readVectors[chainVector](t, "chains.json") {
+	for _, v := range buckettest.ReadChains(t, "testdata/chains.json") {
 		t.Run(v.Name, func(t *testing.T) {
-			head, err := v.judge()
-			want := bucket.Head{Link: v.Expected.HeadLink, Height: v.Expected.HeadHeight}
-			if err != nil || head != want {
-				t.Errorf("got %v, %v, want %v", head, err, want)
+			if head, err := judge(v); err != nil || head != v.Head {
+				t.Errorf("got %v, %v, want %v", head, err, v.Head)
 			}
 		})
 	}
 }
 
 func TestOnlyWhoMay_AttackVectorsRefused(t *testing.T) {
-	for _, v := range readVectors[chainVector](t, "attacks.json") {
+	for _, v := range buckettest.ReadChains(t, "testdata/attacks.json") {
 		t.Run(v.Name, func(t *testing.T) {
-			head, err := v.judge()
-			want := append(v.Expected.ReasonClasses, v.Expected.ReasonClass)
-			if got := string(bucket.ClassOf(err)); got == "" || !slices.Contains(want, got) {
-				t.Errorf("got %v, %v, want a refusal of class %v: %s", head, err, want, v.Why)
+			head, err := judge(v)
+			if got := string(bucket.ClassOf(err)); !slices.Contains(v.Classes, got) {
+				t.Errorf("got %v, %v, want a refusal of class %v: %s", head, err, v.Classes, v.Why)
 			}
 		})
 	}

@@ -1,0 +1,152 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// handleAnnouncement takes one announcement from its octets to a logged, published and settled sync.
+func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, error) {
+	a, err := readAnnouncement(m)
+	if err != nil {
+		return result{}, &badMessage{err}
+	}
+	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
+	if err == nil {
+		return c.alreadyLogged(ctx, a, known)
+	}
+	if !errors.Is(err, logstore.ErrNotFound) {
+		return result{}, err
+	}
+	return c.sync(ctx, m, a)
+}
+
+// readAnnouncement decodes an announcement and compares it with its subject, which decides.
+func readAnnouncement(m Message) (bucket.Announcement, error) {
+	a, err := bucket.DecodeAnnouncement(contentType(m), m.Body)
+	switch {
+	case err != nil:
+		return a, err
+	case m.Bucket.IsZero() || m.Peer.IsZero():
+		return a, bucket.Refuse(bucket.Malformed, a.Link, "the subject %.200q names no bucket and peer", m.Subject)
+	case !a.Bucket.IsZero() && a.Bucket != m.Bucket:
+		return a, bucket.Refuse(bucket.WrongBucket, a.Link, "announced for bucket %s on the subject of %s", a.Bucket, m.Bucket)
+	case !a.Peer.IsZero() && a.Peer != m.Peer:
+		return a, bucket.Refuse(bucket.Malformed, a.Link, "announced by %s on the subject of %s", a.Peer, m.Peer)
+	}
+	a.Bucket, a.Peer = m.Bucket, m.Peer
+	return a, nil
+}
+
+// checkHeight compares an announced height with the manifest's.
+func checkHeight(a bucket.Announcement, height uint64) error {
+	if a.Height != nil && *a.Height != height {
+		return &badMessage{bucket.Refuse(bucket.HeightGap, a.Link, "announced at height %d; its manifest says %d", *a.Height, height)}
+	}
+	return nil
+}
+
+// alreadyLogged is what is left to do for a version that the log has: publishing its job, where that was not done, and
+// taking it up again where it was given up.
+func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e logstore.Entry) (result, error) {
+	if err := checkHeight(a, e.Height); err != nil {
+		return result{}, err
+	}
+	if err := c.clearBlocked(ctx, a); err != nil {
+		return result{}, err
+	}
+	r := result{ClassDuplicate, Event{Link: a.Link, Height: e.Height}}
+	if e.Complete {
+		return r, nil
+	}
+	job, err := c.Log.Job(ctx, a.Bucket, a.Link)
+	if errors.Is(err, logstore.ErrNotFound) {
+		return r, nil
+	}
+	if err != nil {
+		return result{}, err
+	}
+	if job.State == logstore.JobDead {
+		if err := c.Log.SetJob(ctx, a.Bucket, a.Link, logstore.JobPending); err != nil {
+			return result{}, err
+		}
+		job.State, job.Attempt = logstore.JobPending, job.Attempt+1
+	}
+	if job.State == logstore.JobPending {
+		err = c.publish(ctx, job)
+	}
+	return r, err
+}
+
+// clearBlocked forgets that an announced head could not be had, once it is in the log or its announcer has gone back to one
+// that is.
+func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) error {
+	b, err := c.Log.Bucket(ctx, a.Bucket)
+	if err != nil || b.Condition.State != StateBlocked || (b.Condition.Link != a.Link && b.Condition.Peer != a.Peer) {
+		return err
+	}
+	return c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
+}
+
+// sync brings the announced head into the log.
+func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
+	stores := append(a.Stores, c.ManifestStores...)
+	head, err := c.fetchManifest(ctx, stores, a.Link)
+	if err != nil {
+		return result{}, err
+	}
+	if head.Bucket != a.Bucket {
+		return result{}, bucket.Refuse(bucket.WrongBucket, a.Link, "it is a version of bucket %s", head.Bucket)
+	}
+	if err := checkHeight(a, head.Height); err != nil {
+		return result{}, err
+	}
+	mine, err := c.Log.Bucket(ctx, a.Bucket)
+	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+		return result{}, err
+	}
+	_, shared := head.Share(c.Peer)
+	if !shared && mine.Known.IsZero() {
+		return c.notShared(ctx, m, head)
+	}
+	c.board.catchingUp(a.Bucket, mine.Known, head.Head())
+	s, err := c.catchUp(ctx, mine, head, stores)
+	if err == nil {
+		err = c.verifyAll(ctx, s)
+	}
+	var r result
+	switch {
+	case err != nil:
+	case s.diverged || !shared:
+		r, err = c.refrain(ctx, m, s)
+	default:
+		r, err = c.apply(ctx, a, mine, s)
+	}
+	return r, s.end(err)
+}
+
+// notShared ends the sync of a bucket that is not ours: nothing is kept, and status says so.
+func (c *Consumer) notShared(ctx context.Context, m Message, head *bucket.Version) (result, error) {
+	err := c.setCondition(ctx, m, logstore.Condition{
+		State: StateNotShared, Class: ClassNotShared, Link: head.Link, Height: head.Height,
+		Reason: fmt.Sprintf("peer %s is not among the shares of version %s", c.Peer, head.Link),
+	})
+	return result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}, err
+}
+
+// refrain ends the sync of a verified stretch that is not appended. It was verified all the same, so that nobody can make
+// a bucket look lost or diverged with versions that no owner signed.
+func (c *Consumer) refrain(ctx context.Context, m Message, s *stretch) (result, error) {
+	if !s.diverged {
+		return c.notShared(ctx, m, s.head)
+	}
+	reason := fmt.Sprintf("the announced chain reaches the genesis %s, which is not ours", s.genesis)
+	err := c.setCondition(ctx, m, logstore.Condition{
+		State: StateDiverged, Class: ClassDiverged, Link: s.head.Link, Height: s.head.Height, Reason: reason,
+	})
+	return result{ClassDiverged, Event{Link: s.head.Link, Height: s.head.Height, Reason: reason}}, err
+}

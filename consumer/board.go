@@ -1,0 +1,208 @@
+package consumer
+
+import (
+	"maps"
+	"sync"
+	"time"
+
+	"headwater/bucket"
+)
+
+// maxNotes is how many buckets, and how many subjects, the board remembers failures of. Beyond that it forgets some, so that
+// announcements of strangers cannot fill the memory.
+const maxNotes = 10_000
+
+// board is what the consumer knows of its own work and does not keep: what is going on now, and what went wrong last. It
+// answers status, and counts failures. Safe for concurrent use.
+type board struct {
+	mu       sync.Mutex
+	activity map[bucket.ID]*activity
+	failures map[string]failure // by subject
+	counts   map[Kind]map[string]uint64
+}
+
+// activity is what is going on with one bucket, or went wrong with it last.
+type activity struct {
+	target   bucket.Head // announced head that is being caught up with; zero for none
+	fetched  uint64      // versions of the missing stretch that are here
+	appended bucket.Head // newest version appended by this catch-up
+	working  bool        // the catch-up is in work now, not waiting for its next try
+
+	transfer *transfer // pins being fetched; nil for none
+
+	lastError string
+	since     time.Time // of the first of the failures in a row
+	next      time.Time // next try; zero where none is waiting
+}
+
+// failure counts the failures of one message in a row.
+type failure struct {
+	sequence uint64
+	n        int
+	since    time.Time
+}
+
+func newBoard() *board {
+	return &board{
+		activity: map[bucket.ID]*activity{}, failures: map[string]failure{},
+		counts: map[Kind]map[string]uint64{KindHeads: {}, KindPins: {}},
+	}
+}
+
+// of returns the activity of a bucket, made where missing. The lock is held.
+func (b *board) of(id bucket.ID) *activity {
+	a := b.activity[id]
+	if a == nil {
+		makeRoom(b.activity)
+		a = new(activity)
+		b.activity[id] = a
+	}
+	return a
+}
+
+// makeRoom forgets some entry of a map that is full.
+func makeRoom[K comparable, V any](m map[K]V) {
+	for k := range m {
+		if len(m) < maxNotes {
+			return
+		}
+		delete(m, k)
+	}
+}
+
+// catchingUp notes that the way from known to target is being made.
+func (b *board) catchingUp(id bucket.ID, known, target bucket.Head) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.of(id)
+	a.target, a.appended, a.fetched, a.working = target, known, 0, true
+}
+
+// fetched notes how many versions of the missing stretch are here.
+func (b *board) fetched(id bucket.ID, n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(id).fetched = uint64(n)
+}
+
+// appended notes that the log reaches up to head.
+func (b *board) appended(id bucket.ID, head bucket.Head) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(id).appended = head
+}
+
+// fetching notes that pins are being fetched, and returns their counter.
+func (b *board) fetching(id bucket.ID, head bucket.Head, needed int) *transfer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := &transfer{head: head, needed: needed}
+	b.of(id).transfer = t
+	return t
+}
+
+// fetchEnded notes that no pins of the bucket are being fetched any more.
+func (b *board) fetchEnded(id bucket.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(id).transfer = nil
+}
+
+// done counts an outcome that ends a message well, and forgets what went wrong before it.
+func (b *board) done(m Message, class string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts[m.Kind][class]++
+	failed := b.failures[m.Subject].n > 0
+	delete(b.failures, m.Subject)
+	a := b.activity[m.Bucket]
+	if a == nil {
+		return
+	}
+	if m.Kind == KindHeads && class != ClassDuplicate && class != ClassStale {
+		a.target, a.working = bucket.Head{}, false
+	}
+	if failed || class == ClassApplied {
+		a.lastError, a.since, a.next = "", time.Time{}, time.Time{}
+	}
+	if a.target.IsZero() && a.transfer == nil && a.lastError == "" {
+		delete(b.activity, m.Bucket)
+	}
+}
+
+// failed counts one more failure of a message and returns how many there were in a row.
+func (b *board) failed(m Message, err error, now time.Time) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f, ok := b.failures[m.Subject]
+	if !ok {
+		makeRoom(b.failures)
+	}
+	if f.sequence != m.Sequence {
+		f = failure{sequence: m.Sequence, since: now}
+	}
+	f.n++
+	b.failures[m.Subject] = f
+	a := b.of(m.Bucket)
+	a.lastError, a.since = err.Error(), f.since
+	if m.Kind == KindHeads {
+		a.working = false
+	}
+	return f.n
+}
+
+// retrying counts a retry and notes when it is due.
+func (b *board) retrying(m Message, next time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts[m.Kind][ClassRetry]++
+	b.of(m.Bucket).next = next
+}
+
+// dead counts a message that was set aside.
+func (b *board) dead(m Message, class, reason string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts[m.Kind][class]++
+	delete(b.failures, m.Subject)
+	a := b.of(m.Bucket)
+	a.lastError, a.next = class+": "+reason, time.Time{}
+	if a.since.IsZero() {
+		a.since = now
+	}
+	if m.Kind == KindHeads {
+		a.target, a.working = bucket.Head{}, false
+	}
+}
+
+// view returns a copy of a bucket's activity.
+func (b *board) view(id bucket.ID) activity {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a := b.activity[id]; a != nil {
+		return *a
+	}
+	return activity{}
+}
+
+// buckets lists the buckets with an activity, in no order.
+func (b *board) buckets() []bucket.ID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ids := make([]bucket.ID, 0, len(b.activity))
+	for id := range b.activity {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// outcomes returns a copy of the counts.
+func (b *board) outcomes() map[Kind]map[string]uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make(map[Kind]map[string]uint64, len(b.counts))
+	for k, v := range b.counts {
+		out[k] = maps.Clone(v)
+	}
+	return out
+}

@@ -1,0 +1,131 @@
+package consumer
+
+import (
+	"errors"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// Manifests is the blob store that the peer keeps its manifests in.
+type Manifests interface {
+	blobstore.Store
+	blobstore.BatchPutter
+}
+
+// Blobs is the blob store that the peer keeps pinned blobs in.
+type Blobs interface {
+	blobstore.Store
+	blobstore.Sizer
+}
+
+// Config says what a Consumer works on. Fields without a default are required.
+type Config struct {
+	Peer      bucket.PublicKey // this peer
+	Log       logstore.Store
+	Manifests Manifests
+	Blobs     Blobs
+
+	Announcements []Source // each is read by a loop of its own; all feed the same lanes
+	PinJobs       []Source
+	Objects       Objects
+	Jobs          Jobs
+	DeadLetters   DeadLetters
+	Events        Events // nil: nobody is told
+
+	ManifestStores []string // object stores asked for manifests, in order, after those that a message names
+	BlobStores     []string // likewise for pins lists and pinned blobs; manifests are looked for in ManifestStores last
+
+	Rules       bucket.Rules
+	AllVersions bool // a pin job for every version; default: one per sync, for the newest
+
+	Buckets    int // announcements worked on side by side; default 16
+	PinJobsMax int // pin jobs worked on side by side; default 4
+	Fetches    int // blobs fetched side by side per pin job; default 16
+
+	MaxVersions   uint64        // versions that one catch-up may fetch; default bucket.MaxChainLength
+	MaxBlobSize   int64         // octets of a pinned blob; default blobstore.DefaultMaxBlobSize
+	FetchTimeout  time.Duration // for one manifest or pins list; default 10 s. Blobs have it for each silent stretch
+	SyncTimeout   time.Duration // for one delivery; then it is retried, going on where it stopped; default 1 h
+	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
+	RetryLimit    int           // failures after which a message is set aside; default 10
+	RetryMin      time.Duration // first delay; default 250 ms
+	RetryMax      time.Duration // longest delay; default 5 min
+
+	StageDir   string // where long stretches wait for verification; made where missing
+	StageLimit int64  // octets that all of them may take; default 8 GiB
+
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // nil discards
+}
+
+// Defaults that a zero field stands for.
+const (
+	defaultBuckets       = 16
+	defaultPinJobs       = 4
+	defaultFetches       = 16
+	defaultFetchTimeout  = 10 * time.Second
+	defaultSyncTimeout   = time.Hour
+	defaultLeaseInterval = 10 * time.Second
+	defaultRetryLimit    = 10
+	defaultRetryMin      = 250 * time.Millisecond
+	defaultRetryMax      = 5 * time.Minute
+	defaultStageLimit    = 8 << 30
+)
+
+// check says which required field is missing.
+func (c *Config) check() error {
+	missing := map[string]bool{
+		"Peer": c.Peer.IsZero(), "Log": c.Log == nil, "Manifests": c.Manifests == nil, "Blobs": c.Blobs == nil,
+		"Objects": c.Objects == nil, "Jobs": c.Jobs == nil, "DeadLetters": c.DeadLetters == nil,
+		"StageDir": c.StageDir == "",
+	}
+	for name, is := range missing {
+		if is {
+			return errors.New("consumer: configuration lacks " + name)
+		}
+	}
+	return nil
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.Buckets, defaultBuckets)
+	setDefault(&c.PinJobsMax, defaultPinJobs)
+	setDefault(&c.Fetches, defaultFetches)
+	setDefault(&c.MaxVersions, bucket.MaxChainLength)
+	setDefault(&c.MaxBlobSize, blobstore.DefaultMaxBlobSize)
+	setDefault(&c.FetchTimeout, defaultFetchTimeout)
+	setDefault(&c.SyncTimeout, defaultSyncTimeout)
+	setDefault(&c.LeaseInterval, defaultLeaseInterval)
+	setDefault(&c.RetryLimit, defaultRetryLimit)
+	setDefault(&c.RetryMin, defaultRetryMin)
+	setDefault(&c.RetryMax, defaultRetryMax)
+	setDefault(&c.StageLimit, defaultStageLimit)
+	if c.Events == nil {
+		c.Events = silence{}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+// verifiers is how many signatures are checked side by side.
+func verifiers() int { return runtime.GOMAXPROCS(0) }
+
+// silence is the Events of a configuration that names none.
+type silence struct{}
+
+func (silence) Emit(Event) {}

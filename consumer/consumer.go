@@ -1,0 +1,87 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Consumer is the peer's working half. It is made by [New] and does nothing until [Consumer.Run].
+type Consumer struct {
+	Config
+	board *board
+	stage *stages
+}
+
+// New checks the configuration and fills in its defaults. It starts nothing.
+func New(cfg Config) (*Consumer, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	cfg.setDefaults()
+	stage, err := openStages(cfg.StageDir, cfg.StageLimit)
+	if err != nil {
+		return nil, fmt.Errorf("consumer: %w", err)
+	}
+	return &Consumer{Config: cfg, board: newBoard(), stage: stage}, nil
+}
+
+// Run publishes what the outbox holds, then takes deliveries until ctx ends or a source is closed. When it returns, its
+// workers are gone, and every delivery it took is settled: done, or given back. It returns nil where ctx ended, and an
+// error where a source broke or the outbox could not be read. It is called once.
+func (c *Consumer) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.runOutbox(ctx) })
+	heads := c.runLoop(ctx, g, c.Announcements, c.Buckets, c.handleAnnouncement)
+	pins := c.runLoop(ctx, g, c.PinJobs, c.PinJobsMax, c.handlePinJob)
+	err := g.Wait()
+	heads.wait()
+	pins.wait()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("consumer: %w", err)
+	}
+	return nil
+}
+
+// runLoop adds to g the loops that feed one kind of message to one set of lanes. The lanes are to be waited for when g is done.
+func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Source, width int, h handler) *lanes {
+	lanes := newLanes(width)
+	g.Go(func() error { return lanes.keepLeases(ctx, c.LeaseInterval) })
+	for _, s := range sources {
+		g.Go(func() error {
+			for {
+				if err := lanes.acquire(ctx); err != nil {
+					return err
+				}
+				d, err := s.Next(ctx)
+				if err != nil {
+					lanes.release()
+					return err
+				}
+				lanes.dispatch(ctx, d, func(d Delivery) { c.work(ctx, d, lanes, h) })
+			}
+		})
+	}
+	return lanes
+}
+
+// handler does the work that a message asks for. What it returns says how the message is to be settled.
+type handler func(ctx context.Context, m Message) (result, error)
+
+// work handles one delivery and settles it.
+func (c *Consumer) work(ctx context.Context, d Delivery, l *lanes, h handler) {
+	m := d.Message()
+	if l.superseded(m) {
+		c.settle(ctx, d, result{class: ClassStale}, ctx.Err())
+		return
+	}
+	work, cancel := context.WithTimeout(ctx, c.SyncTimeout)
+	defer cancel()
+	r, err := result{}, ctx.Err()
+	if err == nil {
+		r, err = h(work, m)
+	}
+	c.settle(ctx, d, r, err)
+}

@@ -1,0 +1,28 @@
+// Package consumer turns announcements and pin jobs into durable local state. It knows no broker: deliveries come through
+// [Source], objects through [Objects], and what it has to say goes out through [Jobs], [DeadLetters] and [Events].
+//
+// Data flows one way:
+//
+//	announcement → catch-up → verify → append → job → download → complete
+//
+// An announcement is decoded and compared with its subject; a link that the log has is a duplicate, and nothing is fetched. For
+// a new one the missing stretch is fetched, newest first, looking into the log before each fetch, and every octet is hashed
+// against its link before a decoder sees it. The stretch is then verified oldest first, each version against its direct
+// predecessor, and appended in batches: manifests durable, then log entries together with the pin job, in one step. The
+// job is published as a message, and only then is the announcement acknowledged. A pin worker takes the job from the
+// broker, fetches what it does not hold, marks the version complete, and acknowledges.
+//
+// What this promises, and where it is kept:
+//
+//   - Two messages of one bucket are never worked on at the same time; different buckets are (lanes).
+//   - A message is acknowledged after its effect is synced to disk. A process that dies in between is delivered the message
+//     again, and finds the effect done.
+//   - A job that was recorded and not published is published when the process comes back (outbox), and one that the
+//     broker lost is published again.
+//   - An error becomes an outcome in one place (outcome.go): done, later, or never.
+//   - [Consumer.Run] returns when its workers are gone; what it held and had not finished is given back, not left to wait
+//     for a lease to run out.
+//   - Memory does not grow with the length of a chain: long stretches are staged on disk (stage).
+//
+// [Rebuild] makes a log anew from the manifests that were kept, since they hold all that it knows.
+package consumer

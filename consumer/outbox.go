@@ -1,0 +1,89 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// runOutbox publishes, once, what was recorded and not published before the process died, and what was published and is
+// neither done nor in the broker's queue any more. It keeps trying while the broker does not answer.
+func (c *Consumer) runOutbox(ctx context.Context) error {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(c.RetryMax), backoff.WithMaxElapsedTime(0),
+	)
+	return backoff.RetryNotify(func() error { return c.publishLeftOver(ctx) }, backoff.WithContext(b, ctx),
+		func(err error, in time.Duration) {
+			c.Logger.Warn("outbox not published yet", "error", err, "retry", in.Round(time.Millisecond))
+		})
+}
+
+// publishLeftOver is one try of runOutbox.
+func (c *Consumer) publishLeftOver(ctx context.Context) error {
+	queued, err := c.Jobs.QueuedJobs(ctx)
+	if err != nil {
+		return fmt.Errorf("count queued pin jobs: %w", err)
+	}
+	for job, err := range c.Log.Jobs(ctx) {
+		if err != nil {
+			return backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+		}
+		lost := job.State == logstore.JobPublished && queued[job.Bucket] == 0
+		if job.State != logstore.JobPending && !lost {
+			continue
+		}
+		if err := c.publish(ctx, job); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishBucket publishes what a sync recorded: the job of its head, or those of all its versions.
+func (c *Consumer) publishBucket(ctx context.Context, id bucket.ID, head bucket.Link) error {
+	if !c.AllVersions {
+		return c.publishPending(ctx, id, head)
+	}
+	for job, err := range c.Log.Jobs(ctx) {
+		if err != nil {
+			return err
+		}
+		if job.Bucket != id || job.State != logstore.JobPending {
+			continue
+		}
+		if err := c.publish(ctx, job); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// publishPending publishes one job where that is still to be done.
+func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	job, err := c.Log.Job(ctx, id, link)
+	if errors.Is(err, logstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil || job.State != logstore.JobPending {
+		return err
+	}
+	return c.publish(ctx, job)
+}
+
+// publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id.
+func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
+	if err := c.Jobs.PublishJob(ctx, job.PinJob, job.Attempt); err != nil {
+		return fmt.Errorf("publish pin job of version %s: %w", job.Link, err)
+	}
+	err := c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPublished)
+	if errors.Is(err, logstore.ErrNotFound) {
+		return nil // the worker was faster
+	}
+	return err
+}

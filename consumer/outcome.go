@@ -1,0 +1,191 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// Outcome classes beyond those of [bucket.Class]. Together they are the closed list of what a message can come to.
+const (
+	ClassApplied   = "applied"
+	ClassDuplicate = "duplicate"
+	ClassStale     = "stale"
+	ClassNotShared = "not_shared"
+	ClassDiverged  = "diverged"
+	ClassRetry     = "retry"
+	ClassExhausted = "exhausted"
+)
+
+// result is how work ended that no error stopped.
+type result struct {
+	class string
+	event Event // further fields of the event; kind, time and subject are set when it is settled
+}
+
+// settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.
+const settleTimeout = 5 * time.Second
+
+// settle is the one place where the end of work becomes an outcome: done, never, or later.
+func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) {
+	stopping := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	m := d.Message()
+	switch class := bucket.ClassOf(err); {
+	case err == nil:
+		c.settleDone(ctx, d, m, r)
+	case stopping && class == "":
+		c.logSettle(m, d.Retry(ctx, 0)) // no failure: the process stops
+	case class != "":
+		_, forged := errors.AsType[*badMessage](err)
+		c.setAside(ctx, d, m, string(class), refusalReason(err), !forged)
+	default:
+		c.settleLater(ctx, d, m, err)
+	}
+}
+
+func (c *Consumer) settleDone(ctx context.Context, d Delivery, m Message, r result) {
+	c.board.done(m, r.class)
+	c.logSettle(m, d.Ack(ctx))
+	kind, ok := map[string]EventKind{
+		ClassApplied: EventApplied, ClassDuplicate: EventDuplicate, ClassDiverged: EventDiverged,
+	}[r.class]
+	if m.Kind == KindPins && r.class == ClassApplied {
+		kind = EventComplete
+	}
+	if ok {
+		c.emit(m, kind, r.event)
+	}
+}
+
+// settleLater gives the message back for a growing delay, or sets it aside after too many failures.
+func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err error) {
+	failures := c.board.failed(m, err, c.Now())
+	if failures >= c.RetryLimit {
+		reason := fmt.Sprintf("given up after %d failures; the last: %v", failures, err)
+		c.setAside(ctx, d, m, ClassExhausted, reason, true)
+		return
+	}
+	delay := c.retryDelay(failures)
+	c.board.retrying(m, c.Now().Add(delay))
+	c.Logger.Info("retry later", "subject", m.Subject, "failures", failures, "in", delay.Round(time.Millisecond), "error", err)
+	c.logSettle(m, d.Retry(ctx, delay))
+	c.emit(m, EventRetrying, Event{
+		Class: ClassRetry, Reason: err.Error(), Attempt: failures, RetryIn: delay.Round(time.Millisecond).String(),
+	})
+}
+
+// badMessage is a refusal of the message itself, which says nothing about the version it names: no job or bucket is blocked
+// because somebody publishes nonsense about it.
+type badMessage struct{ error }
+
+func (b *badMessage) Unwrap() error { return b.error }
+
+// setAside stores a dead letter, and only then ends the message. What cannot be stored is tried again. blocks says that a
+// version that we wait for is given up with it.
+func (c *Consumer) setAside(ctx context.Context, d Delivery, m Message, class, reason string, blocks bool) {
+	if err := c.DeadLetters.Bury(ctx, m, class, reason); err != nil {
+		c.Logger.Error("dead letter cannot be stored", "subject", m.Subject, "class", class, "error", err)
+		c.logSettle(m, d.Retry(ctx, c.RetryMax))
+		return
+	}
+	if blocks {
+		if err := c.recordBlocked(ctx, m, class, reason); err != nil {
+			c.Logger.Error("condition cannot be recorded", "subject", m.Subject, "error", err)
+		}
+	}
+	c.board.dead(m, class, reason, c.Now())
+	c.Logger.Warn("set aside", "subject", m.Subject, "class", class, "reason", reason)
+	c.logSettle(m, d.Terminate(ctx, class+": "+reason))
+	kind := EventRejected
+	if class == ClassExhausted {
+		kind = EventDead
+	}
+	c.emit(m, kind, Event{Class: class, Reason: reason})
+}
+
+// recordBlocked remembers what a person has to look at: a version whose pins, or whose chain, were given up. An announced
+// head that can never become right blocks nothing.
+func (c *Consumer) recordBlocked(ctx context.Context, m Message, class, reason string) error {
+	link := linkOf(m)
+	if m.Kind == KindHeads && class != ClassExhausted {
+		return nil
+	}
+	if m.Kind == KindPins {
+		err := c.Log.SetJob(ctx, m.Bucket, link, logstore.JobDead)
+		if errors.Is(err, logstore.ErrNotFound) {
+			return nil // a job for a version that is done, or that is not in the log
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.setCondition(ctx, m, logstore.Condition{State: StateBlocked, Class: class, Reason: reason, Link: link})
+}
+
+// setCondition records why a bucket is not simply in sync.
+func (c *Consumer) setCondition(ctx context.Context, m Message, cond logstore.Condition) error {
+	cond.Since = c.Now()
+	if m.Kind == KindHeads {
+		cond.Peer = m.Peer
+	}
+	err := c.Log.SetCondition(ctx, m.Bucket, cond)
+	if errors.Is(err, logstore.ErrTooMany) {
+		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", m.Bucket, "state", cond.State)
+		return nil
+	}
+	return err
+}
+
+// emit tells what happened to the message's bucket.
+func (c *Consumer) emit(m Message, kind EventKind, e Event) {
+	e.At, e.Kind, e.BucketID, e.Subject = c.Now().UTC(), kind, m.Bucket, m.Subject
+	if e.Link.IsZero() {
+		e.Link = linkOf(m)
+	}
+	c.Events.Emit(e)
+}
+
+// logSettle reports a delivery that could not be settled: it is delivered again, and found done.
+func (c *Consumer) logSettle(m Message, err error) {
+	if err != nil && !errors.Is(err, context.Canceled) {
+		c.Logger.Debug("delivery not settled; it will come again", "subject", m.Subject, "error", err)
+	}
+}
+
+// linkOf reads the link that a message is about; zero where it cannot be read.
+func linkOf(m Message) bucket.Link {
+	if m.Kind == KindPins {
+		j, _ := bucket.DecodePinJob(contentType(m), m.Body)
+		return j.Link
+	}
+	a, _ := bucket.DecodeAnnouncement(contentType(m), m.Body)
+	return a.Link
+}
+
+// refusalReason is a refusal's own sentence, with the version that it is about.
+func refusalReason(err error) string {
+	r, ok := errors.AsType[*bucket.Refusal](err)
+	if !ok {
+		return err.Error()
+	}
+	if r.Link.IsZero() {
+		return r.Reason
+	}
+	return fmt.Sprintf("version %s: %s", r.Link, r.Reason)
+}
+
+// contentType returns the message's Content-Type, whatever the case of the header's name.
+func contentType(m Message) string {
+	for _, name := range []string{"Content-Type", "content-type"} {
+		if v := m.Header[name]; len(v) > 0 {
+			return v[0]
+		}
+	}
+	return ""
+}

@@ -1,0 +1,213 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// handlePinJob fetches what a version needs and is not held, and marks the version complete.
+func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) {
+	j, err := c.readPinJob(m)
+	if err != nil {
+		return result{}, &badMessage{err}
+	}
+	e, err := c.Log.Entry(ctx, j.Bucket, j.Link)
+	if err != nil {
+		return result{}, err // not logged here, or not yet: another time
+	}
+	r := result{ClassDuplicate, Event{Link: e.Link, Height: e.Height}}
+	if e.Complete {
+		return r, nil
+	}
+	if stale, err := c.superseded(ctx, e); stale || err != nil {
+		r.class = ClassStale
+		return r, err
+	}
+	n, err := c.download(ctx, e, append(j.Stores, c.BlobStores...))
+	if err != nil {
+		return result{}, err
+	}
+	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
+		return result{}, err
+	}
+	if err := c.clearCondition(ctx, e.Bucket); err != nil {
+		return result{}, err
+	}
+	r.class, r.event.Pins, r.event.Bytes = ClassApplied, n.Needed, n.Bytes
+	return r, nil
+}
+
+// readPinJob decodes a job and compares it with its subject.
+func (c *Consumer) readPinJob(m Message) (bucket.PinJob, error) {
+	j, err := bucket.DecodePinJob(contentType(m), m.Body)
+	switch {
+	case err != nil:
+		return j, err
+	case m.Bucket.IsZero() || m.Peer != c.Peer:
+		return j, bucket.Refuse(bucket.Malformed, j.Link, "the subject %.200q names no bucket, or not this peer", m.Subject)
+	case !j.Bucket.IsZero() && j.Bucket != m.Bucket:
+		return j, bucket.Refuse(bucket.WrongBucket, j.Link, "a job for bucket %s on the subject of %s", j.Bucket, m.Bucket)
+	}
+	j.Bucket = m.Bucket
+	return j, nil
+}
+
+// superseded says whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it.
+func (c *Consumer) superseded(ctx context.Context, e logstore.Entry) (bool, error) {
+	if c.AllVersions {
+		return false, nil
+	}
+	b, err := c.Log.Bucket(ctx, e.Bucket)
+	if err != nil || b.Known.Compare(e.Head()) <= 0 {
+		return false, err
+	}
+	return true, c.Log.Drop(ctx, e.Bucket, e.Link)
+}
+
+// download holds all pins of a version when it returns without an error. It fetches several at a time, and goes on after a
+// failure, so that what can be had is held; it then returns the worst failure, with how many there were.
+func (c *Consumer) download(ctx context.Context, e logstore.Entry, stores []string) (logstore.PinCount, error) {
+	stores = append(stores, c.ManifestStores...) // pins name the predecessor's manifest too
+	pins, err := c.pins(ctx, e.Pins, stores)
+	if err != nil {
+		return logstore.PinCount{}, err
+	}
+	t := c.board.fetching(e.Bucket, e.Head(), len(pins))
+	defer c.board.fetchEnded(e.Bucket)
+	var g errgroup.Group
+	g.SetLimit(c.Fetches)
+	var failed failures
+	for _, h := range pins {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			size, err := c.hold(ctx, h, stores, t, failed.none())
+			if err != nil {
+				failed.add(err)
+				return nil
+			}
+			t.hold(size)
+			return nil
+		})
+	}
+	_ = g.Wait()
+	if err := ctx.Err(); err != nil {
+		return logstore.PinCount{}, fmt.Errorf("fetch pins of version %s: %w", e.Link, err)
+	}
+	count := logstore.PinCount{Needed: uint64(len(pins)), Bytes: uint64(t.bytes.Load())}
+	return count, failed.verdict(e.Link, len(pins))
+}
+
+// pins returns a version's pins list, which becomes a held blob itself.
+func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) (bucket.Pins, error) {
+	b, err := blobstore.ReadAll(ctx, c.Blobs, link.Hash(), bucket.MaxPinsSize)
+	if isMissing(err) {
+		if b, err = c.fetchBytes(ctx, "pins list", stores, link, bucket.MaxPinsSize); err != nil {
+			return nil, err
+		}
+		_, err = c.Blobs.Put(ctx, link.Hash(), bytes.NewReader(b))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pins list %s: %w", link, err)
+	}
+	return bucket.ParsePins(b)
+}
+
+// hold makes sure that one blob is held, and returns its size. patient is for the first that is missing: where one has not
+// become visible in time, waiting for each of the others would only take longer.
+func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *transfer, patient bool) (int64, error) {
+	size, err := c.Blobs.Size(ctx, h)
+	if err == nil || !errors.Is(err, blobstore.ErrNotFound) {
+		return size, err
+	}
+	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !isMissing(err) {
+		return size, err
+	}
+	fetch := func(fresh bool) (size int64, err error) {
+		take := func(r io.Reader, told int64) error {
+			defer t.expect(told)()
+			size, err = c.Blobs.Put(ctx, h, blobstore.Verify(r, h, -1, c.MaxBlobSize))
+			return err
+		}
+		return size, c.fromStores(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), fresh, take)
+	}
+	if !patient {
+		return fetch(true)
+	}
+	return patiently(ctx, fetch)
+}
+
+// sizeOf returns the size of a blob in a store that need not know sizes without reading.
+func sizeOf(ctx context.Context, r blobstore.Reader, h bucket.Hash) (int64, error) {
+	if s, ok := r.(blobstore.Sizer); ok {
+		return s.Size(ctx, h)
+	}
+	b, err := r.Get(ctx, h)
+	if err != nil {
+		return 0, err
+	}
+	return b.Size(), b.Close()
+}
+
+// failures gathers what went wrong with the pins of one version, from several goroutines.
+type failures struct {
+	mu    sync.Mutex
+	n     int
+	worst error // one that another time may mend comes before a refusal
+}
+
+func (f *failures) add(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.n++
+	if f.worst == nil || (bucket.ClassOf(f.worst) != "" && bucket.ClassOf(err) == "") {
+		f.worst = err
+	}
+}
+
+func (f *failures) none() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.n == 0
+}
+
+func (f *failures) verdict(link bucket.Link, pins int) error {
+	if f.n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d pins of version %s are not held: %w", f.n, pins, link, f.worst)
+}
+
+// transfer counts the pins of one version while they are fetched.
+type transfer struct {
+	head     bucket.Head
+	needed   int
+	pins     atomic.Int64 // held
+	bytes    atomic.Int64 // of those
+	inFlight atomic.Int64 // octets that stores told of blobs that are being fetched
+}
+
+// expect takes note of the size that a store told of a blob, until the function that it returns is called.
+func (t *transfer) expect(size int64) func() {
+	size = max(size, 0)
+	t.inFlight.Add(size)
+	return func() { t.inFlight.Add(-size) }
+}
+
+// hold counts one more held blob.
+func (t *transfer) hold(size int64) {
+	t.pins.Add(1)
+	t.bytes.Add(size)
+}

@@ -1,0 +1,211 @@
+package consumer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/logstore"
+)
+
+// The states of a bucket, as status tells them.
+const (
+	StateInSync     = "in_sync"     // the known head is complete, and nothing newer is announced
+	StateBehind     = "behind"      // a newer head is announced; its catch-up waits for the next try
+	StateCatchingUp = "catching_up" // versions are being fetched
+	StateFetching   = "fetching"    // the log is up to date; pins are being fetched, or wait to be
+	StateBlocked    = "blocked"     // given up: a dead letter says why
+	StateDiverged   = "diverged"    // a chain from another genesis is announced for the bucket
+	StateNotShared  = "not_shared"  // this peer is not among the shares of the newest version
+)
+
+// Status is how one bucket stands. Its JSON is what scripts rely on.
+type Status struct {
+	BucketID  bucket.ID    `json:"bucket_id"`
+	Name      string       `json:"name"`
+	State     string       `json:"state"`
+	Known     *bucket.Head `json:"known"`    // null where no version is logged
+	Complete  *bucket.Head `json:"complete"` // null where no version has all its pins
+	Published *bucket.Head `json:"published"`
+	Target    *bucket.Head `json:"target,omitempty"` // announced head that is being caught up with
+	Behind    uint64       `json:"behind"`           // versions between the known head and the target
+	Fetched   uint64       `json:"fetched,omitempty"`
+	Versions  uint64       `json:"versions"`
+	Pins      PinStatus    `json:"pins"`
+	Forks     uint64       `json:"forks"`
+	Dead      uint64       `json:"dead"` // dead letters of this peer about the bucket
+	LastError string       `json:"last_error"`
+	Since     *time.Time   `json:"since,omitempty"`    // since when it is not in sync
+	NextTry   *time.Time   `json:"next_try,omitempty"` // of what failed
+}
+
+// PinStatus counts the pins of the known head. BytesNeeded is what stores have told so far: exact once all are held.
+type PinStatus struct {
+	Needed      uint64 `json:"needed"`
+	Held        uint64 `json:"held"`
+	BytesNeeded uint64 `json:"bytes_needed"`
+	BytesHeld   uint64 `json:"bytes_held"`
+}
+
+// Outcomes counts, since the process started, how messages of each kind ended, by class.
+func (c *Consumer) Outcomes() map[Kind]map[string]uint64 { return c.board.outcomes() }
+
+// Status tells how one bucket stands. A bucket that nothing is known of is logstore.ErrNotFound. Dead is left zero: only the
+// broker knows. Safe for concurrent use, also while Run runs.
+func (c *Consumer) Status(ctx context.Context, id bucket.ID) (Status, error) {
+	b, err := c.Log.Bucket(ctx, id)
+	if errors.Is(err, logstore.ErrNotFound) {
+		if a := c.board.view(id); a.lastError != "" || !a.target.IsZero() {
+			return c.statusOf(ctx, logstore.Bucket{ID: id})
+		}
+	}
+	if err != nil {
+		return Status{}, fmt.Errorf("status of bucket %s: %w", id, err)
+	}
+	return c.statusOf(ctx, b)
+}
+
+// Statuses tells how up to limit buckets stand, by ascending ID, beginning after the given one. Safe for concurrent use.
+func (c *Consumer) Statuses(ctx context.Context, after bucket.ID, limit int) ([]Status, error) {
+	var ids []bucket.ID
+	for b, err := range c.Log.Buckets(ctx, after) {
+		if err != nil {
+			return nil, err
+		}
+		if ids = append(ids, b.ID); len(ids) == limit {
+			break
+		}
+	}
+	for _, id := range c.board.buckets() { // those that nothing is logged of yet
+		if bytes.Compare(id[:], after[:]) > 0 {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b bucket.ID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
+	out := make([]Status, 0, min(limit, len(ids)))
+	for _, id := range ids[:min(limit, len(ids))] {
+		s, err := c.Status(ctx, id)
+		if errors.Is(err, logstore.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, error) {
+	a := c.board.view(b.ID)
+	s := Status{
+		BucketID: b.ID, Name: b.Name, Known: headOrNil(b.Known), Complete: headOrNil(b.Complete),
+		Published: headOrNil(b.Published), Versions: b.Versions, Forks: b.Forks, LastError: a.lastError,
+		Since: timeOrNil(a.since), NextTry: timeOrNil(a.next),
+	}
+	if s.LastError == "" && !b.Condition.IsZero() {
+		s.LastError, s.Since = b.Condition.Class+": "+b.Condition.Reason, timeOrNil(b.Condition.Since)
+	}
+	if a.target.Compare(b.Known) > 0 {
+		s.Target, s.Fetched = headOrNil(a.target), a.fetched
+		s.Behind = versionsBetween(b.Known, a.target)
+	}
+	var err error
+	s.Pins, err = c.pinStatus(ctx, b, a)
+	s.State = stateOf(b, a)
+	return s, err
+}
+
+// stateOf picks the one state that a person should see: work in hand first, then what stops it.
+func stateOf(b logstore.Bucket, a activity) string {
+	switch {
+	case a.working:
+		return StateCatchingUp
+	case a.transfer != nil:
+		return StateFetching
+	case !a.target.IsZero() && a.target.Compare(b.Known) > 0:
+		return StateBehind
+	case !b.Condition.IsZero():
+		return b.Condition.State
+	case b.Known.IsZero():
+		return StateBehind
+	case b.Known != b.Complete:
+		return StateFetching
+	}
+	return StateInSync
+}
+
+// versionsBetween counts the versions from known up to target.
+func versionsBetween(known, target bucket.Head) uint64 {
+	if known.IsZero() {
+		return target.Height + 1
+	}
+	return max(target.Height, known.Height+1) - known.Height
+}
+
+// pinStatus counts the pins of the known head: as recorded where it is complete, as being fetched, or by asking the blob
+// store where the job waits.
+func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, a activity) (PinStatus, error) {
+	if b.Known == b.Complete {
+		return PinStatus{b.Pins.Needed, b.Pins.Needed, b.Pins.Bytes, b.Pins.Bytes}, nil
+	}
+	if t := a.transfer; t != nil && t.head == b.Known {
+		bytes := uint64(t.bytes.Load())
+		return PinStatus{uint64(t.needed), uint64(t.pins.Load()), bytes + uint64(t.inFlight.Load()), bytes}, nil
+	}
+	return c.countPins(ctx, b)
+}
+
+func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatus, err error) {
+	e, err := c.Log.Entry(ctx, b.ID, b.Known.Link)
+	if err != nil {
+		return s, err
+	}
+	list, err := blobstore.ReadAll(ctx, c.Blobs, e.Pins.Hash(), bucket.MaxPinsSize)
+	if isMissing(err) {
+		return s, nil // how many there are is not known before the list is here
+	}
+	if err != nil {
+		return s, err
+	}
+	pins, err := bucket.ParsePins(list)
+	if err != nil {
+		return s, nil //nolint:nilerr // a list that is none needs nothing; its job says why it is refused
+	}
+	s.Needed = uint64(len(pins))
+	for _, h := range pins {
+		size, err := c.Blobs.Size(ctx, h)
+		if errors.Is(err, blobstore.ErrNotFound) {
+			size, err = sizeOf(ctx, c.Manifests, h)
+		}
+		if isMissing(err) {
+			continue
+		}
+		if err != nil {
+			return s, err
+		}
+		s.Held, s.BytesHeld = s.Held+1, s.BytesHeld+uint64(size)
+	}
+	s.BytesNeeded = s.BytesHeld
+	return s, nil
+}
+
+func headOrNil(h bucket.Head) *bucket.Head {
+	if h.IsZero() {
+		return nil
+	}
+	return &h
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
