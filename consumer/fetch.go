@@ -93,9 +93,10 @@ type answers struct {
 }
 
 func (a *answers) add(store string, err error) {
-	a.said = append(a.said, fmt.Sprintf("%s: %v", store, err))
 	switch {
 	case errors.Is(err, ErrNotFound):
+		a.said = append(a.said, store+": no such object")
+		return
 	case errors.Is(err, blobstore.ErrMismatch):
 		a.mismatch = true
 	case errors.Is(err, blobstore.ErrTooLarge):
@@ -103,6 +104,7 @@ func (a *answers) add(store string, err error) {
 	default:
 		a.silent = true
 	}
+	a.said = append(a.said, fmt.Sprintf("%s: %v", store, err))
 }
 
 // verdict is the error that follows from all answers.
@@ -119,5 +121,5 @@ func (a *answers) verdict(what string, link bucket.Link) error {
 	case a.tooLarge:
 		return bucket.Refuse(bucket.TooLarge, link, "the %s is too large (%s)", what, said)
 	}
-	return fmt.Errorf("fetch %s %s: %w (asked %s)", what, link, ErrNotFound, said)
+	return fmt.Errorf("fetch %s %s: %w (%s)", what, link, ErrNotFound, said)
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+
+	"headwater/bucket"
+	"headwater/jetstream"
+)
+
+// app is what all commands share: where they read and write, and the settings that every one of them takes.
+type app struct {
+	in       io.Reader
+	out, err io.Writer
+	env      func(string) (string, bool)
+
+	json    bool
+	dir     string
+	config  string
+	timeout time.Duration
+	nats    jetstream.Config
+	level   string
+}
+
+func newApp(in io.Reader, out, err io.Writer, env func(string) (string, bool)) *app {
+	return &app{in: in, out: out, err: err, env: env}
+}
+
+// run carries out one command line and returns its exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
+		err = fmt.Errorf("%w: %w", context.Canceled, err)
+	}
+	// What was verified and found wrong is an answer, and belongs where answers go.
+	if a.json && bucket.ClassOf(err) != "" {
+		return report(a.out, true, err)
+	}
+	return report(a.err, a.json, err)
+}
+
+const rootHelp = `Headwater keeps versioned, encrypted buckets in sync between peers over NATS
+JetStream. Start a peer, and ask it how things stand:
+
+  headwater run                  a peer with an embedded NATS server
+  headwater status               how its buckets stand
+  headwater log BUCKET           the versions of one
+
+Every flag can be set in the environment (--dir is HEADWATER_DIR) and in the
+config file; flags win over the environment, the environment over the file.
+
+` + exitHelp
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use: "headwater", Short: "Keep encrypted buckets in sync over NATS JetStream", Long: rootHelp,
+		SilenceErrors: true, SilenceUsage: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) },
+		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:              usageArgs(cobra.NoArgs),
+	}
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	a.bind(root)
+	root.AddCommand(
+		a.runCommand(), a.initCommand(), a.idCommand(), a.statusCommand(), a.logCommand(), a.inspectCommand(),
+		a.announceCommand(), a.watchCommand(), a.deadCommand(), a.putCommand(), a.getCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// bind adds the flags that every command takes.
+func (a *app) bind(root *cobra.Command) {
+	f := root.PersistentFlags()
+	f.BoolVar(&a.json, "json", false, "write JSON: one object, or one object per line")
+	f.StringVar(&a.dir, "dir", a.dataDir(), "the peer's directory")
+	f.StringVar(&a.config, "config", "", "config file, TOML (default: headwater/config.toml in the user's config directory)")
+	f.DurationVar(&a.timeout, "timeout", jetstream.DefaultRequestLimit, "how long one request to the broker may take")
+	f.StringVar(&a.level, "log-level", "info", "what is logged to standard error: debug, info, warn or error")
+	f.StringVar(&a.nats.URL, "nats", "", "NATS server, or several separated by commas (default: the server of the peer running on --dir)")
+	f.StringVar(&a.nats.Context, "context", "", "context of the nats command to connect with")
+	f.StringVar(&a.nats.Creds, "creds", "", "file with a NATS user's credentials")
+	f.StringVar(&a.nats.NKey, "nkey", "", "file with a NATS user's nkey seed")
+	f.StringVar(&a.nats.TLS.CA, "tls-ca", "", "file with the certificates that the server's is checked against")
+	f.StringVar(&a.nats.TLS.Cert, "tls-cert", "", "file with this client's certificate")
+	f.StringVar(&a.nats.TLS.Key, "tls-key", "", "file with this client's key")
+	f.BoolVar(&a.nats.TLS.First, "tls-first", false, "do the TLS handshake before the server's greeting")
+	f.StringVar(&a.nats.Domain, "domain", "", "JetStream domain")
+	f.StringVar(&a.nats.Prefix, "prefix", "headwater", "first token of all subjects; streams and stores are named after it")
+}
+
+// logger returns the program's log: lines for people on a terminal, JSON objects with --json.
+func (a *app) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(a.level)); err != nil {
+		return nil, usagef("--log-level: %q is none of debug, info, warn, error", a.level)
+	}
+	if a.json {
+		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})), nil
+	}
+	return slog.New(tint.NewHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
+}
+
+// urlFile is where a peer with an embedded server leaves its URL.
+func (a *app) urlFile() string { return filepath.Join(a.dir, "nats.url") }
+
+// connect reaches the broker that the settings name, or the embedded server of the peer that runs on the directory.
+func (a *app) connect(ctx context.Context) (*jetstream.Client, error) {
+	cfg := a.nats
+	cfg.RequestLimit = a.timeout
+	if cfg.URL == "" && cfg.Context == "" {
+		b, err := os.ReadFile(a.urlFile())
+		if err != nil {
+			return nil, fmt.Errorf("%w: no peer with an embedded server runs on %s; start one with 'headwater run', "+
+				"or name a server with --nats or --context", jetstream.ErrUnreachable, a.dir)
+		}
+		cfg.URL = string(b)
+	}
+	cfg.Name = cmp.Or(cfg.Name, "headwater")
+	return jetstream.Dial(ctx, cfg)
+}
+
+// withClient connects, calls f, and closes the connection.
+func (a *app) withClient(ctx context.Context, f func(*jetstream.Client) error) error {
+	c, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(c)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+	defer cancel()
+	return errors.Join(err, c.Close(ctx))
+}
+
+// usageArgs makes the complaints of an argument check exit with the code for wrong use.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usagef("%w; see 'headwater %s --help'", err, cmd.Name())
+		}
+		return nil
+	}
+}

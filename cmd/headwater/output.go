@@ -1,0 +1,121 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"headwater/bucket"
+)
+
+// writeJSON writes one object on a line.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// table writes rows in columns that fit a terminal.
+func table(w io.Writer, rows func(row func(cells ...any))) error {
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	rows(func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				fmt.Fprint(tw, "\t")
+			}
+			fmt.Fprint(tw, c)
+		}
+		fmt.Fprintln(tw)
+	})
+	return tw.Flush()
+}
+
+// isTerminal says whether w is a terminal, where people read.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// short is enough of a link for a person to tell it from others: its last characters, since all begin alike.
+func short(l bucket.Link) string {
+	s := l.String()
+	if len(s) < 12 {
+		return "-"
+	}
+	return "…" + s[len(s)-10:]
+}
+
+// shortKey is the beginning of a peer's id.
+func shortKey(k bucket.PublicKey) string {
+	if k.IsZero() {
+		return "unsigned"
+	}
+	return k.String()[:10] + "…"
+}
+
+// octets writes a size for people.
+func octets(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, exp := float64(n)/unit, 0
+	for ; size >= unit && exp < 4; exp++ {
+		size /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", size, "KMGTP"[exp])
+}
+
+// ago writes how long ago t was, for people.
+func ago(t, now time.Time) string {
+	d := now.Sub(t).Round(time.Second)
+	if d < 0 {
+		return "in " + (-d).String()
+	}
+	return d.String() + " ago"
+}
+
+// progress shows how much of long work is done, on a terminal only.
+type progress struct {
+	w    io.Writer
+	what string
+	size int64
+	done int64
+	next time.Time
+}
+
+// newProgress returns the progress of moving size octets, nil-safe to use where w is no terminal.
+func newProgress(w io.Writer, what string, size int64) *progress {
+	if !isTerminal(w) {
+		w = nil
+	}
+	return &progress{w: w, what: what, size: size}
+}
+
+// Write counts octets that passed.
+func (p *progress) Write(b []byte) (int, error) {
+	p.done += int64(len(b))
+	if now := time.Now(); p.w != nil && now.After(p.next) {
+		p.next = now.Add(200 * time.Millisecond)
+		if p.size > 0 {
+			fmt.Fprintf(p.w, "\r%s %s of %s (%d %%)\x1b[K", p.what, octets(uint64(p.done)), octets(uint64(p.size)), p.done*100/p.size)
+		} else {
+			fmt.Fprintf(p.w, "\r%s %s\x1b[K", p.what, octets(uint64(p.done)))
+		}
+	}
+	return len(b), nil
+}
+
+// end clears the line.
+func (p *progress) end() {
+	if p.w != nil {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}

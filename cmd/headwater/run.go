@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"headwater/bucket"
+	"headwater/jetstream"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	listen       string
+	syncInterval time.Duration
+	ensure       jetstream.EnsureConfig
+
+	allowUnsigned  bool
+	allVersions    bool
+	buckets        int
+	pinJobs        int
+	fetches        int
+	retryLimit     int
+	retryMin       time.Duration
+	retryMax       time.Duration
+	fetchTimeout   time.Duration
+	syncTimeout    time.Duration
+	maxVersions    uint64
+	maxBlobSize    int64
+	stageLimit     int64
+	manifestStores []string
+	blobStores     []string
+}
+
+const runHelp = `Run the peer: consume announcements and pin jobs, keep the log and the blobs in
+--dir, and answer the questions of the other commands.
+
+Without --nats and --context it starts an embedded NATS server with JetStream on
+loopback, durable in --dir, and the nats CLI works against it at once. It makes the
+streams, durables and object stores that are missing, and never changes what exists;
+with --bind-only it makes nothing and says what is missing.
+
+It writes one line that begins with "ready" once it consumes. Interrupt it to stop:
+what it has not finished is given back to the broker.`
+
+func (a *app) runCommand() *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use: "run", Short: "Run the peer", Long: runHelp, Args: usageArgs(cobra.NoArgs),
+		Example: `  headwater run
+  headwater run --dir ./bob --nats nats://127.0.0.1:4222
+  headwater run --context production --bind-only`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runPeer(cmd.Context(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", jetstream.DefaultListen, "where the embedded server listens, host:port; port 0 is any")
+	f.DurationVar(&o.syncInterval, "sync-interval", 0, "how often the embedded server syncs to disk; 0: before each acknowledgement")
+	f.BoolVar(&o.ensure.BindOnly, "bind-only", false, "make no streams, durables or stores: fail where one is missing")
+	f.IntVar(&o.ensure.Replicas, "replicas", 1, "replicas of the streams and stores that are made")
+	f.BoolVar(&o.allowUnsigned, "allow-unsigned", false, "accept unsigned versions, but never after a signed one")
+	f.BoolVar(&o.allVersions, "all-versions", false, "download the pins of every version, not of the newest of each sync")
+	f.IntVar(&o.buckets, "buckets", 16, "buckets worked on side by side")
+	f.IntVar(&o.pinJobs, "pin-jobs", 4, "pin jobs worked on side by side")
+	f.IntVar(&o.fetches, "fetches", 16, "blobs fetched side by side for one pin job")
+	f.IntVar(&o.retryLimit, "retry-limit", 10, "failures after which a message is set aside as a dead letter")
+	f.DurationVar(&o.retryMin, "retry-min", 250*time.Millisecond, "first delay before a retry; it doubles with each failure")
+	f.DurationVar(&o.retryMax, "retry-max", 5*time.Minute, "longest delay before a retry")
+	f.DurationVar(&o.fetchTimeout, "fetch-timeout", 10*time.Second, "how long a store may be silent during a fetch")
+	f.DurationVar(&o.syncTimeout, "sync-timeout", time.Hour, "how long one message may be worked on before it is retried, going on where it stopped")
+	f.Uint64Var(&o.maxVersions, "max-versions", bucket.MaxChainLength, "versions that one catch-up may fetch")
+	f.Int64Var(&o.maxBlobSize, "max-blob-size", 64<<30, "octets that a pinned blob may have")
+	f.Int64Var(&o.stageLimit, "stage-limit", 8<<30, "octets of disk for long catch-ups that are not verified yet")
+	f.StringSliceVar(&o.manifestStores, "manifest-store", nil, "object stores asked for manifests, in order: NAME or DOMAIN/NAME (default PREFIX-manifests)")
+	f.StringSliceVar(&o.blobStores, "blob-store", nil, "object stores asked for blobs, in order: NAME or DOMAIN/NAME (default PREFIX-blobs)")
+	return cmd
+}
+
+// runPeer runs until ctx ends; then it stops from the outside in, and everything it started has ended when it returns.
+func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
+	log, err := a.logger()
+	if err != nil {
+		return err
+	}
+	for _, s := range append(o.manifestStores, o.blobStores...) {
+		if err := bucket.CheckStoreName(s); err != nil {
+			return usageError{err}
+		}
+	}
+	id, err := a.ensureIdentity()
+	if err != nil {
+		return err
+	}
+	stores, err := openStores(ctx, a.dir, o, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stores.Close()) }()
+	stopServer, err := a.startServer(o, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopServer()) }()
+	cfg := a.nats
+	cfg.Wait, cfg.Logger, cfg.Name, cfg.RequestLimit = true, log, "headwater peer "+id.PublicKey().String()[:10], a.timeout
+	client, err := jetstream.Dial(ctx, cfg)
+	if err != nil {
+		return stopped(ctx, err)
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+		defer cancel()
+		err = errors.Join(err, client.Close(ctx))
+	}()
+	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log))
+}
+
+// stopped is nil where the peer was asked to stop: that is what run is for.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
+		return nil
+	}
+	return err
+}
+
+// startServer starts the embedded server where no other is named, and leaves its URL for the other commands. The function it
+// returns undoes that.
+func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, err error) {
+	if a.nats.URL != "" || a.nats.Context != "" {
+		return func() error { return nil }, nil
+	}
+	s, err := jetstream.StartServer(jetstream.ServerConfig{
+		Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
+	})
+	if errors.Is(err, jetstream.ErrListen) {
+		return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.nats.URL = s.URL()
+	if err := os.WriteFile(a.urlFile(), []byte(s.URL()), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), s.Stop())
+	}
+	return func() error { return errors.Join(os.Remove(a.urlFile()), s.Stop()) }, nil
+}
+
+// servePeer makes what is missing on the broker, then consumes and answers until ctx ends or something breaks.
+func (a *app) servePeer(
+	ctx context.Context, client *jetstream.Client, peer bucket.PublicKey, stores *stores, o runOptions, log *slog.Logger,
+) error {
+	p, err := newPeer(client, peer, stores, o, log)
+	if err != nil {
+		return err
+	}
+	if err := p.ensure(ctx); err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.consume(ctx) })
+	g.Go(func() error { return p.answer(ctx) })
+	g.Go(func() error {
+		if err := p.reachable(ctx); err != nil {
+			return err
+		}
+		return a.printReady(client.URL(), peer)
+	})
+	return g.Wait()
+}
+
+// printReady writes the one line that says that the peer consumes and answers.
+func (a *app) printReady(url string, peer bucket.PublicKey) error {
+	if a.json {
+		return writeJSON(a.out, struct {
+			Ready  bool             `json:"ready"`
+			NATS   string           `json:"nats"`
+			PeerID bucket.PublicKey `json:"peer_id"`
+		}{true, url, peer})
+	}
+	_, err := fmt.Fprintf(a.out, "ready %s peer %s\n", url, peer)
+	return err
+}

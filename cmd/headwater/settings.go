@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// settle gives every flag that was not set on the command line its value from the environment, or else from the config file.
+// A setting in the file that no command knows is refused: it would do nothing.
+func (a *app) settle(cmd *cobra.Command) error {
+	if err := a.fromEnvironment(cmd.Flags().Lookup("config")); err != nil {
+		return err
+	}
+	file, err := a.readConfig()
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+		c.PersistentFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
+	}
+	for key := range file {
+		if !known[key] {
+			return usagef("config file %s: there is no setting %q", a.configFile(), key)
+		}
+	}
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		if err == nil && !f.Changed && f.Name != "help" {
+			err = a.settleFlag(f, file)
+		}
+	})
+	return err
+}
+
+func (a *app) settleFlag(f *pflag.Flag, file map[string]any) error {
+	if err := a.fromEnvironment(f); err != nil || f.Changed {
+		return err
+	}
+	value, ok := file[f.Name]
+	if !ok {
+		return nil
+	}
+	texts := []any{value}
+	if list, ok := value.([]any); ok {
+		texts = list
+	}
+	for _, v := range texts {
+		if err := f.Value.Set(fmt.Sprint(v)); err != nil {
+			return usagef("config file %s: %s: %w", a.configFile(), f.Name, err)
+		}
+	}
+	f.Changed = true
+	return nil
+}
+
+// fromEnvironment sets a flag from its variable: --log-level from HEADWATER_LOG_LEVEL.
+func (a *app) fromEnvironment(f *pflag.Flag) error {
+	if f.Changed {
+		return nil
+	}
+	name := "HEADWATER_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+	value, ok := a.env(name)
+	if !ok || value == "" {
+		return nil
+	}
+	if err := f.Value.Set(value); err != nil {
+		return usagef("%s: %w", name, err)
+	}
+	f.Changed = true
+	return nil
+}
+
+// readConfig returns what the config file says; a default file that is not there says nothing.
+func (a *app) readConfig() (map[string]any, error) {
+	var file map[string]any
+	_, err := toml.DecodeFile(a.configFile(), &file)
+	if errors.Is(err, fs.ErrNotExist) && a.config == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, usagef("config file %s: %w", a.configFile(), err)
+	}
+	return file, nil
+}
+
+func (a *app) configFile() string {
+	if a.config != "" {
+		return a.config
+	}
+	return filepath.Join(a.userDir("XDG_CONFIG_HOME", ".config", "Library/Application Support", "APPDATA"), "headwater", "config.toml")
+}
+
+// dataDir is the default of --dir: the user's data directory for the system.
+func (a *app) dataDir() string {
+	return filepath.Join(a.userDir("XDG_DATA_HOME", ".local/share", "Library/Application Support", "LOCALAPPDATA"), "headwater")
+}
+
+// userDir finds a directory of the user's by the custom of the system.
+func (a *app) userDir(xdg, unix, mac, windows string) string {
+	if dir, ok := a.env(xdg); ok && filepath.IsAbs(dir) {
+		return dir
+	}
+	if dir, ok := a.env(windows); ok && runtime.GOOS == "windows" {
+		return dir
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "."
+	}
+	if runtime.GOOS == "darwin" {
+		return filepath.Join(home, mac)
+	}
+	return filepath.Join(home, unix)
+}
