@@ -71,10 +71,9 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 		return result{}, err
 	}
 	if job.State == logstore.JobDead {
-		if err := c.Log.SetJob(ctx, a.Bucket, a.Link, logstore.JobPending); err != nil {
+		if job, err = c.revive(ctx, job); err != nil {
 			return result{}, err
 		}
-		job.State, job.Attempt = logstore.JobPending, job.Attempt+1
 	}
 	if job.State == logstore.JobPending {
 		err = c.publish(ctx, job)

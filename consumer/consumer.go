@@ -28,17 +28,24 @@ func New(cfg Config) (*Consumer, error) {
 	return &Consumer{Config: cfg, board: newBoard(), stage: stage}, nil
 }
 
-// Run publishes what the outbox holds, then takes deliveries until ctx ends or a source is closed. When it returns, its
+// Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its
 // workers are gone, and every delivery it took is settled: done, or given back. It returns nil where ctx ended, and an
 // error where a source broke or the outbox could not be read. It is called once.
 func (c *Consumer) Run(ctx context.Context) error {
+	if err := c.runOutbox(ctx); err != nil {
+		return c.ended(err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return c.runOutbox(ctx) })
 	heads := c.runLoop(ctx, g, c.Announcements, c.Buckets, c.handleAnnouncement)
 	pins := c.runLoop(ctx, g, c.PinJobs, c.PinJobsMax, c.handlePinJob)
 	err := g.Wait()
 	heads.wait()
 	pins.wait()
+	return c.ended(err)
+}
+
+// ended is what Run returns: being asked to stop is no error.
+func (c *Consumer) ended(err error) error {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("consumer: %w", err)
 	}

@@ -34,15 +34,30 @@ func (c *Consumer) publishLeftOver(ctx context.Context) error {
 		if err != nil {
 			return backoff.Permanent(fmt.Errorf("read outbox: %w", err))
 		}
-		lost := job.State == logstore.JobPublished && queued[job.Bucket] == 0
-		if job.State != logstore.JobPending && !lost {
+		if job.State == logstore.JobDead || (job.State == logstore.JobPublished && queued[job.Bucket] > 0) {
 			continue
+		}
+		if queued[job.Bucket] == 0 {
+			// The broker may remember the id of a message that it does not have any more, and would drop this one.
+			if job, err = c.revive(ctx, job); err != nil {
+				return err
+			}
 		}
 		if err := c.publish(ctx, job); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// revive makes a job pending again under a new id.
+func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, error) {
+	for _, s := range []logstore.JobState{logstore.JobDead, logstore.JobPending} {
+		if err := c.Log.SetJob(ctx, job.Bucket, job.Link, s); err != nil {
+			return job, err
+		}
+	}
+	return c.Log.Job(ctx, job.Bucket, job.Link)
 }
 
 // publishBucket publishes what a sync recorded: the job of its head, or those of all its versions.

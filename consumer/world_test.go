@@ -308,3 +308,19 @@ func (q *queue) waitSettled(t testing.TB, how string) {
 		}
 	}
 }
+
+// waitState returns once a bucket is in a state.
+func waitState(t testing.TB, c *consumer.Consumer, id bucket.ID, state string) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); ; <-tick.C {
+		s, err := c.Status(t.Context(), id)
+		if err == nil && s.State == state {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("got %+v, %v, want state %s", s, err, state)
+		}
+	}
+}

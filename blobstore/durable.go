@@ -1,0 +1,94 @@
+package blobstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// file is what the store does with an open file: an *os.File, or in tests one that fails.
+type file interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Sync() error
+	Truncate(size int64) error
+	Stat() (os.FileInfo, error)
+}
+
+// opener opens a file as os.OpenFile does; a new one is for its owner only.
+type opener func(name string, flag int) (file, error)
+
+func openFile(name string, flag int) (file, error) {
+	f, err := os.OpenFile(name, flag, 0o600)
+	if err != nil {
+		return nil, err // not f: a nil *os.File is no nil file
+	}
+	return f, nil
+}
+
+// syncDir makes the names in a directory durable.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil // a directory cannot be synced there; NTFS keeps its names in a journal
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// makeDir makes a directory whose parent exists, durably. One that is there already is left as it is, but synced too: whoever
+// made it may have died, or failed, before it had done so.
+func makeDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// stage writes a temporary file and syncs it. The file is gone again where that fails; a crash leaves it to the sweep of the
+// next open.
+func (d *Disk) stage(write func(io.Writer) error) (name string, err error) {
+	name = filepath.Join(d.dir, dirTemporary, fmt.Sprintf("%d", d.staged.Add(1)))
+	f, err := d.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
+	if err != nil {
+		return "", err
+	}
+	err = write(io.NewOffsetWriter(f, 0))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(name)
+		return "", err
+	}
+	return name, nil
+}
+
+// settle gives a staged file its name, durably. Where it fails the file is under neither name, as far as the disk obeys: a
+// name that might not last must not be seen.
+func settle(staged, name string) error {
+	if err := os.Rename(staged, name); err != nil {
+		os.Remove(staged)
+		return err
+	}
+	if err := syncDir(filepath.Dir(name)); err != nil {
+		os.Remove(name)
+		return err
+	}
+	return nil
+}
+
+// replace writes a whole file under its name, durably: after a crash there is the old one or the new one.
+func (d *Disk) replace(name string, write func(io.Writer) error) error {
+	staged, err := d.stage(write)
+	if err != nil {
+		return err
+	}
+	return settle(staged, name)
+}

@@ -1,0 +1,23 @@
+package tree
+
+import (
+	"errors"
+
+	"headwater/bucket"
+)
+
+var (
+	// ErrUnreadable marks what a key does not open: another secret or recipient than the one it was made for, or
+	// altered octets; which of these it is cannot be told. Returned by [Open] and [Unwrap], wrapped with the check that
+	// failed, never with a secret or a part of the plain octets.
+	ErrUnreadable = errors.New("cannot be decrypted")
+
+	// ErrName marks a name that must not become the name of a real file: returned by [CheckName], wrapped with the name
+	// and the reason.
+	ErrName = errors.New("unsafe name")
+)
+
+// refuse makes a refusal that does not know the link of what it refuses; the caller who does adds it.
+func refuse(c bucket.Class, format string, args ...any) error {
+	return bucket.Refuse(c, bucket.Link{}, format, args...)
+}

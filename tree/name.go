@@ -1,0 +1,64 @@
+package tree
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxFileName is the longest name, in octets, that all common file systems take.
+const maxFileName = 255
+
+// CheckName says whether a name found in a node may become the name of a real file, on every system alike, so that a
+// tree made on one can be checked out on all. Where it may not the error is [ErrName]: a name that is empty, not UTF-8,
+// longer than 255 octets, of dots and spaces only (such as "." and ".."), with a slash, a backslash or a NUL, one that
+// begins with a drive ("C:"), or one of a Windows device, in any case and with any extension ("nul", "Aux.c", "COM1").
+//
+// A good name may still meet a file of another spelling on a file system that ignores case, or be refused there for a
+// character such as "*" or ":"; that is for the writer of files to find.
+func CheckName(name string) error {
+	if reason := unsafeName(name); reason != "" {
+		return fmt.Errorf("name %.80q: %w: %s", name, ErrName, reason)
+	}
+	return nil
+}
+
+// unsafeName says what is wrong with a name, or nothing.
+func unsafeName(name string) string {
+	switch {
+	case name == "":
+		return "empty"
+	case len(name) > maxFileName:
+		return fmt.Sprintf("%d octets, the limit is %d", len(name), maxFileName)
+	case !utf8.ValidString(name):
+		return "not UTF-8"
+	case strings.ContainsAny(name, "/\\\x00"):
+		return "a slash, backslash or NUL in it"
+	case strings.Trim(name, ". ") == "": // Windows drops dots and spaces at the end, so ".. " is ".."
+		return "nothing but dots and spaces"
+	case len(name) >= 2 && name[1] == ':' && isLetter(name[0]):
+		return "begins with a drive"
+	case isDevice(name):
+		return "a device on Windows"
+	}
+	return ""
+}
+
+func isLetter(c byte) bool { c |= 0x20; return 'a' <= c && c <= 'z' }
+
+// isDevice says whether Windows, in one of its versions, opens a device under this name in any directory.
+func isDevice(name string) bool {
+	if i := strings.IndexAny(name, ".:"); i >= 0 {
+		name = name[:i]
+	}
+	name = strings.ToUpper(strings.TrimRight(name, " "))
+	if slices.Contains([]string{"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}, name) {
+		return true
+	}
+	number, ok := strings.CutPrefix(name, "COM")
+	if !ok {
+		number, ok = strings.CutPrefix(name, "LPT")
+	}
+	return ok && utf8.RuneCountInString(number) == 1 && strings.Contains("0123456789¹²³", number)
+}

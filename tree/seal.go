@@ -1,0 +1,71 @@
+package tree
+
+import (
+	"crypto/rand"
+	"fmt"
+
+	"headwater/bucket"
+
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// Overhead is how many octets a sealed blob is longer than what it holds: nonce, BLAKE3 hash and tag.
+const Overhead = chacha20poly1305.NonceSize + hashSize + chacha20poly1305.Overhead
+
+// MaxPlainSize is the most octets that one blob can hold, so that the blob fits into a store of the default limit, 64
+// GiB. All of it is in memory at once, so a caller that takes sizes from strangers sets a limit of its own before.
+const MaxPlainSize = 64<<30 - Overhead
+
+const hashSize = 32 // of a bucket.Hash
+
+// Seal encrypts plain under secret and a fresh random nonce, so sealing the same octets twice gives two different
+// blobs. The blob is nonce, then ChaCha20-Poly1305 of the BLAKE3 hash of plain and plain itself, without additional
+// data. The error says that plain is longer than [MaxPlainSize].
+func Seal(secret bucket.Secret, plain []byte) (blob []byte, err error) {
+	var nonce [chacha20poly1305.NonceSize]byte
+	rand.Read(nonce[:]) // never fails
+	return sealWith(secret, nonce, plain)
+}
+
+// sealWith is Seal with a given nonce. Two different texts under one secret and one nonce give both away.
+func sealWith(secret bucket.Secret, nonce [chacha20poly1305.NonceSize]byte, plain []byte) ([]byte, error) {
+	if int64(len(plain)) > MaxPlainSize {
+		return nil, fmt.Errorf("seal %d octets: the limit of one blob is %d", len(plain), int64(MaxPlainSize))
+	}
+	aead, err := chacha20poly1305.New(secret[:])
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	hash := bucket.Sum(plain)
+	blob := make([]byte, 0, Overhead+len(plain))
+	blob = append(blob, nonce[:]...)
+	blob = append(blob, hash[:]...)
+	blob = append(blob, plain...)
+	return aead.Seal(blob[:len(nonce)], nonce[:], blob[len(nonce):], nil), nil // encrypts in place
+}
+
+// Open decrypts what [Seal] made. It returns [ErrUnreadable], and no octet of the text, where secret is not the one
+// that the blob was sealed with, where a single bit of the blob is altered or lacking, and where the hash inside is not
+// that of the text.
+func Open(secret bucket.Secret, blob []byte) (plain []byte, err error) {
+	if len(blob) < Overhead {
+		return nil, fmt.Errorf("open blob of %d octets: %w: shorter than nonce, hash and tag", len(blob), ErrUnreadable)
+	}
+	if int64(len(blob)) > MaxPlainSize+Overhead {
+		return nil, fmt.Errorf("open blob of %d octets: %w: longer than any blob", len(blob), ErrUnreadable)
+	}
+	aead, err := chacha20poly1305.New(secret[:])
+	if err != nil {
+		return nil, fmt.Errorf("open blob: %w", err)
+	}
+	nonce, sealed := blob[:aead.NonceSize()], blob[aead.NonceSize():]
+	text, err := aead.Open(nil, nonce, sealed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open blob of %d octets: %w: wrong secret or altered octets", len(blob), ErrUnreadable)
+	}
+	hash, plain := bucket.Hash(text[:hashSize]), text[hashSize:]
+	if bucket.Sum(plain) != hash {
+		return nil, fmt.Errorf("open blob of %d octets: %w: the hash inside is another", len(blob), ErrUnreadable)
+	}
+	return plain, nil
+}
