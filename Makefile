@@ -27,7 +27,7 @@ help: ## list the targets
 	@echo 'T=Name and PKG=./dir narrow test, cover and bench; PKG narrows fuzz.'
 
 build: ## build bin/headwater
-	go build -trimpath -o bin/headwater ./cmd/headwater
+	go build -o bin/headwater ./cmd/headwater
 
 run: build ## build and start a peer, with an embedded broker unless ARGS says otherwise
 	exec bin/headwater run $(ARGS)

@@ -54,7 +54,7 @@ func (c *Consumer) ended(err error) error {
 
 // runLoop adds to g the loops that feed one kind of message to one set of lanes. The lanes are to be waited for when g is done.
 func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Source, width int, h handler) *lanes {
-	lanes := newLanes(width)
+	lanes := newLanes(max(width, len(sources))) // a loop that waits for a delivery holds a slot
 	g.Go(func() error { return lanes.keepLeases(ctx, c.LeaseInterval) })
 	for _, s := range sources {
 		g.Go(func() error {

@@ -91,7 +91,7 @@ func (a *app) bind(root *cobra.Command) {
 	f.StringVar(&a.config, "config", "", "config file, TOML (default: headwater/config.toml in the user's config directory)")
 	f.DurationVar(&a.timeout, "timeout", jetstream.DefaultRequestLimit, "how long one request to the broker may take")
 	f.StringVar(&a.level, "log-level", "info", "what is logged to standard error: debug, info, warn or error")
-	f.StringVar(&a.nats.URL, "nats", "", "NATS server, or several separated by commas (default: the server of the peer running on --dir)")
+	f.StringVar(&a.nats.URL, "nats", "", "NATS server, or several separated by commas (default: that of the peer running on --dir)")
 	f.StringVar(&a.nats.Context, "context", "", "context of the nats command to connect with")
 	f.StringVar(&a.nats.Creds, "creds", "", "file with a NATS user's credentials")
 	f.StringVar(&a.nats.NKey, "nkey", "", "file with a NATS user's nkey seed")
@@ -115,17 +115,17 @@ func (a *app) logger() (*slog.Logger, error) {
 	return slog.New(tint.NewHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
 }
 
-// urlFile is where a peer with an embedded server leaves its URL.
+// urlFile is where a running peer leaves the URL of its server, embedded or not.
 func (a *app) urlFile() string { return filepath.Join(a.dir, "nats.url") }
 
-// connect reaches the broker that the settings name, or the embedded server of the peer that runs on the directory.
+// connect reaches the broker that the settings name, or that of the peer that runs on the directory.
 func (a *app) connect(ctx context.Context) (*jetstream.Client, error) {
 	cfg := a.nats
 	cfg.RequestLimit = a.timeout
 	if cfg.URL == "" && cfg.Context == "" {
 		b, err := os.ReadFile(a.urlFile())
 		if err != nil {
-			return nil, fmt.Errorf("%w: no peer with an embedded server runs on %s; start one with 'headwater run', "+
+			return nil, fmt.Errorf("%w: no peer runs on %s; start one with 'headwater run', "+
 				"or name a server with --nats or --context", jetstream.ErrUnreachable, a.dir)
 		}
 		cfg.URL = string(b)

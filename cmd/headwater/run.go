@@ -129,26 +129,29 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// startServer starts the embedded server where no other is named, and leaves its URL for the other commands. The function it
-// returns undoes that.
+// startServer starts the embedded server where no other is named, and leaves the server's URL for the other commands on the
+// directory. The function it returns undoes that.
 func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, err error) {
-	if a.nats.URL != "" || a.nats.Context != "" {
-		return func() error { return nil }, nil
+	stop = func() error { return nil }
+	if a.nats.Context != "" && a.nats.URL == "" {
+		return stop, nil // the context may say more than a URL does
 	}
-	s, err := jetstream.StartServer(jetstream.ServerConfig{
-		Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
-	})
-	if errors.Is(err, jetstream.ErrListen) {
-		return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
+	if a.nats.URL == "" {
+		s, err := jetstream.StartServer(jetstream.ServerConfig{
+			Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
+		})
+		if errors.Is(err, jetstream.ErrListen) {
+			return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		a.nats.URL, stop = s.URL(), s.Stop
 	}
-	if err != nil {
-		return nil, err
+	if err := os.WriteFile(a.urlFile(), []byte(a.nats.URL), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), stop())
 	}
-	a.nats.URL = s.URL()
-	if err := os.WriteFile(a.urlFile(), []byte(s.URL()), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), s.Stop())
-	}
-	return func() error { return errors.Join(os.Remove(a.urlFile()), s.Stop()) }, nil
+	return func() error { return errors.Join(os.Remove(a.urlFile()), stop()) }, nil
 }
 
 // servePeer makes what is missing on the broker, then consumes and answers until ctx ends or something breaks.
