@@ -20,6 +20,7 @@ var (
 // Kind is which of the two loops a message belongs to. Its text is the token in dead letter subjects.
 type Kind string
 
+// The kinds of messages.
 const (
 	KindHeads Kind = "heads" // announcements
 	KindPins  Kind = "pins"  // pin jobs

@@ -20,9 +20,10 @@ import (
 
 // app is what all commands share: where they read and write, and the settings that every one of them takes.
 type app struct {
-	in       io.Reader
-	out, err io.Writer
-	env      func(string) (string, bool)
+	in  io.Reader
+	out *output
+	err io.Writer
+	env func(string) (string, bool)
 
 	json    bool
 	dir     string
@@ -33,14 +34,14 @@ type app struct {
 }
 
 func newApp(in io.Reader, out, err io.Writer, env func(string) (string, bool)) *app {
-	return &app{in: in, out: out, err: err, env: env}
+	return &app{in: in, out: &output{w: out}, err: err, env: env}
 }
 
 // run carries out one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
 	root := a.root()
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), a.out.err)
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
@@ -112,7 +113,7 @@ func (a *app) logger() (*slog.Logger, error) {
 	if a.json {
 		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})), nil
 	}
-	return slog.New(tint.NewHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
+	return slog.New(tint.NewTextHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
 }
 
 // urlFile is where a running peer leaves the URL of its server, embedded or not.

@@ -114,13 +114,13 @@ func (a *app) openSeekable(name string) (f *os.File, remove func(), err error) {
 		if errors.Is(err, os.ErrNotExist) {
 			err = fmt.Errorf("%w: %w", errNotFound, err)
 		}
-		return f, func() { f.Close() }, err
+		return f, func() { _ = f.Close() }, err
 	}
 	if f, err = os.CreateTemp("", "headwater-put-*"); err != nil {
 		return nil, nil, err
 	}
 	remove = func() {
-		f.Close()
+		_ = f.Close()
 		os.Remove(f.Name())
 	}
 	if _, err = io.Copy(f, a.in); err == nil {

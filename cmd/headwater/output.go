@@ -11,6 +11,23 @@ import (
 	"headwater/bucket"
 )
 
+// output is where answers go. It remembers its first failure, which ends the command: an answer that nobody got is no answer.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+// Write writes, or repeats the first failure.
+func (o *output) Write(b []byte) (n int, err error) {
+	if o.err != nil {
+		return 0, o.err
+	}
+	if n, err = o.w.Write(b); err != nil {
+		o.err = fmt.Errorf("write the answer: %w", err)
+	}
+	return n, o.err
+}
+
 // writeJSON writes one object on a line.
 func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
