@@ -1,0 +1,77 @@
+package jetstream
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"headwater/bucket"
+
+	"github.com/nats-io/nats.go"
+)
+
+func TestSubjectsCoverEachOther(t *testing.T) {
+	for _, c := range []struct {
+		pattern, sub string
+		want         bool
+	}{
+		{"a.b", "a.b", true}, {"a.*", "a.b", true}, {"a.*", "a.*", true}, {"a.>", "a.*.*", true}, {">", "a", true}, {"a.>", "a.>", true},
+		{"a.b", "a.*", false}, {"a.*", "a.>", false}, {"a.*", "a", false}, {"a.>", "a", false}, {"a.*", "a.b.c", false}, {"a", "a.b", false},
+	} {
+		if got := subjectCovers(c.pattern, c.sub); got != c.want {
+			t.Errorf("%s covers %s: got %v, want %v", c.pattern, c.sub, got, c.want)
+		}
+	}
+}
+
+func TestTextFromOutsideIsMadeFitForOneLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain": "plain", "a\r\nb\x00c\x7fd": "a  b c d", strings.Repeat("ä", 10): strings.Repeat("ä", 5), "bad\xffutf": "bad utf",
+	} {
+		if got := clip(in, 11); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestStoresThatAnybodyNamesAreForgotten(t *testing.T) {
+	var l layouts
+	for n := range 10 * maxLayouts {
+		l.found(strings.Repeat("x", n), n%2 == 0)
+	}
+	if len(l.score) > maxLayouts {
+		t.Errorf("%d stores are remembered, want at most %d", len(l.score), maxLayouts)
+	}
+	for range 5 {
+		l.found("theirs", false)
+	}
+	if l.byHash("theirs") || !l.byHash("unknown") {
+		t.Error("got by hash for theirs or not for an unknown one")
+	}
+	for range 2 {
+		l.found("theirs", true)
+	}
+	if !l.byHash("theirs") {
+		t.Error("a store that changed hands is not noticed")
+	}
+}
+
+// FuzzReadMeta: whatever a description says, what is taken of it is within its bounds and belongs to the object.
+func FuzzReadMeta(f *testing.F) {
+	h := bucket.Sum([]byte("x"))
+	f.Add([]byte(`{"name":"` + h.String() + `","options":{"max_chunk_size":131072},"bucket":"b","nuid":"n","size":3,"mtime":"0001-01-01T00:00:00Z","chunks":1}`))
+	f.Add([]byte(`{"name":"` + h.String() + `","options":{"link":{"bucket":"b","name":"n"}}}`))
+	f.Add([]byte(`{"name":"` + h.String() + `","deleted":true,"size":0,"chunks":0}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := readMeta(&nats.Msg{Data: body}, h)
+		if err != nil {
+			return
+		}
+		if m.Name != h.String() || m.Size > math.MaxInt64 || m.Chunks > m.Size || m.Deleted || m.Options.Link != nil {
+			t.Errorf("took %+v", m)
+		}
+		if m.Chunks > 0 && (!validToken(m.Token) || strings.ContainsAny(m.Token, ".*> \r\n")) {
+			t.Errorf("took token %q", m.Token)
+		}
+	})
+}

@@ -1,0 +1,229 @@
+package jetstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"headwater/bucket"
+	"headwater/consumer"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+)
+
+// contentType is the header that says how a body is encoded.
+const contentType = "Content-Type"
+
+// pubAck is what a stream answers to a message.
+type pubAck struct {
+	Stream    string    `json:"stream"`
+	Seq       uint64    `json:"seq"`
+	Duplicate bool      `json:"duplicate"`
+	Error     *apiError `json:"error"`
+}
+
+// store publishes a message and returns once a stream has stored it, or has found its message id among the last. Nobody
+// answering is tried again for a second, the time that a new leader takes to be found; then it is [ErrTimeout]. It is
+// [ErrNotFound], at once, where the server says that the stream does not exist.
+func (c *Client) store(ctx context.Context, api, stream string, m *nats.Msg) (pubAck, error) {
+	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxElapsedTime(time.Second))
+	answer, err := backoff.RetryWithData(func() (*nats.Msg, error) {
+		answer, err := c.request(ctx, m)
+		if errors.Is(err, errNoResponders) {
+			err = c.whyNobody(ctx, api, stream)
+			if errors.Is(err, ErrNotFound) {
+				return nil, backoff.Permanent(err)
+			}
+			return nil, err
+		}
+		return answer, permanent(err)
+	}, backoff.WithContext(policy, ctx))
+	if err != nil {
+		return pubAck{}, err
+	}
+	return readAck(answer.Data)
+}
+
+// readAck reads the answer of a stream. An error in it is an [*apiError].
+func readAck(body []byte) (ack pubAck, err error) {
+	if err := json.Unmarshal(body, &ack); err != nil {
+		return ack, fmt.Errorf("the stream's answer cannot be read: %w", err)
+	}
+	if ack.Error != nil {
+		return ack, ack.Error
+	}
+	if ack.Stream == "" || ack.Seq == 0 {
+		return ack, fmt.Errorf("whoever answered is no stream: %.80q", body)
+	}
+	return ack, nil
+}
+
+// whyNobody says why nobody answers for a stream: it is not there ([ErrNotFound]), or something else ([ErrTimeout] and
+// others).
+func (c *Client) whyNobody(ctx context.Context, api, stream string) error {
+	err := c.apiCall(ctx, api, "STREAM.INFO."+stream, nil, nil)
+	if err == nil {
+		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, stream)
+	}
+	return noJetStream(err)
+}
+
+// checkSize refuses what the server would refuse, by cutting the connection.
+func (c *Client) checkSize(body []byte, limit int64) error {
+	if limit = min(limit, c.nc.MaxPayload()); int64(len(body)) > limit {
+		return fmt.Errorf("%w: %d octets, the limit is %d", ErrPayload, len(body), limit)
+	}
+	return nil
+}
+
+// Announce publishes a head. Bucket and peer of a are required: they are the subject. It returns once the stream has stored
+// the announcement, or has found that it holds it already (duplicate): announcing again within two minutes tells nobody
+// anew. Errors: [ErrNotFound] where the stream is missing, [ErrPayload], [ErrNotPermitted], [ErrUnreachable], [ErrTimeout].
+func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate bool, err error) {
+	if a.Bucket.IsZero() || a.Peer.IsZero() || a.Link.IsZero() {
+		return false, errors.New("announce: bucket, peer and link are required")
+	}
+	body, err := a.Encode()
+	if err == nil {
+		err = c.checkSize(body, bucket.MaxMessageSize)
+	}
+	if err != nil {
+		return false, fmt.Errorf("announce %s: %w", a.Link, err)
+	}
+	m := cborMessage(c.names.Head(a.Bucket, a.Peer), a.MessageID(), body)
+	ack, err := c.store(ctx, c.api, c.names.HeadsStream(), m)
+	if err != nil {
+		return false, fmt.Errorf("announce %s: %w", a.Link, err)
+	}
+	return ack.Duplicate, nil
+}
+
+func cborMessage(subject, id string, body []byte) *nats.Msg {
+	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+		natsjs.MsgIDHeader: {id}, contentType: {bucket.ContentTypeCBOR},
+	}}
+}
+
+// Jobs publishes the pin jobs of one peer.
+type Jobs struct {
+	c    *Client
+	peer bucket.PublicKey
+}
+
+var _ consumer.Jobs = (*Jobs)(nil)
+
+// Jobs returns the pin jobs of peer, who shall download.
+func (c *Client) Jobs(peer bucket.PublicKey) *Jobs { return &Jobs{c, peer} }
+
+// PublishJob publishes a job: see [consumer.Jobs]. Its id derives from the peer too, because all peers share the stream.
+// Errors are those of [Client.Announce].
+func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) error {
+	body, err := job.Encode()
+	if err == nil {
+		err = j.c.checkSize(body, bucket.MaxMessageSize)
+	}
+	if err == nil {
+		id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
+		_, err = j.c.store(ctx, j.c.api, j.c.names.PinsStream(), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
+	}
+	if err != nil {
+		return fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
+	}
+	return nil
+}
+
+// QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.
+func (j *Jobs) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
+	subjects, err := j.c.subjectCounts(ctx, j.c.names.PinsStream(), j.c.names.PinsOf(j.peer))
+	if err != nil {
+		return nil, fmt.Errorf("count the queued pin jobs: %w", noJetStream(err))
+	}
+	counts := map[bucket.ID]uint64{}
+	for s, n := range subjects {
+		if _, b, ok := j.c.names.ParsePins(s); ok {
+			counts[b] += n
+		}
+	}
+	return counts, nil
+}
+
+// Events tells what happens to the buckets of one peer.
+type Events struct {
+	c    *Client
+	peer bucket.PublicKey
+}
+
+var _ consumer.Events = (*Events)(nil)
+
+// Events returns the events of peer.
+func (c *Client) Events(peer bucket.PublicKey) *Events { return &Events{c, peer} }
+
+// Emit sends e to whoever listens. It never waits; without a connection e is lost.
+func (e *Events) Emit(ev consumer.Event) {
+	body, err := json.Marshal(ev)
+	if err == nil {
+		m := &nats.Msg{Subject: e.c.names.Event(e.peer, ev.BucketID, ev.Kind), Data: body}
+		err = e.c.publish(m)
+	}
+	if err != nil {
+		e.c.log.Debug("event not sent", "kind", ev.Kind, "error", err)
+	}
+}
+
+// Announced is an announcement as it stands in the stream: the newest of its peer.
+type Announced struct {
+	Peer        bucket.PublicKey
+	Sequence    uint64
+	At          time.Time
+	ContentType string
+	Body        []byte
+}
+
+// Heads returns the announcements of a bucket that stand in the stream, in the order of their arrival, without reading what
+// they say. Subjects that name no peer are left out. [ErrNotFound] where the stream is missing.
+func (c *Client) Heads(ctx context.Context, b bucket.ID) ([]Announced, error) {
+	var heads []Announced
+	at := map[bucket.PublicKey]int{}
+	walk := scan{in: c.at(c.names.HeadsStream()), filter: c.names.HeadsOf(b)}
+	for m, err := range c.scan(ctx, walk) {
+		if err != nil {
+			return nil, fmt.Errorf("read the heads of bucket %s: %w", b, err)
+		}
+		_, peer, ok := c.names.ParseHead(lastHeader(m.Header, natsjs.SubjectHeader))
+		if !ok {
+			continue
+		}
+		a := Announced{Peer: peer, Sequence: sequenceOf(m), At: timeOf(m), ContentType: m.Header.Get(contentType), Body: m.Data}
+		if i, ok := at[peer]; ok { // a stream that keeps more than the newest
+			heads[i] = a
+			continue
+		}
+		at[peer] = len(heads)
+		heads = append(heads, a)
+	}
+	return heads, nil
+}
+
+// timeOf is when the stream received a message that a direct get answered.
+func timeOf(m *nats.Msg) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, lastHeader(m.Header, "Nats-Time-Stamp"))
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// expectSequence makes a stream refuse m unless the last message on its subject has that sequence; 0 is none.
+func expectSequence(m *nats.Msg, seq uint64) *nats.Msg {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	m.Header[natsjs.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(seq, 10)}
+	return m
+}

@@ -1,0 +1,138 @@
+package jetstream_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"headwater/bucket"
+	"headwater/consumer"
+	"headwater/jetstream"
+	"headwater/test/natstest"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+)
+
+// sent counts the messages that do sends, each of which is a round trip where they are sent one after another.
+func sent(c *jetstream.Client, do func()) uint64 {
+	before := c.Sent()
+	do()
+	return c.Sent() - before
+}
+
+func TestRoundTripsAreFew(t *testing.T) {
+	s := natstest.Start(t)
+	c := ensured(t, s.URL(), peer(1))
+	_, js := plain(t, s.URL())
+	_, err := js.CreateObjectStore(within(t), natsjs.ObjectStoreConfig{Bucket: "theirs"})
+	noErr(t, "create", err)
+	theirs, err := js.ObjectStore(within(t), "theirs")
+	noErr(t, "object store", err)
+	small, large := octets(1, 2000), octets(2, 4<<20)
+	check := func(what string, want uint64, do func() error) {
+		t.Helper()
+		if got := sent(c, func() { noErr(t, what, do()) }); got != want {
+			t.Errorf("%s: got %d messages sent, want %d", what, got, want)
+		}
+	}
+	get := func(store string, b []byte, fresh bool) func() error {
+		return func() error {
+			r, _, err := c.Objects().Get(within(t), store, bucket.Sum(b), fresh)
+			if err != nil {
+				return err
+			}
+			_, err = bytes.NewBuffer(nil).ReadFrom(r)
+			_ = r.Close()
+			return err
+		}
+	}
+	check("put", 3, func() error { return c.PutObject(within(t), blobs, bucket.Sum(small), 2000, bytes.NewReader(small)) })
+	check("put what is there", 1, func() error { return c.PutObject(within(t), blobs, bucket.Sum(small), 2000, bytes.NewReader(small)) })
+	check("get ours", 1, get(blobs, small, false))
+	check("get ours fresh", 1, get(blobs, small, true))
+	put(t, c, large)
+	check("get a large one", 3, get(blobs, large, false)) // the hash, the meta, one window
+	for n := range byte(4) {
+		b := octets(50+n, 1000)
+		_, err = theirs.PutBytes(within(t), bucket.Sum(b).String(), b)
+		noErr(t, "library's put", err)
+		want := uint64(3)
+		if n >= 2 {
+			want = 2 // it has learnt to ask for the meta first
+		}
+		check(fmt.Sprintf("get theirs, number %d", n), want, get("theirs", b, false))
+	}
+}
+
+// A server that knows no batches answers a request for one with a single message. It is played by a subscriber here,
+// which hands on what the real stream holds.
+func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
+	s := natstest.Start(t)
+	c := ensured(t, s.URL(), peer(1))
+	b := octets(1, 700_000)
+	h := put(t, c, b)
+	nc, _ := plain(t, s.URL())
+	_, err := nc.Subscribe("$JS.old.API.>", func(m *nats.Msg) {
+		asked := nats.NewMsg("$JS.API" + strings.TrimPrefix(m.Subject, "$JS.old.API"))
+		asked.Data = m.Data
+		if i := bytes.Index(m.Data, []byte(`,"batch"`)); i > 0 {
+			asked.Data = append(bytes.Clone(m.Data[:i]), '}')
+		}
+		answer, err := nc.RequestMsg(asked, limit)
+		if err != nil {
+			t.Errorf("hand on %s: %v", m.Subject, err)
+			return
+		}
+		answer.Subject = m.Reply
+		if err := nc.PublishMsg(answer); err != nil {
+			t.Errorf("answer: %v", err)
+		}
+	})
+	noErr(t, "subscribe", err)
+	noErr(t, "flush", nc.Flush())
+	r, _, err := c.Objects().Get(within(t), "old/"+blobs, h, false)
+	noErr(t, "get", err)
+	defer r.Close()
+	var got bytes.Buffer
+	if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), b) {
+		t.Errorf("got %d octets, %v", got.Len(), err)
+	}
+	old := dial(t, s.URL(), func(c *jetstream.Config) { c.Domain = "old" })
+	id := bucket.NewID()
+	for p := range byte(3) {
+		_, err := c.Announce(within(t), bucket.Announcement{Bucket: id, Peer: peer(p + 1), Link: manifestLink(p)})
+		noErr(t, "announce", err)
+	}
+	if heads, err := old.Heads(within(t), id); err != nil || len(heads) != 3 {
+		t.Errorf("heads: got %v, %v, want 3", heads, err)
+	}
+}
+
+func TestInspectTellsAboutServerAndClock(t *testing.T) {
+	s := natstest.StartWith(t, natstest.Config{Domain: "hub"})
+	c := ensured(t, s.URL(), peer(1))
+	info, err := c.Inspect(within(t))
+	noErr(t, "inspect", err)
+	if info.Name == "" || info.Version == "" || info.Domain != "hub" || info.MaxPayload != 1<<20 || info.RTT <= 0 || !info.ClockKnown ||
+		info.ClockAhead.Abs() > time.Second || info.URL != s.URL() {
+		t.Errorf("got %+v", info)
+	}
+	announce(t, c, 1)
+	announce(t, c, 2)
+	d := next(t, source(t, c, consumer.KindHeads, 1))
+	got, err := c.Backlog(within(t), consumer.KindHeads, peer(1))
+	if want := (jetstream.Backlog{Waiting: 1, InWork: 1}); err != nil || got != want {
+		t.Errorf("backlog: got %+v, %v, want %+v", got, err, want)
+	}
+	noErr(t, "ack", d.Ack(within(t)))
+	_, err = c.Backlog(within(t), consumer.KindHeads, peer(7))
+	wantErr(t, "backlog of nobody", err, jetstream.ErrNotFound)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Inspect(ctx)
+	wantErr(t, "inspect with an ended context", err, context.Canceled)
+}

@@ -1,0 +1,277 @@
+package jetstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"headwater/bucket"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// putWorkers is how many small objects are put at once: enough to fill the pipe to a server near by, and as many chunks in
+// memory.
+const putWorkers = 32
+
+// cleanupLimit bounds the tidying after a put that failed, which goes on when its context has ended.
+const cleanupLimit = 2 * time.Second
+
+// PutObject stores the size octets of r as the object h, once: where the store describes an object of that hash and size
+// already, nothing is sent (and of more than one chunk, r is not even read; with one chunk, the described digest must be
+// right too). Any number of writers may put the same object at once; one of them wins, and
+// the others tidy up. An object becomes visible only when all its octets are stored and hash to h; after a crash at most
+// chunks without a description are left, which nobody sees and nobody needs.
+//
+// On return the object is as durable as the store is configured to make it. Errors: a [*bucket.Refusal] of class
+// [bucket.HashMismatch] where the octets are others or not so many; [ErrNotFound] where the store does not exist; those of
+// r; and [ErrNotPermitted], [ErrUnreachable], [ErrTimeout], after which putting again is safe.
+func (c *Client) PutObject(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
+	p, err := c.newPut(store, h)
+	if err != nil {
+		return fmt.Errorf("put object %s into %s: %w", h, store, err)
+	}
+	if size < 0 {
+		return fmt.Errorf("put object %s: the size is negative", h)
+	}
+	if size <= chunkSize {
+		err = p.single(ctx, size, r)
+	} else {
+		err = p.chunked(ctx, uint64(size), r)
+	}
+	if err != nil {
+		return fmt.Errorf("put object %s into %s: %w", h, store, err)
+	}
+	return nil
+}
+
+// Small is an object that fits in memory, and its hash.
+type Small struct {
+	Hash  bucket.Hash
+	Bytes []byte
+}
+
+// PutObjects puts many objects, several at a time. The first error ends it; which objects are stored by then is not told,
+// and putting all again is safe. Errors are those of [Client.PutObject].
+func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) error {
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(putWorkers)
+	for _, o := range objects {
+		if all.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			if len(o.Bytes) > chunkSize {
+				return c.PutObject(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
+			}
+			p, err := c.newPut(store, o.Hash)
+			if err == nil {
+				// Mostly it is not there: find out by trying.
+				err = p.whole(all, o.Bytes, nil)
+			}
+			if err != nil {
+				return fmt.Errorf("put object %s into %s: %w", o.Hash, store, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// put is the putting of one object.
+type put struct {
+	c     *Client
+	ob    object
+	token string // under which the chunks are written
+	mine  bool   // nobody else writes under the token
+}
+
+func (c *Client) newPut(store string, h bucket.Hash) (*put, error) {
+	s, err := ParseStore(store)
+	if err != nil {
+		return nil, err
+	}
+	return &put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String()}, nil
+}
+
+// described is a description that stands in the store: of our object, or of something else in its place.
+type described struct {
+	meta objectMeta
+	ok   bool   // it is the usable description of some object of this name
+	seq  uint64 // of its message; 0 where there is none
+}
+
+// look reads the description that stands in the store.
+func (p *put) look(ctx context.Context, leader bool) (*described, error) {
+	ob := p.ob
+	ob.leader = leader
+	meta, m, err := p.c.meta(ctx, ob)
+	if err != nil && !errors.Is(err, errAbsent) {
+		return nil, err
+	}
+	if m == nil {
+		return &described{}, nil
+	}
+	return &described{meta: meta, ok: err == nil, seq: sequenceOf(m)}, nil
+}
+
+// single puts an object of at most one chunk.
+func (p *put) single(ctx context.Context, size int64, r io.Reader) error {
+	seen, err := p.look(ctx, false)
+	if err != nil {
+		return err
+	}
+	body := make([]byte, size)
+	if err := readExactly(r, body); err != nil {
+		return err
+	}
+	return p.whole(ctx, body, seen)
+}
+
+// readExactly fills b from r, which must end there.
+func readExactly(r io.Reader, b []byte) error {
+	n, err := io.ReadFull(r, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are only %d octets of the %d announced", n, len(b))
+	}
+	if err != nil {
+		return err
+	}
+	return atEnd(r)
+}
+
+func atEnd(r io.Reader) error {
+	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are more octets than announced")
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+// whole puts an object of at most one chunk. seen is what is known to stand in the store; nil is not looked yet.
+func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
+	if bucket.Sum(body) != p.ob.hash {
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the octets hash to something else")
+	}
+	sum := sha256.Sum256(body)
+	meta := p.describe(uint64(len(body)), digestText(sum[:]))
+	same := func(d *described) bool { return d.ok && d.meta.Size == meta.Size && d.meta.Digest == meta.Digest }
+	if seen != nil && same(seen) {
+		return nil
+	}
+	if len(body) > 0 {
+		meta.Chunks = 1
+		done, err := p.onlyChunk(ctx, body, same)
+		if err != nil || done {
+			return err
+		}
+	}
+	if seen == nil {
+		seen = &described{}
+	}
+	return p.publishMeta(ctx, meta, seen.seq, same)
+}
+
+// onlyChunk stores the only chunk. Where one stands under the hash already, the object may be complete (done), or this
+// chunk the right one; else the chunk goes under a token of its own.
+func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) bool) (done bool, err error) {
+	err = p.chunkOnce(ctx, body)
+	if !sequenceTaken(err) {
+		return false, err
+	}
+	d, err := p.look(ctx, true)
+	if err != nil || same(d) {
+		return err == nil, err
+	}
+	m, err := p.c.get(ctx, p.ob.in, getRequest{LastFor: p.ob.store.chunks(p.token)}, true)
+	if err == nil && bytes.Equal(m.Data, body) {
+		return false, nil
+	}
+	if err != nil && !errors.Is(err, errAbsent) {
+		return false, err
+	}
+	p.ownToken()
+	return false, p.chunkOnce(ctx, body)
+}
+
+// chunkOnce stores the first chunk under the token, unless one stands there.
+func (p *put) chunkOnce(ctx context.Context, body []byte) error {
+	m := expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0)
+	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, m)
+	return err
+}
+
+// ownToken makes up a token that nobody else uses: somebody else's chunks stand under the hash.
+func (p *put) ownToken() {
+	p.token = p.ob.hash.String() + "-" + strings.ToLower(rand.Text())
+	p.mine = true
+}
+
+func (p *put) describe(size uint64, digest string) objectMeta {
+	return objectMeta{Name: p.ob.hash.String(), Options: objectOptions{ChunkSize: chunkSize}, Store: p.ob.store.Name,
+		Size: size, Digest: digest}
+}
+
+// publishMeta makes the object visible, in place of the description at seq. Where another one was faster, and is of the
+// same object, the chunks written here are removed.
+func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same func(*described) bool) error {
+	meta.Token = p.token
+	body, err := json.Marshal(meta)
+	if err != nil {
+		return err
+	}
+	return backoff.Retry(func() error {
+		m := expectSequence(&nats.Msg{Subject: p.ob.store.meta(meta.Name), Data: body}, seq)
+		m.Header[natsjs.MsgRollup] = []string{natsjs.MsgRollupSubject}
+		_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, m)
+		if !sequenceTaken(err) {
+			return permanent(err)
+		}
+		d, lookErr := p.look(ctx, true)
+		if lookErr != nil {
+			return backoff.Permanent(lookErr)
+		}
+		if same(d) {
+			if p.mine && d.meta.Token != p.token {
+				p.purge(ctx, 0)
+			}
+			return nil
+		}
+		seq = d.seq // of a deleted or damaged one, to be replaced, or of one that is being stored
+		return err
+	}, backoff.WithContext(metaPolicy(), ctx))
+}
+
+// metaPolicy is how often, and for how long, a description is published against others who do the same.
+func metaPolicy() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(2*time.Millisecond),
+		backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(2*time.Second))
+}
+
+// purge removes the chunks under the token, up to a sequence, or all where that is 0. Failing leaves octets that nobody
+// sees.
+func (p *put) purge(ctx context.Context, upTo uint64) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
+	defer cancel()
+	req := map[string]any{"filter": p.ob.store.chunks(p.token)}
+	if upTo > 0 {
+		req["seq"] = upTo + 1
+	}
+	if err := p.c.apiCall(ctx, p.ob.in.api, "STREAM.PURGE."+p.ob.in.stream, req, nil); err != nil {
+		p.c.log.Debug("chunks of a put that failed are left behind", "object", p.ob.hash, "error", err)
+	}
+}
