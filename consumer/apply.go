@@ -63,11 +63,14 @@ func (c *Consumer) apply(ctx context.Context, a bucket.Announcement, mine logsto
 		if err != nil {
 			return result{}, err
 		}
-		n, err := c.append(ctx, a.Stores, batch)
+		entries, err := c.append(ctx, a.Stores, batch)
 		if err != nil {
 			return result{}, err
 		}
-		added += n
+		added += uint64(len(entries))
+		if err := c.publishEvery(ctx, entries); err != nil {
+			return result{}, err
+		}
 		c.board.appended(s.id, batch[len(batch)-1].Head())
 	}
 	if err := c.clearCondition(ctx, s.id); err != nil {
@@ -76,7 +79,7 @@ func (c *Consumer) apply(ctx context.Context, a bucket.Announcement, mine logsto
 	if err := c.tellFork(ctx, mine, s); err != nil {
 		return result{}, err
 	}
-	if err := c.publishBucket(ctx, s.id, s.head.Link); err != nil {
+	if err := c.publishPending(ctx, s.id, s.head.Link); err != nil {
 		return result{}, err
 	}
 	event := Event{Link: s.head.Link, Height: s.head.Height, Versions: added}
@@ -87,16 +90,28 @@ func (c *Consumer) apply(ctx context.Context, a bucket.Announcement, mine logsto
 }
 
 // append makes a verified batch durable: its manifests first, then the log entries with the job.
-func (c *Consumer) append(ctx context.Context, stores []string, batch []*bucket.Version) (uint64, error) {
+func (c *Consumer) append(ctx context.Context, stores []string, batch []*bucket.Version) ([]logstore.Entry, error) {
 	if err := putVersions(ctx, c.Manifests, batch); err != nil {
-		return 0, err
+		return nil, err
 	}
 	entries := make([]logstore.Entry, len(batch))
 	for i, v := range batch {
 		entries[i] = entryOf(v)
 	}
-	added, err := c.Log.Append(ctx, entries, jobFor(batch[len(batch)-1], stores), !c.AllVersions)
-	return uint64(len(added)), err
+	return c.Log.Append(ctx, entries, jobFor(batch[len(batch)-1], stores), !c.AllVersions)
+}
+
+// publishEvery publishes the jobs of versions just appended, where every version has one.
+func (c *Consumer) publishEvery(ctx context.Context, added []logstore.Entry) error {
+	if !c.AllVersions {
+		return nil
+	}
+	for _, e := range added {
+		if err := c.publishPending(ctx, e.Bucket, e.Link); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // entryOf is what the log keeps of a version.

@@ -316,3 +316,23 @@ func (s *slowObjects) Get(ctx context.Context, _ string, _ bucket.Hash, _ bool) 
 	<-ctx.Done()
 	return nil, 0, ctx.Err()
 }
+
+func TestAllVersions_EachVersionHasItsJob(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.AllVersions = true
+	chain, _ := pinned(t, w, 5)
+	w.run(cfg)
+	w.announce(chain.ID, chain.Head().Link, 1, "")
+	for range chain.Versions {
+		w.wait(consumer.EventComplete)
+	}
+	if n := w.jobsPublished(); n != 5 {
+		t.Errorf("got %d jobs published, want 5", n)
+	}
+	for _, v := range chain.Versions {
+		if e, err := w.log.Entry(t.Context(), chain.ID, v.Link); err != nil || !e.Complete {
+			t.Errorf("version %d: got %+v, %v, want complete", v.Height, e, err)
+		}
+	}
+}

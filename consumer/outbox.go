@@ -60,25 +60,6 @@ func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, 
 	return c.Log.Job(ctx, job.Bucket, job.Link)
 }
 
-// publishBucket publishes what a sync recorded: the job of its head, or those of all its versions.
-func (c *Consumer) publishBucket(ctx context.Context, id bucket.ID, head bucket.Link) error {
-	if !c.AllVersions {
-		return c.publishPending(ctx, id, head)
-	}
-	for job, err := range c.Log.Jobs(ctx) {
-		if err != nil {
-			return err
-		}
-		if job.Bucket != id || job.State != logstore.JobPending {
-			continue
-		}
-		if err := c.publish(ctx, job); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // publishPending publishes one job where that is still to be done.
 func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket.Link) error {
 	job, err := c.Log.Job(ctx, id, link)

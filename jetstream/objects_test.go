@@ -324,7 +324,7 @@ func TestLyingDescriptionsAreNotBelieved(t *testing.T) {
 		rawPut(t, s, chunkSubject("m"), nats.Header{"Nats-Rollup": {"sub"}}, b)
 		rawPut(t, s, chunkSubject("m"), nil, b)
 		rawPut(t, s, metaSubject(h), nil, fmt.Appendf(nil, meta, h))
-		if _, err := get(t, c, h, false); err == nil || err == io.EOF {
+		if _, err := get(t, c, h, false); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: got %v, want an error", name, err)
 		}
 	}

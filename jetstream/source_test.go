@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -150,7 +151,7 @@ func TestNoMoreIsHeldThanIsWorkedOn(t *testing.T) {
 			noErr(t, "ack", d.Ack(within(t)))
 			held := next(t, src)
 			noErr(t, "close", src.Close(within(t)))
-			if _, err := src.Next(within(t)); err != consumer.ErrClosed {
+			if _, err := src.Next(within(t)); !errors.Is(err, consumer.ErrClosed) {
 				t.Errorf("next after close: got %v, want %v", err, consumer.ErrClosed)
 			}
 			// All but the two handed out are there at once, for whoever asks.

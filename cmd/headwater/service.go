@@ -148,6 +148,9 @@ func pageLimit(asked int) int {
 // countLetters fills in how many dead letters each bucket has, which the broker knows.
 func (p *peer) countLetters(ctx context.Context, all []consumer.Status) error {
 	counts, err := p.client.CountLetters(ctx, p.id)
+	if errors.Is(err, jetstream.ErrNotFound) {
+		return nil // somebody deleted the stream: no letters are left
+	}
 	if err != nil {
 		return err
 	}

@@ -32,8 +32,8 @@ func StartClusterWith(tb testing.TB, n int, cfg Config) *Cluster {
 		tb.Fatalf("start NATS cluster: Port is %d, but each of the %d nodes needs its own: leave it 0", cfg.Port, n)
 	}
 	c := &Cluster{tb: tb}
+	dir := cfg.dir(tb) // first: it must outlive the servers
 	tb.Cleanup(c.halt)
-	dir := cfg.dir(tb)
 	err := retryPorts(func() error {
 		c.halt()
 		c.nodes = clusterNodes(tb, n, cfg, dir)

@@ -72,8 +72,8 @@ func Start(tb testing.TB) *Server {
 func StartWith(tb testing.TB, cfg Config) *Server {
 	tb.Helper()
 	s := &Server{tb: tb}
+	dir := cfg.dir(tb) // first: it must outlive the server
 	tb.Cleanup(func() { s.halt() })
-	dir := cfg.dir(tb)
 	err := retryPorts(func() error {
 		s.opts = cfg.options(dir)
 		return s.start()
@@ -155,7 +155,10 @@ func (s *Server) start() error {
 	}
 	srv.Start()
 	s.run = srv
-	s.url = fmt.Sprintf("nats://%s:%d", s.opts.Host, s.opts.Port)
+	// The port is the same after a restart, when others may be reading.
+	if url := fmt.Sprintf("nats://%s:%d", s.opts.Host, s.opts.Port); s.url != url {
+		s.url = url
+	}
 	if s.opts.LeafNode.Port != 0 {
 		s.leaf = fmt.Sprintf("%s:%d", s.opts.LeafNode.Host, s.opts.LeafNode.Port)
 	}

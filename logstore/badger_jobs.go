@@ -1,0 +1,136 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
+)
+
+// Job is described at [Jobs].
+func (s *Badger) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job, err error) {
+	err = s.read(ctx, func(r reader) error {
+		h, err := r.head(id, link)
+		if err == nil {
+			j, err = r.job(id, h)
+		}
+		return err
+	})
+	return j, failed(err, "read job %s of bucket %s", link, id)
+}
+
+// Jobs is described at [Jobs].
+func (s *Badger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
+	prefix := []byte{kindJob}
+	return pages(ctx, jobCursor{}, Job.cursor, func(behind jobCursor, n int) (page []Job, err error) {
+		from := prefix
+		if behind != (jobCursor{}) {
+			from = after(headKey(kindJob, behind.bucket, behind.head))
+		}
+		err = s.read(ctx, func(r reader) error {
+			return r.scan(prefix, from, false, func(key []byte, item *badger.Item) (bool, error) {
+				err := valueOf(item, func(value []byte) error {
+					j, err := r.decodeJob(key, value)
+					if err == nil {
+						page = append(page, j)
+					}
+					return err
+				})
+				return len(page) < n, err
+			})
+		})
+		return page, failed(err, "list jobs")
+	})
+}
+
+// SetJob is described at [Jobs].
+func (s *Badger) SetJob(ctx context.Context, id bucket.ID, link bucket.Link, state JobState) error {
+	err := s.change(ctx, id, func(r reader) error {
+		h, err := r.head(id, link)
+		if err != nil {
+			return err
+		}
+		j, err := r.job(id, h)
+		if err != nil {
+			return err
+		}
+		if j, err = j.moved(state); err != nil {
+			return err
+		}
+		key, value := headKey(kindJob, id, h), encodeJob(j)
+		if state == JobPublished {
+			return s.log.keep(ctx, key, value)
+		}
+		return s.log.commit(ctx, []row{{key, value}})
+	})
+	return failed(err, "move job %s of bucket %s", link, id)
+}
+
+// Complete is described at [Jobs].
+func (s *Badger) Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error {
+	err := s.change(ctx, id, func(r reader) error {
+		h, err := r.head(id, link)
+		if err != nil {
+			return err
+		}
+		rows, err := r.completion(id, h, pins)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		return s.log.commit(ctx, rows)
+	})
+	return failed(err, "complete version %s of bucket %s", link, id)
+}
+
+// completion returns the rows that complete a version: none where nothing changes.
+func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, error) {
+	rows, err := r.removal(id, h)
+	if err != nil {
+		return nil, err
+	}
+	e, err := r.entry(id, h)
+	if err != nil || e.Complete {
+		return rows, err
+	}
+	b, err := r.bucket(id)
+	if err != nil {
+		return nil, err
+	}
+	e.Complete = true
+	b.complete(h, pins)
+	return append(rows,
+		row{headKey(kindEntry, id, h), encodeEntry(e)},
+		row{bucketKey(kindBucket, id), encodeBucket(b)}), nil
+}
+
+// removal returns the row that removes a job: none where there is no job.
+func (r reader) removal(id bucket.ID, h bucket.Head) ([]row, error) {
+	key := headKey(kindJob, id, h)
+	err := r.get(key, func([]byte) error { return nil })
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
+	return []row{{key: key}}, err
+}
+
+// Drop is described at [Jobs].
+func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := s.change(ctx, id, func(r reader) error {
+		h, err := r.head(id, link)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rows, err := r.removal(id, h)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		return s.log.commit(ctx, rows)
+	})
+	return failed(err, "drop job %s of bucket %s", link, id)
+}

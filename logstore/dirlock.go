@@ -1,0 +1,82 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+// lockDir takes the lock of a log's directory and leaves our process id in it. The lock lies beside the directory, so that the
+// directory can be moved under it. The file stays when the lock is given back. [ErrLocked].
+func lockDir(dir string) (*flock.Flock, error) {
+	path := dir + ".lock"
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return nil, err
+	}
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	got, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	if !got {
+		return nil, fmt.Errorf("%w: %s%s", ErrLocked, dir, holder(path))
+	}
+	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600); err != nil {
+		return nil, errors.Join(err, lock.Unlock())
+	}
+	return lock, nil
+}
+
+// holder says which process holds the lock, where that can be told.
+func holder(path string) string {
+	b, err := os.ReadFile(path)
+	pid, convErr := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || convErr != nil {
+		return ""
+	}
+	return fmt.Sprintf(" (process %d)", pid)
+}
+
+// SetAside moves a damaged log out of the way, so that [OpenBadger] makes a fresh one in its place, and returns where it went: a
+// directory beside it that nothing reads. It is durable on return. [ErrLocked] where a process holds the log;
+// [fs.ErrNotExist] where there is none. The fresh log is rebuilt from the manifests by the caller.
+func SetAside(dir string) (movedTo string, err error) {
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return "", failed(err, "set log %s aside", dir)
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return "", failed(err, "set log aside")
+	}
+	movedTo, err = moveAside(dir, time.Now())
+	return movedTo, failed(errors.Join(err, lock.Unlock()), "set log %s aside", dir)
+}
+
+// moveAside renames dir to the first free name of that second.
+func moveAside(dir string, now time.Time) (string, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return "", err
+	}
+	base := dir + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	to := base
+	for i := 2; ; i++ {
+		if _, err := os.Lstat(to); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return "", err
+		}
+		to = fmt.Sprintf("%s-%d", base, i)
+	}
+	if err := os.Rename(dir, to); err != nil {
+		return "", err
+	}
+	return to, syncDir(filepath.Dir(dir))
+}

@@ -1,0 +1,49 @@
+package logstore
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"headwater/bucket"
+)
+
+// jobCursor is a job's place in the outbox.
+type jobCursor struct {
+	bucket bucket.ID
+	head   bucket.Head
+}
+
+// cursor returns the job's place in the outbox.
+func (j Job) cursor() jobCursor {
+	return jobCursor{j.Bucket, bucket.Head{Link: j.Link, Height: j.Height}}
+}
+
+// clone returns a copy that shares nothing with j.
+func (j Job) clone() Job {
+	j.Stores, j.Peers = slices.Clone(j.Stores), slices.Clone(j.Peers)
+	return j
+}
+
+// checkAppend checks the arguments of an append against each other.
+func checkAppend(stretch []Entry, job *Job) error {
+	err := checkStretch(stretch)
+	if err == nil {
+		err = checkJob(stretch, job)
+	}
+	if err != nil && len(stretch) > 0 {
+		return failed(err, "append to bucket %s", stretch[0].Bucket)
+	}
+	return failed(err, "append nothing")
+}
+
+// compareIDs orders buckets.
+func compareIDs(a, b bucket.ID) int { return bytes.Compare(a[:], b[:]) }
+
+// failed puts the operation and its subject in front of err; nil stays nil.
+func failed(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", fmt.Sprintf(format, args...), err)
+}

@@ -1,0 +1,238 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
+)
+
+// Files of ours beside Badger's.
+const (
+	schemaFile  = "headwater.schema"  // the log was made, with rows of this version; its schema row must be there
+	cleanFile   = "headwater.clean"   // the log was closed, with this MANIFEST; removed before it is opened
+	openingFile = "headwater.opening" // how many starts in a row did not come back from Badger
+)
+
+// maxStarts is after how many starts that died inside Badger a log counts as damaged.
+const maxStarts = 3
+
+// OpenBadger opens the log in cfg.Dir, or makes one. [ErrLocked], [ErrDamaged], [ErrSchema], [ErrDiskFull].
+//
+// Where the log was not closed the last time, the newest part of every bucket's chain is checked. A damaged log is left as it
+// was found, as far as that can be told before it is opened; see [SetAside].
+func OpenBadger(cfg Config) (*Badger, error) { return openBadger(cfg, production()) }
+
+// openBadger opens a log with settings that tests choose.
+func openBadger(cfg Config, set settings) (s *Badger, err error) {
+	if cfg.Dir == "" {
+		return nil, errors.New("open log: no directory given")
+	}
+	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
+		return nil, failed(err, "open log %s", cfg.Dir)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MinFree == 0 {
+		cfg.MinFree = DefaultMinFree
+	}
+	if cfg.Free == nil {
+		cfg.Free = freeOctets
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, failed(err, "open log")
+	}
+	s = &Badger{cfg: cfg, set: set, lock: lock}
+	s.turns.buckets = make(map[bucket.ID]*turn)
+	if err := s.start(); err != nil {
+		return nil, failed(errors.Join(err, lock.Unlock()), "open log %s", cfg.Dir)
+	}
+	return s, nil
+}
+
+// start looks the directory over, opens Badger and looks at what it found. The lock is held.
+func (s *Badger) start() error {
+	dir := s.cfg.Dir
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := s.guard(); err != nil { // before anything else: a full disk kills Badger at the start too
+		return err
+	}
+	made, err := checkSchemaFile(dir)
+	if err != nil {
+		return err
+	}
+	clean, err := checkFiles(dir, made)
+	if err != nil {
+		return err
+	}
+	if err := sweepEmpty(dir); err != nil {
+		return err
+	}
+	if s.db, err = s.openDB(); err != nil {
+		return err
+	}
+	if err = s.check(made, clean); err != nil {
+		s.log.snapshot.close()
+		return errors.Join(err, s.db.Close())
+	}
+	return nil
+}
+
+// guard refuses where less is free than must be.
+func (s *Badger) guard() error {
+	free, err := s.cfg.Free(s.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("ask for the free space of %s: %w", s.cfg.Dir, err)
+	}
+	if free < s.cfg.MinFree {
+		return fmt.Errorf("%w: %d octets are free at %s, %d must be", ErrDiskFull, free, s.cfg.Dir, s.cfg.MinFree)
+	}
+	return nil
+}
+
+// checkSchemaFile says whether the directory holds a log that was made to the end. [ErrSchema], [ErrDamaged].
+func checkSchemaFile(dir string) (made bool, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, schemaFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	v, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
+	if err != nil {
+		return false, fmt.Errorf("%w: %s holds %.20q", ErrDamaged, schemaFile, b)
+	}
+	return true, checkVersion(uint32(v))
+}
+
+// checkVersion refuses rows of a version that is not ours.
+func checkVersion(v uint32) error {
+	switch {
+	case v > schemaVersion:
+		return fmt.Errorf("%w: %d, newer than %d", ErrSchema, v, schemaVersion)
+	case v < schemaVersion:
+		return fmt.Errorf("%w: schema %d never was", ErrDamaged, v)
+	}
+	return nil
+}
+
+// openDB opens Badger. A note of each start lies in the directory while Badger opens, since some damage makes it die where
+// nobody can catch it: then a log would kill its process at every start.
+func (s *Badger) openDB() (*badger.DB, error) {
+	note := filepath.Join(s.cfg.Dir, openingFile)
+	b, err := os.ReadFile(note)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	starts, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	if starts >= maxStarts {
+		return nil, fmt.Errorf("%w: %d starts in a row died while it was opened; remove %s to try again", ErrDamaged, starts, note)
+	}
+	if err := writeDurable(note, fmt.Appendf(nil, "%d\n", starts+1)); err != nil {
+		return nil, err
+	}
+	if err := removeDurable(filepath.Join(s.cfg.Dir, cleanFile)); err != nil {
+		return nil, err
+	}
+	db, err := s.openRecovering()
+	return db, errors.Join(err, removeDurable(note))
+}
+
+// openRecovering opens Badger and says what its errors and panics mean.
+func (s *Badger) openRecovering() (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			db, err = nil, fmt.Errorf("%w: %.500v", ErrDamaged, p)
+		}
+	}()
+	db, err = s.set.open(badgerOptions(s.cfg, s.set))
+	switch {
+	case err == nil:
+		return db, nil
+	case strings.Contains(err.Error(), "Cannot acquire directory lock"):
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
+	case isOfSystem(err):
+		return nil, err
+	default:
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+}
+
+// isOfSystem says whether the system refused something that it may grant another time. Badger keeps only the text of most
+// causes.
+func isOfSystem(err error) bool {
+	for _, cause := range []error{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.ENOSPC,
+		syscall.EIO, syscall.EINTR, syscall.EAGAIN, syscall.EBUSY, syscall.EDQUOT,
+	} {
+		if errors.Is(err, cause) || strings.Contains(err.Error(), cause.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// check prepares the opened database for use: its schema, and what an unclean stop may have left.
+func (s *Badger) check(made, clean bool) error {
+	s.log = committer{
+		db: s.db, guard: s.guard, release: func() { releaseTables(s.cfg.Dir) },
+		maxRows: int(s.db.MaxBatchCount()) * 3 / 4, maxSize: int(s.db.MaxBatchSize()) * 3 / 4,
+	}
+	s.log.snapshot.renew(s.db)
+	if err := s.checkSchema(made); err != nil {
+		return err
+	}
+	return s.read(context.Background(), func(r reader) (err error) {
+		if made && !clean {
+			s.cfg.Logger.Info("the log was not closed the last time; checking it", "dir", s.cfg.Dir)
+			if err := checkChains(r, s.log.maxRows); err != nil { // twice as many as the versions of a transaction
+				return err
+			}
+		}
+		s.strangers, err = countStrangers(r)
+		return err
+	})
+}
+
+// checkSchema reads the schema row, or makes it in a log that was never made to the end.
+func (s *Badger) checkSchema(made bool) error {
+	var version uint32
+	err := s.read(context.Background(), func(r reader) error {
+		return r.get(schemaKey(), func(value []byte) (err error) {
+			version, err = decodeSchema(value)
+			return err
+		})
+	})
+	if errors.Is(err, ErrNotFound) {
+		if made {
+			return fmt.Errorf("%w: its schema row is gone", ErrDamaged)
+		}
+		rows := []row{{schemaKey(), encodeSchema(schemaVersion)}}
+		if err := s.log.commit(context.Background(), rows); err != nil {
+			return err
+		}
+		version, err = schemaVersion, nil
+	}
+	if err == nil {
+		err = checkVersion(version)
+	}
+	if err != nil || made {
+		return err
+	}
+	return writeDurable(filepath.Join(s.cfg.Dir, schemaFile), fmt.Appendf(nil, "%d\n", version))
+}

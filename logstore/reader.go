@@ -1,0 +1,169 @@
+package logstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
+)
+
+// reader reads rows out of one state of the database, and of what was buffered then.
+type reader struct {
+	txn   *badger.Txn
+	newer buffer
+}
+
+// get calls f with the value of a row, which is f's only while it runs. [ErrNotFound], [ErrDamaged].
+func (r reader) get(key []byte, f func(value []byte) error) error {
+	item, err := r.txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return ErrNotFound
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return valueOf(item, f)
+}
+
+// valueOf calls f with the item's value; what is wrong with reading it is [ErrDamaged].
+func valueOf(item *badger.Item, f func(value []byte) error) error {
+	var inner error
+	err := item.Value(func(value []byte) error {
+		inner = f(value)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return inner
+}
+
+// bucket reads a head row. [ErrNotFound].
+func (r reader) bucket(id bucket.ID) (b Bucket, err error) {
+	key := bucketKey(kindBucket, id)
+	err = r.get(key, func(value []byte) (err error) {
+		b, err = decodeBucket(key, value)
+		return err
+	})
+	return b, err
+}
+
+// bucketOrNew reads a head row, or returns one that holds nothing yet.
+func (r reader) bucketOrNew(id bucket.ID) (Bucket, error) {
+	b, err := r.bucket(id)
+	if errors.Is(err, ErrNotFound) {
+		return Bucket{ID: id}, nil
+	}
+	return b, err
+}
+
+// head reads the height of a version. [ErrNotFound].
+func (r reader) head(id bucket.ID, link bucket.Link) (h bucket.Head, err error) {
+	h.Link = link
+	err = r.get(linkKey(id, link), func(value []byte) (err error) {
+		h.Height, err = decodeHeight(value)
+		return err
+	})
+	return h, err
+}
+
+// entry reads a version whose link row was read, or is named by another row.
+func (r reader) entry(id bucket.ID, h bucket.Head) (e Entry, err error) {
+	key := headKey(kindEntry, id, h)
+	err = r.get(key, func(value []byte) (err error) {
+		e, err = decodeEntry(key, value)
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = fmt.Errorf("%w: version %s at height %d of bucket %s is missing", ErrDamaged, h.Link, h.Height, id)
+	}
+	return e, err
+}
+
+// job reads a job: as buffered, where it still is in the database, or else as it stands there. [ErrNotFound].
+func (r reader) job(id bucket.ID, h bucket.Head) (j Job, err error) {
+	key := headKey(kindJob, id, h)
+	err = r.get(key, func(value []byte) (err error) {
+		j, err = r.decodeJob(key, value)
+		return err
+	})
+	return j, err
+}
+
+// decodeJob reads a job row with what is buffered for it.
+func (r reader) decodeJob(key, value []byte) (Job, error) {
+	if newer := r.newer[string(key)]; newer != nil {
+		value = *newer
+	}
+	return decodeJob(key, value)
+}
+
+// scan calls f for every row from the key on (in the order of keys, or against it) that begins with prefix, until f returns
+// false.
+func (r reader) scan(prefix, from []byte, reverse bool, f func(key []byte, item *badger.Item) (bool, error)) error {
+	it := r.txn.NewIterator(badger.IteratorOptions{Prefix: prefix, Reverse: reverse})
+	defer it.Close()
+	for it.Seek(from); it.ValidForPrefix(prefix); it.Next() {
+		more, err := f(it.Item().Key(), it.Item())
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// bucketLedger is the [ledger] of one bucket.
+type bucketLedger struct {
+	reader
+	id bucket.ID
+}
+
+func (l bucketLedger) height(link bucket.Link) (uint64, bool, error) {
+	h, err := l.head(l.id, link)
+	if errors.Is(err, ErrNotFound) {
+		return 0, false, nil
+	}
+	return h.Height, err == nil, err
+}
+
+func (l bucketLedger) previous(h bucket.Head) (bucket.Link, error) {
+	e, err := l.entry(l.id, h)
+	return e.Previous, err
+}
+
+func (l bucketLedger) succeeded(height uint64, previous bucket.Link) (found bool, err error) {
+	prefix := heightKey(kindEntry, l.id, height)
+	err = l.scan(prefix, prefix, false, func(key []byte, item *badger.Item) (bool, error) {
+		err := valueOf(item, func(value []byte) error {
+			e, err := decodeEntry(key, value)
+			found = e.Previous == previous
+			return err
+		})
+		return !found, err
+	})
+	return found, err
+}
+
+func (l bucketLedger) jobs() (jobs []Job, err error) {
+	prefix := bucketKey(kindJob, l.id)
+	err = l.scan(prefix, prefix, false, func(key []byte, item *badger.Item) (bool, error) {
+		err := valueOf(item, func(value []byte) error {
+			j, err := l.decodeJob(key, value)
+			jobs = append(jobs, j)
+			return err
+		})
+		return true, err
+	})
+	return jobs, err
+}
+
+// after returns the smallest key that comes after key.
+func after(key []byte) []byte { return append(bytes.Clone(key), 0) }
+
+// last returns a key that comes after every key that begins with prefix, up to the longest that is written.
+func last(prefix []byte) []byte {
+	return append(bytes.Clone(prefix), bytes.Repeat([]byte{0xff}, headSize+1)...)
+}

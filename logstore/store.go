@@ -1,0 +1,177 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"headwater/bucket"
+)
+
+// Sentinels of the package. They are wrapped with the operation and its subject.
+var (
+	// ErrNotFound: no such bucket, version or job in this log.
+	ErrNotFound = errors.New("not in the log")
+	// ErrGap: an appended version's predecessor is neither in the log nor just before it in the stretch, or the heights do
+	// not follow, or a genesis is appended to a bucket that has another one. Nothing was written.
+	ErrGap = errors.New("does not continue the log")
+	// ErrLocked: another process holds the directory. The message names the directory and, where known, the process.
+	ErrLocked = errors.New("log is held by another process")
+	// ErrDamaged: the log cannot be opened or read as it was written. Set it aside and rebuild it from the manifests.
+	ErrDamaged = errors.New("log is damaged")
+	// ErrSchema: the log was written by a newer Headwater, whose rows this one does not know.
+	ErrSchema = errors.New("log has a schema this version does not know")
+	// ErrDiskFull: too little room is left to write safely. Nothing was written.
+	ErrDiskFull = errors.New("too little disk space for the log")
+	// ErrTooMany: the log already holds [MaxStrangers] conditions of buckets that it has no version of.
+	ErrTooMany = errors.New("too many conditions of unknown buckets")
+	// ErrClosed: the log was closed.
+	ErrClosed = errors.New("log is closed")
+)
+
+// MaxNameSize is the most octets of a version's name that an entry keeps; longer names are cut at a rune boundary. The whole
+// name stands in the manifest.
+const MaxNameSize = 256
+
+// MaxStrangers is the most buckets without any version that may have a [Condition], so that announcements of strangers
+// cannot fill the disk.
+const MaxStrangers = 10_000
+
+// Entry is one verified version in the log. The manifest itself is a blob.
+type Entry struct {
+	Bucket    bucket.ID
+	Link      bucket.Link
+	Height    uint64
+	Previous  bucket.Link      // zero for genesis
+	Author    bucket.PublicKey // zero where the version is unsigned
+	Pins      bucket.Link      // of the pins list
+	Name      string           // at most MaxNameSize octets
+	Published bool             // anybody who holds this version can read it
+	Complete  bool             // every pin was held and verified when the version was completed
+	Added     time.Time        // when it was appended here, millisecond precision; set by the store
+}
+
+// Head returns the entry as the head rule sees it.
+func (e Entry) Head() bucket.Head { return bucket.Head{Link: e.Link, Height: e.Height} }
+
+// Bucket is what the log knows of one bucket without walking it.
+type Bucket struct {
+	ID        bucket.ID
+	Name      string      // of the known head
+	Known     bucket.Head // head of the log; zero where only a Condition is known
+	Complete  bucket.Head // newest version all of whose pins are held; zero for none
+	Published bucket.Head // newest version whose Published is set; zero for none
+	Versions  uint64      // entries, those on forks included
+	Forks     uint64      // branches beyond the first: entries appended whose predecessor already had another successor
+	Pins      PinCount    // of the complete head, as counted when it was completed
+	Condition Condition   // zero where nothing is wrong
+}
+
+// PinCount counts the pins of a version and the octets of those held.
+type PinCount struct {
+	Needed uint64
+	Bytes  uint64
+}
+
+// Condition is why a bucket is not simply in sync, kept for a person: the newest outcome that stopped work on it.
+type Condition struct {
+	State  string           // "diverged", "not_shared" or "blocked"
+	Class  string           // outcome class
+	Reason string           // one sentence; at most 1 KiB is kept
+	Link   bucket.Link      // announced head
+	Height uint64           // of the announced head, 0 where unknown
+	Peer   bucket.PublicKey // announcer, zero where unknown
+	Since  time.Time        // millisecond precision
+}
+
+// IsZero says whether c says nothing.
+func (c Condition) IsZero() bool { return c.State == "" }
+
+// JobState is where a pin job stands.
+type JobState byte
+
+const (
+	// JobPending: recorded with its version, not yet known to be published.
+	JobPending JobState = iota
+	// JobPublished: the broker has acknowledged the message.
+	JobPublished
+	// JobDead: given up for now; a dead letter says why. Announcing the same head again makes it pending.
+	JobDead
+)
+
+// Job is a pin job that is not done. It lives from the append of its version until Complete or Drop.
+type Job struct {
+	bucket.PinJob
+	State   JobState
+	Attempt uint32 // 0 at first; one more each time a dead job is made pending again
+}
+
+// Reader reads versions. All methods are safe for concurrent use, and cost no more on a long history than on a short one.
+// What Append returned is seen by every later call.
+type Reader interface {
+	// Bucket returns what is known of a bucket, ErrNotFound where that is nothing: neither a version nor a condition.
+	Bucket(ctx context.Context, id bucket.ID) (Bucket, error)
+	// Entry returns one version of a bucket, or ErrNotFound.
+	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (Entry, error)
+	// Heads returns the links at a height, ascending; the last one is the head of that height. None is no error.
+	Heads(ctx context.Context, id bucket.ID, height uint64) ([]bucket.Link, error)
+	// Buckets yields every bucket with a version or a condition, by ascending ID, beginning after the given one (the zero ID
+	// for all). An error ends the sequence.
+	Buckets(ctx context.Context, after bucket.ID) iter.Seq2[Bucket, error]
+	// Walk yields a bucket's versions newest first (by [bucket.Head.Compare], descending), forks included, beginning with the
+	// newest one that comes strictly before the given head (the zero Head for all). An error ends the sequence.
+	Walk(ctx context.Context, id bucket.ID, before bucket.Head) iter.Seq2[Entry, error]
+}
+
+// Appender adds verified versions.
+type Appender interface {
+	// Append adds a stretch of one bucket's versions, oldest first, each the direct successor of the one before it; the first
+	// is a genesis or continues a version in the log. Versions already there are passed over. It returns those added, in
+	// order, once they are durable.
+	//
+	// The job, where not nil, is recorded as pending in the same durable step as its version, which must be one of the
+	// stretch. With newestOnly it is the only one, none where its version was there before, and takes the place of the
+	// pending jobs of the version's ancestors. A stretch too long for one transaction is written as several, oldest first: a
+	// crash leaves a shorter unbroken stretch, and a job for the newest version that was written (made from the given one by
+	// its entry), so that none of what is in the log is without a job. Without newestOnly every version that is added gets
+	// such a job, and no pending one is replaced.
+	//
+	// Two concurrent calls with overlapping stretches leave the same log as one after the other; each version is returned as
+	// added by exactly one of them. ErrGap, ErrDiskFull.
+	Append(ctx context.Context, stretch []Entry, job *Job, newestOnly bool) (added []Entry, err error)
+}
+
+// Jobs is the outbox: what is to be published, and what was but is not done.
+type Jobs interface {
+	// Job returns one job, or ErrNotFound: never recorded, or done.
+	Job(ctx context.Context, id bucket.ID, link bucket.Link) (Job, error)
+	// Jobs yields every job by ascending bucket, then head order. An error ends the sequence.
+	Jobs(ctx context.Context) iter.Seq2[Job, error]
+	// SetJob moves a job to a state; Attempt grows by one where a dead job becomes pending. JobPublished alone is not durable
+	// on return but with the next durable write or Close: a crash in between publishes the message a second time, under the
+	// same id. The other states are durable on return. ErrNotFound where there is no such job.
+	SetJob(ctx context.Context, id bucket.ID, link bucket.Link, s JobState) error
+	// Complete marks a version complete, moves the bucket's complete head to it where it is the greater one, and removes its
+	// job, in one durable step. Repeating it changes nothing. ErrNotFound where the version is not in the log.
+	Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error
+	// Drop removes a job that a newer version made needless. Absent is no error. Durable on return.
+	Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
+}
+
+// Conditions remembers why buckets are not in sync.
+type Conditions interface {
+	// SetCondition replaces the condition of a bucket; the zero Condition clears it. Durable on return. ErrTooMany for a bucket
+	// without versions where MaxStrangers such conditions are kept already.
+	SetCondition(ctx context.Context, id bucket.ID, c Condition) error
+}
+
+// Store is a whole log.
+type Store interface {
+	Reader
+	Appender
+	Jobs
+	Conditions
+	// Close makes everything durable and gives the directory free. Calls after it return ErrClosed.
+	Close() error
+}
