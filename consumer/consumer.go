@@ -80,7 +80,7 @@ type handler func(ctx context.Context, m Message) (result, error)
 // work handles one delivery and settles it.
 func (c *Consumer) work(ctx context.Context, d Delivery, l *lanes, h handler) {
 	m := d.Message()
-	if l.superseded(m) {
+	if m.Kind == KindHeads && l.superseded(m) {
 		c.settle(ctx, d, result{class: ClassStale}, ctx.Err())
 		return
 	}

@@ -95,7 +95,7 @@ func (l *lanes) drain(id bucket.ID, d Delivery, work func(Delivery)) {
 	}
 }
 
-// superseded says whether a newer message of the same announcer waits behind m in its lane.
+// superseded says whether a newer announcement of the same announcer waits behind m in its lane.
 func (l *lanes) superseded(m Message) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
