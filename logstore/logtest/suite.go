@@ -61,7 +61,7 @@ func Run(t *testing.T, open func(tb testing.TB) Opened) {
 			o := open(t)
 			s := &suite{T: t, Store: o.Store, reopen: o.Reopen}
 			t.Cleanup(func() {
-				if err := s.Store.Close(); err != nil && !errors.Is(err, logstore.ErrClosed) {
+				if err := s.Close(); err != nil && !errors.Is(err, logstore.ErrClosed) {
 					t.Errorf("close: %v", err)
 				}
 			})
