@@ -29,6 +29,15 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // IsZero says whether h is all zero, which stands for no hash.
 func (h Hash) IsZero() bool { return h == Hash{} }
 
+// MarshalText writes the form of [Hash.String].
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads what [ParseHash] reads.
+func (h *Hash) UnmarshalText(b []byte) (err error) {
+	*h, err = ParseHash(string(b))
+	return err
+}
+
 // Codec is the multicodec of what a link points to.
 type Codec byte
 

@@ -137,13 +137,14 @@ func (c *Consumer) notShared(ctx context.Context, m Message, head *bucket.Versio
 	return result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}, err
 }
 
-// refrain ends the sync of a verified stretch that is not appended. It was verified all the same, so that nobody can make
-// a bucket look lost or diverged with versions that no owner signed.
+// refrain ends the sync of a verified stretch that is not appended. It was verified all the same, so that nobody can take a
+// bucket from us with a version that no owner signed. Another genesis proves nothing about its author: anybody can make one, so
+// that state only says who announced it.
 func (c *Consumer) refrain(ctx context.Context, m Message, s *stretch) (result, error) {
 	if !s.diverged {
 		return c.notShared(ctx, m, s.head)
 	}
-	reason := fmt.Sprintf("the announced chain reaches the genesis %s, which is not ours", s.genesis)
+	reason := fmt.Sprintf("the chain that peer %s announces reaches the genesis %s, which is not ours", m.Peer, s.genesis)
 	err := c.setCondition(ctx, m, logstore.Condition{
 		State: StateDiverged, Class: ClassDiverged, Link: s.head.Link, Height: s.head.Height, Reason: reason,
 	})

@@ -157,7 +157,7 @@ func (c *Consumer) tellFork(ctx context.Context, mine logstore.Bucket, s *stretc
 		return nil
 	}
 	e := Event{
-		At: c.Now().UTC(), Kind: EventForked, BucketID: s.id, Link: s.head.Link, Height: s.head.Height,
+		At: c.Now().UTC(), Kind: EventForked, BucketID: s.id, PeerID: c.Peer, Link: s.head.Link, Height: s.head.Height,
 		Ancestor: s.anchor.Link, Heads: []bucket.Link{mine.Known.Link, s.head.Link},
 	}
 	ours, theirs, err := c.branches(ctx, s)

@@ -52,6 +52,7 @@ type Config struct {
 	FetchTimeout  time.Duration // for one manifest or pins list; default 10 s. Blobs have it for each silent stretch
 	SyncTimeout   time.Duration // for one delivery; then it is retried, going on where it stopped; default 1 h
 	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
+	Reconcile     time.Duration // how often published jobs are compared with the broker's queue; default 1 min
 	RetryLimit    int           // failures after which a message is set aside; default 10
 	RetryMin      time.Duration // first delay; default 250 ms
 	RetryMax      time.Duration // longest delay; default 5 min
@@ -71,6 +72,7 @@ const (
 	defaultFetchTimeout  = 10 * time.Second
 	defaultSyncTimeout   = time.Hour
 	defaultLeaseInterval = 10 * time.Second
+	defaultReconcile     = time.Minute
 	defaultRetryLimit    = 10
 	defaultRetryMin      = 250 * time.Millisecond
 	defaultRetryMax      = 5 * time.Minute
@@ -101,6 +103,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.FetchTimeout, defaultFetchTimeout)
 	setDefault(&c.SyncTimeout, defaultSyncTimeout)
 	setDefault(&c.LeaseInterval, defaultLeaseInterval)
+	setDefault(&c.Reconcile, defaultReconcile)
 	setDefault(&c.RetryLimit, defaultRetryLimit)
 	setDefault(&c.RetryMin, defaultRetryMin)
 	setDefault(&c.RetryMax, defaultRetryMax)

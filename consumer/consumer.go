@@ -36,6 +36,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		return c.ended(err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.keepJobs(ctx) })
 	heads := c.runLoop(ctx, g, c.Announcements, c.Buckets, c.handleAnnouncement)
 	pins := c.runLoop(ctx, g, c.PinJobs, c.PinJobsMax, c.handlePinJob)
 	err := g.Wait()

@@ -141,7 +141,7 @@ func TestForksAreNamed(t *testing.T) {
 	e := w.wait(consumer.EventForked)
 	owner := chain.Owner.PublicKey()
 	want := consumer.Event{
-		At: e.At, Kind: consumer.EventForked, BucketID: chain.ID, Link: fork.Head().Link, Height: 4, Ancestor: chain.Versions[2].Link,
+		At: e.At, Kind: consumer.EventForked, BucketID: chain.ID, PeerID: w.me.PublicKey(), Link: fork.Head().Link, Height: 4, Ancestor: chain.Versions[2].Link,
 		Heads: []bucket.Link{chain.Head().Link, fork.Head().Link}, Authors: []bucket.PublicKey{owner, owner},
 	}
 	if diff := cmp.Diff(want, e); diff != "" {

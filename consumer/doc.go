@@ -14,11 +14,12 @@
 //
 // What this promises, and where it is kept:
 //
-//   - Two messages of one bucket are never worked on at the same time; different buckets are (lanes).
+//   - Two announcements of one bucket are never worked on at the same time, nor two of its pin jobs; those of different
+//     buckets are (lanes).
 //   - A message is acknowledged after its effect is synced to disk. A process that dies in between is delivered the message
 //     again, and finds the effect done.
-//   - A job that was recorded and not published is published when the process comes back (outbox), and one that the
-//     broker lost is published again.
+//   - A job that was recorded and not published is published when the process comes back, and one that the broker lost is
+//     published again (outbox).
 //   - An error becomes an outcome in one place (outcome.go): done, later, or never.
 //   - [Consumer.Run] returns when its workers are gone; what it held and had not finished is given back, not left to wait
 //     for a lease to run out.

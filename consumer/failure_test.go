@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
@@ -334,5 +335,21 @@ func TestAllVersions_EachVersionHasItsJob(t *testing.T) {
 		if e, err := w.log.Entry(t.Context(), chain.ID, v.Link); err != nil || !e.Complete {
 			t.Errorf("version %d: got %+v, %v, want complete", v.Height, e, err)
 		}
+	}
+}
+
+func TestBrokerIsNotTrusted_LostJobIsPublishedAgain(t *testing.T) {
+	w := newWorld(t)
+	cfg := w.config()
+	cfg.Reconcile = 5 * time.Millisecond
+	lost := newQueue() // takes jobs and forgets them
+	w.pins, cfg.PinJobs = lost, []consumer.Source{newQueue()}
+	chain, _ := pinned(t, w, 2)
+	c, _ := w.run(cfg)
+	w.announce(chain.ID, chain.Head().Link, 1, "")
+	w.wait(consumer.EventApplied)
+	lost.forget()
+	for w.jobsPublished() < 2 {
+		waitState(t, c, chain.ID, consumer.StateFetching)
 	}
 }

@@ -50,6 +50,68 @@ func (c *Consumer) publishLeftOver(ctx context.Context) error {
 	return nil
 }
 
+// keepJobs publishes again, every Reconcile until ctx ends, the jobs that were published, are not done, and are not in
+// the broker's queue: it lost them. A job has to be missing twice in a row, so that one that is being published, or settled, at
+// this moment is left alone. Where no job is waiting nobody is asked.
+func (c *Consumer) keepJobs(ctx context.Context) error {
+	tick := time.NewTicker(c.Reconcile)
+	defer tick.Stop()
+	missing := map[bucket.Link]bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		var err error
+		if missing, err = c.reconcile(ctx, missing); err != nil && ctx.Err() == nil {
+			c.Logger.Warn("pin jobs not compared with the broker's queue", "error", err)
+		}
+	}
+}
+
+// reconcile is one round of keepJobs: it returns what is missing now and was not before.
+func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (map[bucket.Link]bool, error) {
+	published, err := c.publishedJobs(ctx)
+	if err != nil || len(published) == 0 {
+		return nil, err
+	}
+	queued, err := c.Jobs.QueuedJobs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	missing := map[bucket.Link]bool{}
+	for _, job := range published {
+		key := job.Link
+		switch {
+		case queued[job.Bucket] > 0:
+		case !before[key]:
+			missing[key] = true
+		default:
+			c.Logger.Warn("the broker lost a pin job; it is published again", "bucket", job.Bucket, "link", job.Link)
+			if job, err = c.revive(ctx, job); err == nil {
+				err = c.publish(ctx, job)
+			}
+			if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+				return missing, err
+			}
+		}
+	}
+	return missing, nil
+}
+
+func (c *Consumer) publishedJobs(ctx context.Context) (jobs []logstore.Job, err error) {
+	for job, err := range c.Log.Jobs(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if job.State == logstore.JobPublished {
+			jobs = append(jobs, job)
+		}
+	}
+	return jobs, nil
+}
+
 // revive makes a job pending again under a new id.
 func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, error) {
 	for _, s := range []logstore.JobState{logstore.JobDead, logstore.JobPending} {

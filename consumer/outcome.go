@@ -144,7 +144,7 @@ func (c *Consumer) setCondition(ctx context.Context, m Message, cond logstore.Co
 
 // emit tells what happened to the message's bucket.
 func (c *Consumer) emit(m Message, kind EventKind, e Event) {
-	e.At, e.Kind, e.BucketID, e.Subject = c.Now().UTC(), kind, m.Bucket, m.Subject
+	e.At, e.Kind, e.BucketID, e.PeerID, e.Subject = c.Now().UTC(), kind, m.Bucket, c.Peer, m.Subject
 	if e.Link.IsZero() {
 		e.Link = linkOf(m)
 	}

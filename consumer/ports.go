@@ -93,11 +93,12 @@ type Events interface {
 
 // Event is one thing that happened to a bucket. Which fields are set depends on the kind; docs/PROTOCOL.md lists them.
 type Event struct {
-	At       time.Time   `json:"at"`
-	Kind     EventKind   `json:"kind"`
-	BucketID bucket.ID   `json:"bucket_id"`
-	Link     bucket.Link `json:"link,omitzero"`
-	Height   uint64      `json:"height"`
+	At       time.Time        `json:"at"`
+	Kind     EventKind        `json:"kind"`
+	BucketID bucket.ID        `json:"bucket_id"`
+	PeerID   bucket.PublicKey `json:"peer_id"` // that tells the event
+	Link     bucket.Link      `json:"link,omitzero"`
+	Height   uint64           `json:"height"`
 
 	Subject  string             `json:"subject,omitempty"`  // of the message that led here
 	Class    string             `json:"class,omitempty"`    // outcome class

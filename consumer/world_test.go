@@ -324,3 +324,10 @@ func waitState(t testing.TB, c *consumer.Consumer, id bucket.ID, state string) {
 		}
 	}
 }
+
+// forget loses everything that is queued.
+func (q *queue) forget() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.open)
+}

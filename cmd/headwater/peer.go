@@ -99,7 +99,9 @@ func (p *peer) consume(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	for _, s := range p.sources {
-		err = errors.Join(err, s.Close(ctx))
+		if closeErr := s.Close(ctx); closeErr != nil {
+			p.log.Warn("deliveries not given back; they come again when their lease runs out", "error", closeErr)
+		}
 	}
 	return err
 }

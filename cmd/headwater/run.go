@@ -116,7 +116,9 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
 		defer cancel()
-		err = errors.Join(err, client.Close(ctx))
+		if closeErr := client.Close(ctx); closeErr != nil {
+			log.Warn("the connection did not end well; what was not settled is delivered again", "error", closeErr)
+		}
 	}()
 	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log))
 }
@@ -132,9 +134,9 @@ func stopped(ctx context.Context, err error) error {
 // startServer starts the embedded server where no other is named, and leaves the server's URL for the other commands on the
 // directory. The function it returns undoes that.
 func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, err error) {
-	stop = func() error { return nil }
+	stopServer := func() error { return nil }
 	if a.nats.Context != "" && a.nats.URL == "" {
-		return stop, nil // the context may say more than a URL does
+		return stopServer, nil // the context may say more than a URL does
 	}
 	if a.nats.URL == "" {
 		s, err := jetstream.StartServer(jetstream.ServerConfig{
@@ -146,12 +148,12 @@ func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, er
 		if err != nil {
 			return nil, err
 		}
-		a.nats.URL, stop = s.URL(), s.Stop
+		a.nats.URL, stopServer = s.URL(), s.Stop
 	}
 	if err := os.WriteFile(a.urlFile(), []byte(a.nats.URL), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), stop())
+		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), stopServer())
 	}
-	return func() error { return errors.Join(os.Remove(a.urlFile()), stop()) }, nil
+	return func() error { return errors.Join(os.Remove(a.urlFile()), stopServer()) }, nil
 }
 
 // servePeer makes what is missing on the broker, then consumes and answers until ctx ends or something breaks.

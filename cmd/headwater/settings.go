@@ -12,6 +12,8 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"headwater/jetstream"
 )
 
 // settle gives every flag that was not set on the command line its value from the environment, or else from the config file.
@@ -39,7 +41,13 @@ func (a *app) settle(cmd *cobra.Command) error {
 			err = a.settleFlag(f, file)
 		}
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	if err := (jetstream.Names{Prefix: a.nats.Prefix}).Validate(); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 func (a *app) settleFlag(f *pflag.Flag, file map[string]any) error {

@@ -54,17 +54,17 @@ func (s *stores) logDir() string { return filepath.Join(s.dir, "log") }
 func (s *stores) rebuildFile() string { return filepath.Join(s.dir, "rebuild") }
 
 func (s *stores) openLog(log *slog.Logger) (err error) {
+	if err := s.noteLostLog(log); err != nil {
+		return err
+	}
 	cfg := logstore.Config{Dir: s.logDir(), Logger: log.With("part", "log")}
 	s.log, err = logstore.OpenBadger(cfg)
 	if !errors.Is(err, logstore.ErrDamaged) {
 		return err
 	}
 	log.Error("the log is damaged; it is set aside and made anew from the manifests", "error", err)
-	if err := os.WriteFile(s.rebuildFile(), nil, 0o600); err != nil {
-		return fmt.Errorf("note the rebuild: %w", err)
-	}
-	if err := syncDir(s.dir); err != nil {
-		return fmt.Errorf("note the rebuild: %w", err)
+	if err := s.noteRebuild(); err != nil {
+		return err
 	}
 	movedTo, err := logstore.SetAside(s.logDir())
 	if err != nil {
@@ -73,6 +73,31 @@ func (s *stores) openLog(log *slog.Logger) (err error) {
 	log.Warn("damaged log set aside", "to", movedTo)
 	s.log, err = logstore.OpenBadger(cfg)
 	return err
+}
+
+// noteLostLog asks for a rebuild where there are manifests, and no log: somebody removed it, or restored a copy without it.
+func (s *stores) noteLostLog(log *slog.Logger) error {
+	if _, err := os.Stat(s.logDir()); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(s.dir, "manifests")); errors.Is(err, os.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	log.Warn("there are manifests and no log; it is made anew from them")
+	return s.noteRebuild()
+}
+
+// noteRebuild leaves the note that a rebuild is to be finished, durably.
+func (s *stores) noteRebuild() error {
+	if err := os.WriteFile(s.rebuildFile(), nil, 0o600); err != nil {
+		return fmt.Errorf("note the rebuild: %w", err)
+	}
+	if err := syncDir(s.dir); err != nil {
+		return fmt.Errorf("note the rebuild: %w", err)
+	}
+	return nil
 }
 
 // finishRebuild makes the log anew where that was begun.

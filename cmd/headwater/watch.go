@@ -95,7 +95,7 @@ func (a *app) printEvent(b []byte) error {
 	if a.json {
 		return writeJSON(a.out, e)
 	}
-	_, err := fmt.Fprintf(a.out, "%s  %-9s  %s  %s%s\n", timeText(e.At), e.Kind, e.BucketID, short(e.Link), eventText(e))
+	_, err := fmt.Fprintf(a.out, "%s  %s  %-9s  %s  %s%s\n", timeText(e.At), shortKey(e.PeerID), e.Kind, e.BucketID, short(e.Link), eventText(e))
 	return err
 }
 
