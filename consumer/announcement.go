@@ -148,5 +148,5 @@ func (c *Consumer) refrain(ctx context.Context, m Message, s *stretch) (result, 
 	err := c.setCondition(ctx, m, logstore.Condition{
 		State: StateDiverged, Class: ClassDiverged, Link: s.head.Link, Height: s.head.Height, Reason: reason,
 	})
-	return result{ClassDiverged, Event{Link: s.head.Link, Height: s.head.Height, Reason: reason}}, err
+	return result{ClassDiverged, Event{Link: s.head.Link, Height: s.head.Height, Class: ClassDiverged, Reason: reason}}, err
 }
