@@ -89,10 +89,7 @@ func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (
 			missing[key] = true
 		default:
 			c.Logger.Warn("the broker lost a pin job; it is published again", "bucket", job.Bucket, "link", job.Link)
-			if job, err = c.revive(ctx, job); err == nil {
-				err = c.publish(ctx, job)
-			}
-			if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+			if err := c.republish(ctx, job); err != nil {
 				return missing, err
 			}
 		}
@@ -134,14 +131,38 @@ func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket
 	return c.publish(ctx, job)
 }
 
-// publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id.
+// publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id. Where the
+// broker knows the id and does not have the message any more, as from a log that was removed since, the job goes out under
+// another one.
 func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
-	if err := c.Jobs.PublishJob(ctx, job.PinJob, job.Attempt); err != nil {
+	duplicate, err := c.Jobs.PublishJob(ctx, job.PinJob, job.Attempt)
+	if err != nil {
 		return fmt.Errorf("publish pin job of version %s: %w", job.Link, err)
 	}
-	err := c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPublished)
+	if duplicate {
+		queued, err := c.Jobs.QueuedJobs(ctx)
+		if err != nil {
+			return fmt.Errorf("count queued pin jobs: %w", err)
+		}
+		if queued[job.Bucket] == 0 {
+			return c.republish(ctx, job)
+		}
+	}
+	err = c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPublished)
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil // the worker was faster
+	}
+	return err
+}
+
+// republish sends a job under a new id, unless it was done meanwhile.
+func (c *Consumer) republish(ctx context.Context, job logstore.Job) error {
+	job, err := c.revive(ctx, job)
+	if err == nil {
+		err = c.publish(ctx, job)
+	}
+	if errors.Is(err, logstore.ErrNotFound) {
+		return nil
 	}
 	return err
 }

@@ -72,9 +72,9 @@ type Objects interface {
 // Jobs publishes pin jobs. Safe for concurrent use.
 type Jobs interface {
 	// PublishJob publishes a job for this peer and returns once the broker has stored it, or has found that it did so before
-	// under the same id. The id derives from bucket, link and attempt. The broker having an older message in the queue is no
-	// error.
-	PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) error
+	// under the same id (duplicate): that message may be done, or lost, by now. The id derives from bucket, link and attempt.
+	// The broker having an older message in the queue is no error.
+	PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error)
 	// QueuedJobs counts the jobs for this peer that the broker holds, in work or waiting, by bucket.
 	QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error)
 }

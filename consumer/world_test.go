@@ -141,10 +141,10 @@ func (w *world) Get(_ context.Context, store string, h bucket.Hash, _ bool) (io.
 	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
 }
 
-func (w *world) PublishJob(_ context.Context, j bucket.PinJob, attempt uint32) error {
+func (w *world) PublishJob(_ context.Context, j bucket.PinJob, attempt uint32) (duplicate bool, err error) {
 	b, err := j.Encode()
 	if err != nil {
-		return err
+		return false, err
 	}
 	key := fmt.Sprintf("%s.%s.%d", j.Bucket, j.Link, attempt)
 	w.mu.Lock()
@@ -154,7 +154,7 @@ func (w *world) PublishJob(_ context.Context, j bucket.PinJob, attempt uint32) e
 	if first { // the broker drops a repetition
 		w.pins.add(w.message(consumer.KindPins, j.Bucket, w.me.PublicKey(), b))
 	}
-	return nil
+	return !first, nil
 }
 
 func (w *world) QueuedJobs(context.Context) (map[bucket.ID]uint64, error) { return w.pins.count(), nil }

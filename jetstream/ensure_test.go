@@ -21,7 +21,7 @@ func TestEnsureMakesWhatTheContractSays(t *testing.T) {
 	ctx := within(t)
 	for stream, check := range map[string]func(natsjs.StreamConfig) bool{
 		"HEADWATER_HEADS": func(c natsjs.StreamConfig) bool {
-			return c.Retention == natsjs.LimitsPolicy && c.MaxMsgsPerSubject == 1 && c.AllowDirect && c.Duplicates == 2*time.Minute && c.MaxAge == 0
+			return c.Retention == natsjs.LimitsPolicy && c.MaxMsgsPerSubject == 1 && c.AllowDirect && c.Duplicates == 10*time.Second && c.MaxAge == 0
 		},
 		"HEADWATER_PINS": func(c natsjs.StreamConfig) bool {
 			return c.Retention == natsjs.WorkQueuePolicy && c.MaxMsgsPerSubject == -1 && c.Duplicates > 0
@@ -90,7 +90,7 @@ func TestEnsureChangesNothingAndNamesTheDifferences(t *testing.T) {
 	s := natstest.Start(t)
 	_, js := plain(t, s.URL())
 	ctx := within(t)
-	_, err := js.CreateStream(ctx, natsjs.StreamConfig{Name: "HEADWATER_HEADS", Subjects: []string{"headwater.heads.>"}, Duplicates: time.Minute})
+	_, err := js.CreateStream(ctx, natsjs.StreamConfig{Name: "HEADWATER_HEADS", Subjects: []string{"headwater.heads.>"}, Duplicates: time.Second})
 	noErr(t, "create", err)
 	_, err = js.CreateStream(ctx, natsjs.StreamConfig{Name: "HEADWATER_PINS", Subjects: []string{"headwater.pins.x.y"}, MaxMsgsPerSubject: 5})
 	noErr(t, "create", err)
@@ -119,7 +119,7 @@ func TestEnsureChangesNothingAndNamesTheDifferences(t *testing.T) {
 	}
 	st, err := js.Stream(ctx, "HEADWATER_HEADS")
 	noErr(t, "stream", err)
-	if cfg := st.CachedInfo().Config; cfg.AllowDirect || cfg.Duplicates != time.Minute {
+	if cfg := st.CachedInfo().Config; cfg.AllowDirect || cfg.Duplicates != time.Second {
 		t.Errorf("ensure changed the stream: %+v", cfg)
 	}
 }

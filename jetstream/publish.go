@@ -83,7 +83,7 @@ func (c *Client) checkSize(body []byte, limit int64) error {
 }
 
 // Announce publishes a head. Bucket and peer of a are required: they are the subject. It returns once the stream has stored
-// the announcement, or has found that it holds it already (duplicate): announcing again within two minutes tells nobody
+// the announcement, or has found that it holds it already (duplicate): announcing again within [headsWindow] tells nobody
 // anew. Errors: [ErrNotFound] where the stream is missing, [ErrPayload], [ErrNotPermitted], [ErrUnreachable], [ErrTimeout].
 func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate bool, err error) {
 	if a.Bucket.IsZero() || a.Peer.IsZero() || a.Link.IsZero() {
@@ -123,19 +123,20 @@ func (c *Client) Jobs(peer bucket.PublicKey) *Jobs { return &Jobs{c, peer} }
 
 // PublishJob publishes a job: see [consumer.Jobs]. Its id derives from the peer too, because all peers share the stream.
 // Errors are those of [Client.Announce].
-func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) error {
+func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error) {
 	body, err := job.Encode()
 	if err == nil {
 		err = j.c.checkSize(body, bucket.MaxMessageSize)
 	}
+	var ack pubAck
 	if err == nil {
 		id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
-		_, err = j.c.store(ctx, j.c.api, j.c.names.PinsStream(), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
+		ack, err = j.c.store(ctx, j.c.api, j.c.names.PinsStream(), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
 	}
 	if err != nil {
-		return fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
+		return false, fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
 	}
-	return nil
+	return ack.Duplicate, nil
 }
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.

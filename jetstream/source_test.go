@@ -92,10 +92,10 @@ func TestPinJobsArriveAtTheirPeerOnceAndAreCounted(t *testing.T) {
 	job := bucket.PinJob{Bucket: bucket.NewID(), Link: manifestLink(1), Height: 3, Pins: bucket.RawLink([]byte("p"))}
 	for _, p := range []byte{1, 2} { // the same job for two peers is two jobs
 		for range 3 {
-			noErr(t, "publish", c.Jobs(peer(p)).PublishJob(within(t), job, 1))
+			publishJob(t, c, peer(p), job, 1)
 		}
 	}
-	noErr(t, "publish", c.Jobs(peer(1)).PublishJob(within(t), job, 2))
+	publishJob(t, c, peer(1), job, 2)
 	counts, err := c.Jobs(peer(1)).QueuedJobs(within(t))
 	if err != nil || len(counts) != 1 || counts[job.Bucket] != 2 {
 		t.Errorf("got %v, %v, want 2 jobs of one bucket", counts, err)
@@ -361,4 +361,11 @@ func TestStreamsThatAllowNoDirectGetsAreScannedThroughTheirLeader(t *testing.T) 
 	wantErr(t, "heads of no stream", err, jetstream.ErrNotFound)
 	_, err = c.Announce(within(t), bucket.Announcement{Bucket: b, Peer: peer(1), Link: manifestLink(1)})
 	wantErr(t, "announce to no stream", err, jetstream.ErrNotFound)
+}
+
+func publishJob(t testing.TB, c *jetstream.Client, peer bucket.PublicKey, job bucket.PinJob, attempt uint32) (duplicate bool) {
+	t.Helper()
+	duplicate, err := c.Jobs(peer).PublishJob(within(t), job, attempt)
+	noErr(t, "publish", err)
+	return duplicate
 }

@@ -66,15 +66,15 @@ type promises struct {
 
 // acknowledgements are a child's output.
 type acknowledgements struct {
-	bytes.Buffer
+	text  bytes.Buffer
 	first func() // called when it begins
 }
 
 func (a *acknowledgements) Write(b []byte) (int, error) {
-	if a.Len() == 0 {
+	if a.text.Len() == 0 {
 		a.first()
 	}
-	return a.Buffer.Write(b)
+	return a.text.Write(b)
 }
 
 // killChild runs a child until a random moment: of its start in some rounds, of its work in most.
@@ -93,7 +93,7 @@ func killChild(t *testing.T, dir string, round int) promises {
 		t.Fatalf("round %d: the child ended by itself: %v\n%s", round, err, &errs)
 	}
 	p := promises{make(map[int]uint64), make(map[int]uint64), 0}
-	lines := bufio.NewScanner(&out.Buffer)
+	lines := bufio.NewScanner(&out.text)
 	for lines.Scan() {
 		var what string
 		var n int

@@ -39,14 +39,17 @@ func ok(t *testing.T, err error) {
 	}
 }
 
+// filledTo is the height of the buckets in a filled log.
+const filledTo = 1999
+
 // filled makes a log with tables, closed or killed.
 func filled(t *testing.T, end func(*logstore.Badger) error) (dir string) {
 	t.Helper()
 	dir = t.TempDir() + "/log"
 	s := small(t, dir)
 	for n := range 3 {
-		stretch := versions(n, 0, 8000)
-		_, err := s.Append(t.Context(), stretch, jobFor(stretch[7999]), true)
+		stretch := versions(n, 0, filledTo+1)
+		_, err := s.Append(t.Context(), stretch, jobFor(stretch[filledTo]), true)
 		ok(t, err)
 	}
 	ok(t, end(s))
@@ -84,7 +87,7 @@ func wantOpen(t *testing.T, dir string, want error) {
 			continue
 		}
 		b, err := s.Bucket(t.Context(), version(2, 0).Bucket)
-		if err != nil || b.Known != version(2, 7999).Head() {
+		if err != nil || b.Known != version(2, filledTo).Head() {
 			t.Errorf("got %v, %v, want the head as it was", b, err)
 		}
 		ok(t, s.Close())
@@ -178,10 +181,10 @@ func TestHolesAreFoundAfterACrash(t *testing.T) {
 		return slices.Concat([]byte{3}, id[:], logstore.EncodeHeightRow(height), linkOctets(version(1, height)))
 	}
 	for name, key := range map[string][]byte{
-		"head":             entryRow(7999),
-		"predecessor":      entryRow(7998),
-		"further down":     entryRow(7500),
-		"link of the head": logstore.LinkKey(id, version(1, 7999).Link),
+		"head":             entryRow(filledTo),
+		"predecessor":      entryRow(filledTo - 1),
+		"further down":     entryRow(filledTo - 500),
+		"link of the head": logstore.LinkKey(id, version(1, filledTo).Link),
 		"schema":           logstore.SchemaKey(),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -189,8 +189,12 @@ func isOfSystem(err error) bool {
 
 // check prepares the opened database for use: its schema, and what an unclean stop may have left.
 func (s *Badger) check(made, clean bool) error {
+	mapped, err := filepath.EvalSymlinks(s.cfg.Dir) // as the system names the files that it maps
+	if err != nil {
+		return err
+	}
 	s.log = committer{
-		db: s.db, guard: s.guard, release: func() { releaseTables(s.cfg.Dir) },
+		db: s.db, guard: s.guard, release: func() { releaseTables(mapped) },
 		maxRows: int(s.db.MaxBatchCount()) * 3 / 4, maxSize: int(s.db.MaxBatchSize()) * 3 / 4,
 	}
 	s.log.snapshot.renew(s.db)

@@ -151,7 +151,7 @@ func (a *app) withClient(ctx context.Context, f func(*jetstream.Client) error) e
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usagef("%w; see 'headwater %s --help'", err, cmd.Name())
+			return usagef("%w; see '%s --help'", err, cmd.CommandPath())
 		}
 		return nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -82,16 +83,41 @@ func (a *app) runCommand() *cobra.Command {
 	return cmd
 }
 
+// check refuses settings that make no sense.
+func (o runOptions) check() error {
+	for name, n := range map[string]int{
+		"buckets": o.buckets, "pin-jobs": o.pinJobs, "fetches": o.fetches, "retry-limit": o.retryLimit, "replicas": o.ensure.Replicas,
+	} {
+		if n < 1 {
+			return usagef("--%s: %d is less than 1", name, n)
+		}
+	}
+	for name, d := range map[string]time.Duration{
+		"retry-min": o.retryMin, "retry-max": o.retryMax, "fetch-timeout": o.fetchTimeout, "sync-timeout": o.syncTimeout,
+	} {
+		if d <= 0 {
+			return usagef("--%s: %s is not more than 0", name, d)
+		}
+	}
+	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+		return usagef("--listen: %w", err)
+	}
+	for _, s := range append(o.manifestStores, o.blobStores...) {
+		if err := bucket.CheckStoreName(s); err != nil {
+			return usageError{err}
+		}
+	}
+	return nil
+}
+
 // runPeer runs until ctx ends; then it stops from the outside in, and everything it started has ended when it returns.
 func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	log, err := a.logger()
 	if err != nil {
 		return err
 	}
-	for _, s := range append(o.manifestStores, o.blobStores...) {
-		if err := bucket.CheckStoreName(s); err != nil {
-			return usageError{err}
-		}
+	if err := o.check(); err != nil {
+		return err
 	}
 	id, err := a.ensureIdentity()
 	if err != nil {
@@ -165,6 +191,10 @@ func (a *app) servePeer(
 		return err
 	}
 	if err := p.ensure(ctx); err != nil {
+		return err
+	}
+	// The log's lock says that no other process works for this peer.
+	if err := client.Reclaim(ctx, p.options.ensure); err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)

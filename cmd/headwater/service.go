@@ -173,6 +173,9 @@ func (p *peer) damage() map[string]blobstore.Damage {
 
 func (p *peer) answerLog(ctx context.Context, q logRequest) (a logAnswer, err error) {
 	b, err := p.stores.log.Bucket(ctx, q.Bucket)
+	if err == nil && b.Known.IsZero() {
+		err = noVersion(q.Bucket)
+	}
 	if err != nil {
 		return a, err
 	}
@@ -212,9 +215,13 @@ func lineOf(e logstore.Entry, known bucket.Head) logLine {
 func (p *peer) answerHead(ctx context.Context, q bucketRequest) (bucket.Head, error) {
 	b, err := p.stores.log.Bucket(ctx, q.Bucket)
 	if err == nil && b.Known.IsZero() {
-		err = fmt.Errorf("bucket %s has no version here: %w", q.Bucket, logstore.ErrNotFound)
+		err = noVersion(q.Bucket)
 	}
 	return b.Known, err
+}
+
+func noVersion(id bucket.ID) error {
+	return fmt.Errorf("bucket %s has no version here: %w", id, logstore.ErrNotFound)
 }
 
 func (p *peer) answerManifest(ctx context.Context, q manifestRequest) (manifestAnswer, error) {

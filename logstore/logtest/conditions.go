@@ -125,13 +125,25 @@ func (s *suite) reopened() {
 	for i := range 5 { // these ride with Close
 		s.ok(s.SetJob(ctx, id(i), chain(id(i), nil, 50, "a")[49].Link, logstore.JobPublished))
 	}
-	before := s.everything()
+	before, times := s.everything(), s.addedTimes()
 	for range 2 {
 		if s.reopen != nil {
 			s.again()
 		}
 		s.same("everything", s.everything(), before)
+		s.same("times of adding", s.addedTimes(), times)
 	}
+}
+
+// addedTimes returns when the versions were appended.
+func (s *suite) addedTimes() (times []time.Time) {
+	s.Helper()
+	for _, b := range collect(s, s.Buckets(s.Context(), bucket.ID{})) {
+		for _, e := range s.walked(b.ID, bucket.Head{}) {
+			times = append(times, e.Added)
+		}
+	}
+	return times
 }
 
 // everything returns what the log says, by what was asked.

@@ -140,9 +140,18 @@ func (s *suite) is(err, want error) {
 // same compares; times to the millisecond, the time of adding only for its presence, and no items like an empty list.
 func (s *suite) same(what string, got, want any) {
 	s.Helper()
+	if g, ok := got.([]logstore.Entry); ok && slices.EqualFunc(g, want.([]logstore.Entry), sameEntry) {
+		return // the long way round takes minutes for long chains
+	}
 	if d := diff(want, got); d != "" {
 		s.Fatalf("%s (-want +got):\n%s", what, d)
 	}
+}
+
+// sameEntry compares all but the time of adding.
+func sameEntry(a, b logstore.Entry) bool {
+	a.Added, b.Added = time.Time{}, time.Time{}
+	return a == b
 }
 
 func diff(want, got any) string {
