@@ -10,10 +10,14 @@ import (
 
 // maxWaiting is how many deliveries may wait in one bucket's lane. One more is given back for a moment, so that a bucket
 // with many announcers and a long catch-up does not gather deliveries without bound.
-const maxWaiting = 16
+// It is a fraction of what a durable hands out without an answer, so that the other buckets are still heard.
+const maxWaiting = 256
 
-// busyDelay is for how long a delivery goes back where its bucket's lane is full.
-const busyDelay = time.Second
+// busyDelay is for how long a delivery goes back where its bucket's lane is full: 50 ms at first, doubling up to 6.4 s, since
+// known heads are dealt with in no time, and a long catch-up is not.
+func busyDelay(deliveries uint64) time.Duration {
+	return 50 * time.Millisecond << min(max(deliveries, 1)-1, 7)
+}
 
 // lanes hands deliveries to workers: one worker per bucket at a time, at most width at once. A delivery for a bucket that is
 // being worked on waits in the bucket's lane without taking a slot, so one busy bucket holds up no other. The lease of all
@@ -71,7 +75,7 @@ func (l *lanes) dispatch(ctx context.Context, d Delivery, work func(Delivery)) {
 	l.release()
 	if full {
 		// An error leaves the message to its lease: later, but not lost.
-		_ = d.Retry(ctx, busyDelay)
+		_ = d.Retry(ctx, busyDelay(d.Message().Deliveries))
 	}
 }
 

@@ -129,10 +129,15 @@ func waitFor(tb testing.TB, what string, look func() error) {
 	}
 }
 
-// insist does again what a broker may refuse while its leaders change, until it works.
+// insist does again what a broker may refuse, or not answer, while its leaders change, until it works.
 func (e *env) insist(what string, do func(ctx context.Context) error) {
 	e.tb.Helper()
-	waitFor(e.tb, "the broker does it: "+what, func() error { return do(e.ctx()) })
+	const try = 10 * time.Second
+	waitFor(e.tb, "the broker does it: "+what, func() error {
+		ctx, cancel := context.WithTimeout(e.tb.Context(), try)
+		defer cancel()
+		return do(ctx)
+	})
 }
 
 // newBlob makes octets that no other blob of the test has.
@@ -156,20 +161,20 @@ func (e *env) newBlobs(n, size int) []jetstream.Small {
 // put stores objects.
 func (e *env) put(store string, objects ...jetstream.Small) {
 	e.tb.Helper()
-	e.insist("put objects", func(ctx context.Context) error { return e.client.PutObjects(ctx, store, objects) })
+	for part := range slices.Chunk(objects, 500) {
+		e.insist("put objects", func(ctx context.Context) error { return e.client.PutObjects(ctx, store, part) })
+	}
 }
 
 // putVersions stores manifests, and the empty pins list that versions without pins have.
 func (e *env) putVersions(versions ...*bucket.Version) {
 	e.tb.Helper()
 	e.put(e.names.BlobStore(), jetstream.Small{Hash: bucket.Sum(nil)})
-	for part := range slices.Chunk(versions, 1000) {
-		objects := make([]jetstream.Small, len(part))
-		for i, v := range part {
-			objects[i] = jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()}
-		}
-		e.put(e.names.ManifestStore(), objects...)
+	objects := make([]jetstream.Small, len(versions))
+	for i, v := range versions {
+		objects[i] = jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()}
 	}
+	e.put(e.names.ManifestStore(), objects...)
 }
 
 // grow adds n versions to a chain, each of which needs so many new blobs of 1 KiB, and stores all of it.
