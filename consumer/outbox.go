@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -24,26 +25,34 @@ func (c *Consumer) runOutbox(ctx context.Context) error {
 		})
 }
 
-// publishLeftOver is one try of runOutbox.
+// publishLeftOver is one try of runOutbox. The queue is counted after the log was read, and each job read again after that, so
+// that one that somebody else publishes meanwhile is left alone. Where the queue has nothing of a bucket its jobs go out under
+// a new id: the broker may remember one whose message it does not have any more.
 func (c *Consumer) publishLeftOver(ctx context.Context) error {
+	jobs, err := c.jobsNotDead(ctx)
+	if err != nil {
+		return backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
 	queued, err := c.Jobs.QueuedJobs(ctx)
 	if err != nil {
 		return fmt.Errorf("count queued pin jobs: %w", err)
 	}
-	for job, err := range c.Log.Jobs(ctx) {
-		if err != nil {
-			return backoff.Permanent(fmt.Errorf("read outbox: %w", err))
-		}
-		if job.State == logstore.JobDead || (job.State == logstore.JobPublished && queued[job.Bucket] > 0) {
+	for _, job := range jobs {
+		now, err := c.Log.Job(ctx, job.Bucket, job.Link)
+		switch {
+		case errors.Is(err, logstore.ErrNotFound):
 			continue
+		case err == nil && (now.State != job.State || now.Attempt != job.Attempt):
+			continue
+		case err == nil && queued[job.Bucket] == 0:
+			err = c.republish(ctx, now)
+		case err == nil && now.State == logstore.JobPending:
+			err = c.publish(ctx, now)
 		}
-		if queued[job.Bucket] == 0 {
-			// The broker may remember the id of a message that it does not have any more, and would drop this one.
-			if job, err = c.revive(ctx, job); err != nil {
-				return err
-			}
-		}
-		if err := c.publish(ctx, job); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -72,8 +81,9 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 
 // reconcile is one round of keepJobs: it returns what is missing now and was not before.
 func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (map[bucket.Link]bool, error) {
-	published, err := c.publishedJobs(ctx)
-	if err != nil || len(published) == 0 {
+	jobs, err := c.jobsNotDead(ctx)
+	jobs = slices.DeleteFunc(jobs, func(j logstore.Job) bool { return j.State != logstore.JobPublished })
+	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
 	queued, err := c.Jobs.QueuedJobs(ctx)
@@ -81,7 +91,7 @@ func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (
 		return nil, err
 	}
 	missing := map[bucket.Link]bool{}
-	for _, job := range published {
+	for _, job := range jobs {
 		key := job.Link
 		switch {
 		case queued[job.Bucket] > 0:
@@ -97,12 +107,13 @@ func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (
 	return missing, nil
 }
 
-func (c *Consumer) publishedJobs(ctx context.Context) (jobs []logstore.Job, err error) {
+// jobsNotDead lists the jobs that are to be done.
+func (c *Consumer) jobsNotDead(ctx context.Context) (jobs []logstore.Job, err error) {
 	for job, err := range c.Log.Jobs(ctx) {
 		if err != nil {
 			return nil, err
 		}
-		if job.State == logstore.JobPublished {
+		if job.State != logstore.JobDead {
 			jobs = append(jobs, job)
 		}
 	}
@@ -157,7 +168,10 @@ func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
 
 // republish sends a job under a new id, unless it was done meanwhile.
 func (c *Consumer) republish(ctx context.Context, job logstore.Job) error {
-	job, err := c.revive(ctx, job)
+	job, err := c.Log.Job(ctx, job.Bucket, job.Link)
+	if err == nil {
+		job, err = c.revive(ctx, job)
+	}
 	if err == nil {
 		err = c.publish(ctx, job)
 	}

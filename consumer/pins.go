@@ -144,7 +144,7 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 		return size, c.fromStores(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), fresh, take)
 	}
 	if !patient {
-		return fetch(true)
+		return fetch(false)
 	}
 	return patiently(ctx, fetch)
 }
