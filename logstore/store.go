@@ -96,7 +96,7 @@ const (
 	JobPending JobState = iota
 	// JobPublished: the broker has acknowledged the message.
 	JobPublished
-	// JobDead: given up for now; a dead letter says why. Announcing the same head again makes it pending.
+	// JobDead: given up until somebody acts; a dead letter says why. Announcing the same head again makes it pending.
 	JobDead
 )
 
