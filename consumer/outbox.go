@@ -122,10 +122,8 @@ func (c *Consumer) jobsNotDead(ctx context.Context) (jobs []logstore.Job, err er
 
 // revive makes a job pending again under a new id.
 func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, error) {
-	for _, s := range []logstore.JobState{logstore.JobDead, logstore.JobPending} {
-		if err := c.Log.SetJob(ctx, job.Bucket, job.Link, s); err != nil {
-			return job, err
-		}
+	if err := c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPending); err != nil {
+		return job, err
 	}
 	return c.Log.Job(ctx, job.Bucket, job.Link)
 }

@@ -240,7 +240,7 @@ func (j Job) moved(s JobState) (Job, error) {
 	if s > JobDead {
 		return Job{}, fmt.Errorf("there is no job state %d", s)
 	}
-	if j.State == JobDead && s == JobPending {
+	if s == JobPending {
 		j.Attempt++
 	}
 	j.State = s

@@ -104,7 +104,7 @@ const (
 type Job struct {
 	bucket.PinJob
 	State   JobState
-	Attempt uint32 // 0 at first; one more each time a dead job is made pending again
+	Attempt uint32 // 0 at first; one more each time it is made pending again
 }
 
 // Reader reads versions. All methods are safe for concurrent use, and cost no more on a long history than on a short one.
@@ -148,7 +148,7 @@ type Jobs interface {
 	Job(ctx context.Context, id bucket.ID, link bucket.Link) (Job, error)
 	// Jobs yields every job by ascending bucket, then head order. An error ends the sequence.
 	Jobs(ctx context.Context) iter.Seq2[Job, error]
-	// SetJob moves a job to a state; Attempt grows by one where a dead job becomes pending. JobPublished alone is not durable
+	// SetJob moves a job to a state; Attempt grows by one where the state is JobPending. JobPublished alone is not durable
 	// on return but with the next durable write or Close: a crash in between publishes the message a second time, under the
 	// same id. The other states are durable on return. ErrNotFound where there is no such job.
 	SetJob(ctx context.Context, id bucket.ID, link bucket.Link, s JobState) error

@@ -40,9 +40,9 @@ func (s *suite) jobLife() {
 		state   logstore.JobState
 		attempt uint32
 	}{
-		{logstore.JobPending, 0}, {logstore.JobPublished, 0}, {logstore.JobPublished, 0},
-		{logstore.JobDead, 0}, {logstore.JobDead, 0}, {logstore.JobPending, 1},
-		{logstore.JobPublished, 1}, {logstore.JobPending, 1}, {logstore.JobDead, 1}, {logstore.JobPending, 2},
+		{logstore.JobPublished, 0}, {logstore.JobPublished, 0}, {logstore.JobDead, 0}, {logstore.JobDead, 0},
+		{logstore.JobPending, 1}, {logstore.JobPending, 2}, {logstore.JobPublished, 2}, {logstore.JobPending, 3},
+		{logstore.JobDead, 3}, {logstore.JobPending, 4},
 	} {
 		s.move(e, step.state)
 		want.State, want.Attempt = step.state, step.attempt
