@@ -1,0 +1,84 @@
+package tree
+
+import (
+	"fmt"
+	"io/fs"
+
+	"headwater/bucket"
+)
+
+// Attributes are what Headwater keeps about a file beside its octets. They stand in the metadata of its entry, encrypted
+// with it, and are the word of the owner who wrote them: whoever fetches the file compares them with what comes.
+type Attributes struct {
+	Perm    fs.FileMode // permission bits, at most 0o777
+	Symlink bool        // the octets are the target of a symbolic link
+	Size    uint64      // octets of the plain file
+	Hash    bucket.Hash // BLAKE3 of the plain file
+}
+
+// The keys of attributes. Other keys may stand beside them.
+const (
+	keyMode   = "mode" // Unix mode: permission bits, and modeSymlink
+	keySize   = "size"
+	keyBlake3 = "blake3"
+
+	modeSymlink = 0o120000
+)
+
+// Metadata returns the attributes as the metadata of a [Data].
+func (a Attributes) Metadata() []byte {
+	mode := uint64(a.Perm.Perm())
+	if a.Symlink {
+		mode |= modeSymlink
+	}
+	b := appendHead(nil, majorMap, 3)
+	b = appendHead(appendText(b, keyMode), majorUint, mode)
+	b = appendHead(appendText(b, keySize), majorUint, a.Size)
+	b = appendHead(appendText(b, keyBlake3), majorBytes, uint64(len(a.Hash)))
+	return append(b, a.Hash[:]...)
+}
+
+// Attributes returns what the metadata says of the file. ok is false where it does not say all of it, as for files that
+// were not written by Headwater.
+func (d Data) Attributes() (a Attributes, ok bool) {
+	if d.Metadata == nil {
+		return Attributes{}, false
+	}
+	r := &reader{b: d.Metadata}
+	major, n := r.head()
+	var found int
+	for ; major == majorMap && n > 0 && r.err == nil; n-- {
+		switch r.text(MaxMetadataSize, "a key of metadata") {
+		case keyMode:
+			mode := r.want(majorUint, "a mode")
+			a.Perm, a.Symlink = fs.FileMode(mode&0o777), mode&0o170000 == modeSymlink
+			found++
+		case keySize:
+			a.Size = r.want(majorUint, "a size")
+			found++
+		case keyBlake3:
+			a.Hash = r.hash()
+			found++
+		default:
+			r.item(maxDepth)
+		}
+	}
+	return a, r.end() == nil && found == 3
+}
+
+func (r *reader) hash() (h bucket.Hash) {
+	if n := r.want(majorBytes, "a hash"); n != uint64(len(h)) {
+		r.refuse(bucket.Malformed, "a hash of %d octets", n)
+	}
+	copy(h[:], r.take(uint64(len(h))))
+	return h
+}
+
+// String shows the mode as ls does.
+func (a Attributes) String() string {
+	mode := a.Perm
+	if a.Symlink {
+		mode |= fs.ModeSymlink
+	}
+	return fmt.Sprint(mode)
+}

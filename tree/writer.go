@@ -1,0 +1,15 @@
+package tree
+
+import (
+	"context"
+	"io"
+
+	"headwater/bucket"
+)
+
+// Writer takes the blobs of a version that is being made. Safe for concurrent use.
+type Writer interface {
+	// Put keeps the size octets of r under their hash, durably. It reads r once, to its end, and fails where the octets are
+	// others or not so many. Blobs that are there already are left alone, and r need not be read then.
+	Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error
+}
