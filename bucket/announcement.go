@@ -19,6 +19,7 @@ type Announcement struct {
 	Bucket ID        // zero where it is not told
 	Peer   PublicKey // zero where it is not told
 	Stores []string  // object stores to ask first, each "name" or "domain/name"
+	Hints  Hints     // what makes catching up fast; zero for none
 }
 
 // MessageID identifies what a announces, so that the broker can drop a repetition. It derives from peer, bucket and link

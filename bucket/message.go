@@ -26,9 +26,13 @@ type wireMessage struct {
 	BucketID *messageID  `cbor:"bucket_id,omitempty" json:"bucket_id,omitempty"`
 	Stores   []string    `cbor:"stores,omitempty" json:"stores,omitempty"`
 	PeerID   *messageKey `cbor:"peer_id,omitempty" json:"peer_id,omitempty"`
-	// The rest stands in pin jobs only.
+	// These two stand in pin jobs only.
 	Pins    *Link        `cbor:"pins,omitempty" json:"pins,omitempty"`
 	PeerIDs []messageKey `cbor:"peer_ids,omitempty" json:"peer_ids,omitempty"`
+	// Hints stand in announcements only.
+	Manifest *hintOctets `cbor:"manifest,omitempty" json:"manifest,omitempty"`
+	Recent   *hintOctets `cbor:"recent,omitempty" json:"recent,omitempty"`
+	PackRefs *hintOctets `cbor:"packs,omitempty" json:"packs,omitempty"`
 }
 
 // messageID and messageKey are read from messages less strictly than from manifests: nothing hashes a message. In CBOR they
@@ -82,10 +86,12 @@ func (a Announcement) Encode() ([]byte, error) { return a.wire().encode() }
 func (a Announcement) EncodeJSON() ([]byte, error) { return json.Marshal(a.wire()) }
 
 func (a Announcement) wire() *wireMessage {
-	return &wireMessage{
+	w := &wireMessage{
 		V: new(uint64(messageFormat)), Link: presentLink(a.Link), Height: a.Height, BucketID: presentID(a.Bucket),
 		Stores: a.Stores, PeerID: presentKey(a.Peer),
 	}
+	a.Hints.wire(w)
+	return w
 }
 
 // DecodeAnnouncement reads the body of an announcement. What cannot be read, or names no manifest, is a [*Refusal] of class
@@ -96,7 +102,7 @@ func DecodeAnnouncement(contentType string, body []byte) (Announcement, error) {
 	if err != nil {
 		return Announcement{}, err
 	}
-	a := Announcement{Link: *w.Link, Height: w.Height, Stores: w.Stores}
+	a := Announcement{Link: *w.Link, Height: w.Height, Stores: w.Stores, Hints: w.hints()}
 	if w.BucketID != nil {
 		a.Bucket = ID(*w.BucketID)
 	}
