@@ -12,13 +12,13 @@ import (
 	"headwater/bucket"
 )
 
-func someHash(n int) bucket.Hash { return bucket.Sum(binary.BigEndian.AppendUint64(nil, uint64(n))) }
+func numberedHash(n int) bucket.Hash { return bucket.Sum(binary.BigEndian.AppendUint64(nil, uint64(n))) }
 
-func someLink(n int) bucket.Link { return bucket.NewLink(bucket.CodecDagCBOR, someHash(n)) }
+func numbered(n int) bucket.Link { return bucket.NewLink(bucket.CodecDagCBOR, numberedHash(n)) }
 
 func packRefs(level, n int) (refs []bucket.PackRef) {
 	for i := range n {
-		refs = append(refs, bucket.PackRef{Level: level, Hash: someHash(1000 + i), Last: someLink(i)})
+		refs = append(refs, bucket.PackRef{Level: level, Hash: numberedHash(1000 + i), Last: numbered(i)})
 	}
 	return refs
 }
@@ -78,9 +78,9 @@ func TestPacksBeyondTheLimitsAreRefused(t *testing.T) {
 }
 
 func TestHintsReadBackAsWritten(t *testing.T) {
-	a := bucket.Announcement{Link: someLink(1), Hints: bucket.Hints{
+	a := bucket.Announcement{Link: numbered(1), Hints: bucket.Hints{
 		Manifest: bytes.Repeat([]byte{7}, 1000),
-		Recent:   []bucket.Link{someLink(2), someLink(3)},
+		Recent:   []bucket.Link{numbered(2), numbered(3)},
 		Packs:    append(packRefs(1, 2), packRefs(0, 3)...),
 	}}
 	cborBody, err := a.Encode()
@@ -111,7 +111,7 @@ func TestHintsOfAnotherFormAreLeftOut(t *testing.T) {
 		"an unknown level":      {"packs": append([]byte{9}, make([]byte, 64)...)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hint["link"] = someLink(1)
+			hint["link"] = numbered(1)
 			body, err := cbor.Marshal(hint)
 			if err != nil {
 				t.Fatal(err)
@@ -126,7 +126,7 @@ func TestHintsOfAnotherFormAreLeftOut(t *testing.T) {
 			}
 			for _, body := range [][]byte{body, jsonBody} {
 				a, err := bucket.DecodeAnnouncement("", body)
-				if diff := cmp.Diff(bucket.Announcement{Link: someLink(1)}, a); err != nil || diff != "" {
+				if diff := cmp.Diff(bucket.Announcement{Link: numbered(1)}, a); err != nil || diff != "" {
 					t.Errorf("got %v, and %s", err, diff)
 				}
 			}
@@ -135,9 +135,9 @@ func TestHintsOfAnotherFormAreLeftOut(t *testing.T) {
 }
 
 func TestTheLargestHintsFitIntoAMessage(t *testing.T) {
-	a := bucket.Announcement{Link: someLink(1), Hints: bucket.Hints{Manifest: make([]byte, bucket.MaxInlineManifest)}}
+	a := bucket.Announcement{Link: numbered(1), Hints: bucket.Hints{Manifest: make([]byte, bucket.MaxInlineManifest)}}
 	for i := range bucket.MaxRecent + 10 {
-		a.Hints.Recent = append(a.Hints.Recent, someLink(i))
+		a.Hints.Recent = append(a.Hints.Recent, numbered(i))
 	}
 	for level := bucket.MaxPackLevel; level >= 0; level-- {
 		a.Hints.Packs = append(a.Hints.Packs, packRefs(level, bucket.PackFanOut)...)
