@@ -35,6 +35,9 @@ type getRequest struct {
 	NextFor  string `json:"next_by_subj,omitempty"`
 	Batch    int    `json:"batch,omitempty"`
 	MaxBytes int    `json:"max_bytes,omitempty"`
+
+	// Multi asks for the last message of each of these subjects.
+	Multi []string `json:"multi_last,omitempty"`
 }
 
 // errAbsent: the stream answered, and has no such message.
