@@ -41,3 +41,16 @@ func BenchmarkOpenAndVerify(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkOpener opens as a catch-up does, which meets the same keys in version after version.
+func BenchmarkOpener(b *testing.B) {
+	link, octets := versionForBench(b)
+	var o bucket.Opener
+	b.ReportAllocs()
+	b.SetBytes(int64(len(octets)))
+	for b.Loop() {
+		if _, err := o.Open(link, octets); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -18,7 +18,9 @@ type Version struct {
 // Open makes a version of octets that somebody says link points to. It keeps b, which must not be changed afterwards.
 // What is not a strict manifest, or not the one that link names, is a [*Refusal] that names the link: of class
 // [WrongCodec], [TooLarge], [HashMismatch], or one of [DecodeManifest].
-func Open(link Link, b []byte) (*Version, error) {
+func Open(link Link, b []byte) (*Version, error) { return open(link, b, (*PublicKey).onCurve) }
+
+func open(link Link, b []byte, onCurve func(*PublicKey) bool) (*Version, error) {
 	if link.Codec() != CodecDagCBOR {
 		return nil, Refuse(WrongCodec, link, "a manifest is pointed to by a link of codec %#x", byte(link.Codec()))
 	}
@@ -28,9 +30,12 @@ func Open(link Link, b []byte) (*Version, error) {
 	if h := Sum(b); h != link.Hash() {
 		return nil, Refuse(HashMismatch, link, "the octets hash to %s", h)
 	}
-	m, err := DecodeManifest(b)
-	if err != nil {
-		return nil, at(link, err)
+	m, ok := decodeCanonical(b, onCurve)
+	if !ok {
+		var err error
+		if m, err = DecodeManifest(b); err != nil {
+			return nil, at(link, err)
+		}
 	}
 	v := &Version{Link: link, Manifest: *m, encoded: b}
 	v.signature = sync.OnceValue(v.verify)

@@ -11,9 +11,11 @@ import (
 
 // CBOR major types (RFC 8949 §3.1).
 const (
+	majorUint  = 0
 	majorBytes = 2
 	majorText  = 3
 	majorArray = 4
+	majorMap   = 5
 	majorTag   = 6
 )
 

@@ -16,3 +16,6 @@ func EncodePrincipal(s Share) ([]byte, error) {
 	}
 	return c.enc.Marshal(wirePrincipal{&s.Role, &s.Identity})
 }
+
+// DecodeCanonical is the short way into a manifest.
+func DecodeCanonical(b []byte) (*Manifest, bool) { return decodeCanonical(b, (*PublicKey).onCurve) }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 )
@@ -20,6 +22,10 @@ func FuzzDecodeManifest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := bucket.DecodeManifest(b)
+		short, ok := bucket.DecodeCanonical(b)
+		if ok != (err == nil) || (ok && !cmp.Equal(short, m)) {
+			t.Fatalf("the short way got %+v, %t; the long way %+v, %v", short, ok, m, err)
+		}
 		if err != nil {
 			if bucket.ClassOf(err) == "" {
 				t.Fatalf("refused without a class: %v", err)

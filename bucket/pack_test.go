@@ -12,7 +12,9 @@ import (
 	"headwater/bucket"
 )
 
-func numberedHash(n int) bucket.Hash { return bucket.Sum(binary.BigEndian.AppendUint64(nil, uint64(n))) }
+func numberedHash(n int) bucket.Hash {
+	return bucket.Sum(binary.BigEndian.AppendUint64(nil, uint64(n)))
+}
 
 func numbered(n int) bucket.Link { return bucket.NewLink(bucket.CodecDagCBOR, numberedHash(n)) }
 
