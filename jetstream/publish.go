@@ -228,3 +228,21 @@ func expectSequence(m *nats.Msg, seq uint64) *nats.Msg {
 	m.Header[natsjs.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(seq, 10)}
 	return m
 }
+
+// Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
+// missing.
+func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
+	subjects, err := c.subjectCounts(ctx, c.names.HeadsStream(), c.names.AllHeads())
+	if err != nil {
+		return nil, fmt.Errorf("list the announced buckets: %w", noJetStream(err))
+	}
+	seen := map[bucket.ID]bool{}
+	var ids []bucket.ID
+	for s := range subjects {
+		if id, _, ok := c.names.ParseHead(s); ok && !seen[id] {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}

@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"fmt"
 	"io/fs"
 
 	"headwater/bucket"
@@ -22,6 +21,7 @@ const (
 	keySize   = "size"
 	keyBlake3 = "blake3"
 
+	modeType    = 0o170000
 	modeSymlink = 0o120000
 )
 
@@ -38,32 +38,33 @@ func (a Attributes) Metadata() []byte {
 	return append(b, a.Hash[:]...)
 }
 
-// Attributes returns what the metadata says of the file. ok is false where it does not say all of it, as for files that
-// were not written by Headwater.
+// Attributes returns what the metadata says of the file. ok is false, and the attributes zero, where it does not say all
+// of it, or says a size that no file can have, as for files that were not written by Headwater. A mode that is neither a
+// symbolic link's nor a plain file's counts as a plain file's, and of its bits only permissions are kept.
 func (d Data) Attributes() (a Attributes, ok bool) {
 	if d.Metadata == nil {
 		return Attributes{}, false
 	}
 	r := &reader{b: d.Metadata}
 	major, n := r.head()
-	var found int
+	var mode, size, hash bool
 	for ; major == majorMap && n > 0 && r.err == nil; n-- {
 		switch r.text(MaxMetadataSize, "a key of metadata") {
 		case keyMode:
-			mode := r.want(majorUint, "a mode")
-			a.Perm, a.Symlink = fs.FileMode(mode&0o777), mode&0o170000 == modeSymlink
-			found++
+			m := r.want(majorUint, "a mode")
+			a.Perm, a.Symlink, mode = fs.FileMode(m&0o777), m&modeType == modeSymlink, true
 		case keySize:
-			a.Size = r.want(majorUint, "a size")
-			found++
+			a.Size, size = r.want(majorUint, "a size"), true
 		case keyBlake3:
-			a.Hash = r.hash()
-			found++
+			a.Hash, hash = r.hash(), true
 		default:
 			r.item(maxDepth)
 		}
 	}
-	return a, r.end() == nil && found == 3
+	if r.end() != nil || !mode || !size || !hash || a.Size > MaxPlainSize {
+		return Attributes{}, false
+	}
+	return a, true
 }
 
 func (r *reader) hash() (h bucket.Hash) {
@@ -74,11 +75,11 @@ func (r *reader) hash() (h bucket.Hash) {
 	return h
 }
 
-// String shows the mode as ls does.
+// String shows the mode as ls does: -rw-r--r--, or lrwxrwxrwx for a symbolic link.
 func (a Attributes) String() string {
-	mode := a.Perm
+	mode := a.Perm.Perm().String()
 	if a.Symlink {
-		mode |= fs.ModeSymlink
+		return "l" + mode[1:]
 	}
-	return fmt.Sprint(mode)
+	return mode
 }

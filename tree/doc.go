@@ -21,6 +21,23 @@
 // wrong_codec or too_large. Names are kept as they are found, be they "..", and [CheckName] says which of them may
 // become names of real files.
 //
+// # Whole trees
+//
+// A [Listing] is all paths of a tree in memory, each with its entry. [Load] reads one, [Find] goes down a single path, and
+// [Build] writes one: only nodes, since files are put before. A version costs what has changed in it: Build keeps the blob
+// of each directory whose entries are those of the version before, and every other node, the root always, is sealed anew
+// under a fresh secret. [Diff] says what differs between two listings, and [Merge] makes one of two that came out of a
+// third.
+//
+// Here the names of a tree are taken for those of real files. Load and Build refuse a tree with a name that [CheckName]
+// refuses, and one beyond [MaxFiles], [MaxDepth], [MaxPath] or [MaxTreeSize], which are counted path by path while nodes
+// come in: nodes can be shared, so a few small blobs may unfold to any number of files. What is in memory at a time is
+// bounded likewise; at the limits a listing takes somewhat more than 1 GiB, for 200,000 files about 60 MiB.
+//
+// Entries of directories have no place for permissions. Where those of a directory are not 0o755 they stand in a file in
+// the root of the tree, .headwater-dirs, which Load and Build keep out of listings. Entries of files have metadata, where
+// [Attributes] stand; those who do not know them, as the original, see plain files.
+//
 // All values are plain data, safe to share between goroutines as long as nobody writes to them; all functions are safe
 // for concurrent use, and keep none of the slices they are given.
 package tree

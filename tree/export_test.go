@@ -13,7 +13,7 @@ var (
 
 // What the limits on counts rest on.
 const (
-	MinEntrySize = minEntrySize
-	MinOpSize    = minOpSize
-	MaxDepth     = maxDepth
+	MinEntrySize     = minEntrySize
+	MinOpSize        = minOpSize
+	MaxMetadataDepth = maxDepth
 )

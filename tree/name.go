@@ -10,13 +10,13 @@ import (
 // maxFileName is the longest name, in octets, that all common file systems take.
 const maxFileName = 255
 
-// CheckName says whether a name found in a node may become the name of a real file, on every system alike, so that a
-// tree made on one can be checked out on all. Where it may not the error is [ErrName]: a name that is empty, not UTF-8,
-// longer than 255 octets, of dots and spaces only (such as "." and ".."), with a slash, a backslash or a NUL, one that
-// begins with a drive ("C:"), or one of a Windows device, in any case and with any extension ("nul", "Aux.c", "COM1").
+// CheckName says whether a name found in a node may become the name of a real file. Where it may not the error is
+// [ErrName]: a name that is empty, not UTF-8, longer than 255 octets, of dots and spaces only (such as "." and ".."), with a
+// slash, a backslash or a NUL, or one that begins with a drive ("C:"). These are refused on every system alike, so that no
+// name of a tree can leave the directory that it stands in.
 //
-// A good name may still meet a file of another spelling on a file system that ignores case, or be refused there for a
-// character such as "*" or ":"; that is for the writer of files to find.
+// A good name may still be refused by one file system or another: for a character such as "*" or ":", for being that of a
+// device (see [IsDevice]), or for meeting a file of another spelling where case is ignored (see [Collisions]).
 func CheckName(name string) error {
 	if reason := unsafeName(name); reason != "" {
 		return fmt.Errorf("name %.80q: %w: %s", name, ErrName, reason)
@@ -39,16 +39,16 @@ func unsafeName(name string) string {
 		return "nothing but dots and spaces"
 	case len(name) >= 2 && name[1] == ':' && isLetter(name[0]):
 		return "begins with a drive"
-	case isDevice(name):
-		return "a device on Windows"
 	}
 	return ""
 }
 
 func isLetter(c byte) bool { c |= 0x20; return 'a' <= c && c <= 'z' }
 
-// isDevice says whether Windows, in one of its versions, opens a device under this name in any directory.
-func isDevice(name string) bool {
+// IsDevice says whether Windows, in one of its versions, opens a device under this name in any directory: "nul", "Aux.c",
+// "COM1", in any case and with any extension. Elsewhere such names are like all others, so [CheckName] takes them, and who
+// writes files on Windows asks here too.
+func IsDevice(name string) bool {
 	if i := strings.IndexAny(name, ".:"); i >= 0 {
 		name = name[:i]
 	}

@@ -49,7 +49,7 @@ func TestNodeDecodesAndEncodesBack(t *testing.T) {
 		"every kind":        withMetadata("a161618a" + "f4f5f6" + "18183818" + "41006161" + "a0" + linkHex + "fb3ff8000000000000"),
 		"the largest ints":  withMetadata("a1" + "6161" + "82" + "1bffffffffffffffff" + "3bffffffffffffffff"),
 		"a foreign CID":     withMetadata("a1" + "6161" + "d82a" + "5825" + "0001711220" + strings.Repeat("22", 32)),
-		"deepest":           withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxDepth-2) + "00"),
+		"deepest":           withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxMetadataDepth-2) + "00"),
 		"a name of 24":      linksHex + "a1" + "7818" + strings.Repeat("61", 24) + dirHex,
 		"the longest name":  linksHex + "a1" + fmt.Sprintf("79%04x", tree.MaxNameSize) + strings.Repeat("61", tree.MaxNameSize) + dirHex,
 		"octets 24 and 255": linksHex + "a1" + "6161" + "a163446972" + "82" + linkHex + "9820" + "181818ff" + strings.Repeat("17", 30),
@@ -150,7 +150,7 @@ func TestBadNodeIsRefused(t *testing.T) {
 		"metadata long bytes":   {withMetadata("a161615bffffffffffffffff"), bucket.Malformed},
 		"metadata long list":    {withMetadata("a161619bffffffffffffffff"), bucket.Malformed},
 		"metadata long map":     {withMetadata("bbffffffffffffffff"), bucket.Malformed},
-		"metadata too deep":     {withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxDepth-1) + "00"), bucket.TooLarge},
+		"metadata too deep":     {withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxMetadataDepth-1) + "00"), bucket.TooLarge},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -80,6 +80,8 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.runCommand(), a.initCommand(), a.idCommand(), a.statusCommand(), a.logCommand(), a.inspectCommand(),
 		a.announceCommand(), a.watchCommand(), a.deadCommand(), a.putCommand(), a.getCommand(), a.versionCommand(),
+		a.createCommand(), a.commitCommand(), a.checkoutCommand(), a.lsCommand(), a.catCommand(), a.diffCommand(),
+		a.shareCommand(), a.unshareCommand(), a.publishCommand(), a.mergeCommand(),
 	)
 	return root
 }

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
+	"headwater/author"
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
+	"headwater/tree"
 )
 
 // Exit codes. Help lists them.
@@ -45,11 +49,14 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax):
 		return exitUsage
-	case bucket.ClassOf(err) != "":
+	case bucket.ClassOf(err) != "", errors.Is(err, author.ErrNotShared), errors.Is(err, author.ErrNotPublished),
+		errors.Is(err, author.ErrNotOwner), errors.Is(err, author.ErrDiverged), errors.Is(err, tree.ErrUnreadable), errors.Is(err, tree.ErrName):
 		return exitRefused
 	case errors.Is(err, jetstream.ErrUnreachable), errors.Is(err, jetstream.ErrNoPeer), errors.Is(err, jetstream.ErrTimeout):
 		return exitUnreachable
-	case errors.Is(err, errNotFound), errors.Is(err, jetstream.ErrNotFound), errors.Is(err, consumer.ErrNotFound), isNotFoundAnswer(err):
+	case errors.Is(err, errNotFound), errors.Is(err, author.ErrNoBucket), errors.Is(err, author.ErrNoVersion), errors.Is(err, author.ErrNoShare),
+		errors.Is(err, fs.ErrNotExist), errors.Is(err, blobstore.ErrNotFound),
+		errors.Is(err, jetstream.ErrNotFound), errors.Is(err, consumer.ErrNotFound), isNotFoundAnswer(err):
 		return exitNotFound
 	}
 	return exitFailed

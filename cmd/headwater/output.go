@@ -136,3 +136,40 @@ func (p *progress) end() {
 		fmt.Fprint(p.w, "\r\x1b[K")
 	}
 }
+
+// count shows how many files and octets of long work are done, on a terminal only.
+type count struct {
+	w    io.Writer
+	what string
+	of   int // files; 0 where it is not known
+	next time.Time
+}
+
+// newCount returns the progress of some work on files, which shows nothing where w is no terminal.
+func newCount(w io.Writer, what string, of int) *count {
+	if !isTerminal(w) {
+		w = nil
+	}
+	return &count{w: w, what: what, of: of}
+}
+
+// set notes what is done. It is to be called from one goroutine at a time.
+func (c *count) set(files, size int64) {
+	now := time.Now()
+	if c.w == nil || now.Before(c.next) {
+		return
+	}
+	c.next = now.Add(200 * time.Millisecond)
+	if c.of > 0 {
+		fmt.Fprintf(c.w, "\r%s %d of %d files (%d %%), %s\x1b[K", c.what, files, c.of, files*100/int64(c.of), octets(uint64(size)))
+	} else {
+		fmt.Fprintf(c.w, "\r%s %d files, %s\x1b[K", c.what, files, octets(uint64(size)))
+	}
+}
+
+// end clears the line.
+func (c *count) end() {
+	if c.w != nil {
+		fmt.Fprint(c.w, "\r\x1b[K")
+	}
+}

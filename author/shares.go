@@ -1,0 +1,104 @@
+package author
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"headwater/bucket"
+	"headwater/tree"
+)
+
+// sharesAfter returns the shares of the version after prev: every owner's holds its secret, wrapped anew.
+func sharesAfter(prev *bucket.Version, c Change, secret bucket.Secret) ([]bucket.Share, error) {
+	roles := make(map[bucket.PublicKey]bucket.Role, len(prev.Shares)+len(c.Share))
+	kept := make(map[bucket.PublicKey]bucket.Share, len(prev.Shares))
+	for _, s := range prev.Shares {
+		roles[s.Identity] = s.Role
+		kept[s.Identity] = s
+	}
+	for _, k := range c.Unshare {
+		if _, both := c.Share[k]; both {
+			return nil, fmt.Errorf("%s is both to be shared with and not", k)
+		}
+		if _, ok := kept[k]; !ok {
+			return nil, fmt.Errorf("unshare with %s: %w", k, ErrNoShare)
+		}
+		delete(roles, k)
+	}
+	for k, role := range c.Share {
+		if role != bucket.Owner && role != bucket.Mirror {
+			return nil, fmt.Errorf("share with %s: there is no %s", k, role)
+		}
+		if err := k.Check(); err != nil {
+			return nil, fmt.Errorf("share with %s: %w", k, err)
+		}
+		roles[k] = role
+	}
+	return wrapAll(roles, kept, secret)
+}
+
+// wrapAll makes the shares of peers by their roles. A mirror that stays one keeps its share as it is.
+func wrapAll(
+	roles map[bucket.PublicKey]bucket.Role, kept map[bucket.PublicKey]bucket.Share, secret bucket.Secret,
+) ([]bucket.Share, error) {
+	shares := make([]bucket.Share, 0, len(roles))
+	owners := 0
+	for k, role := range roles {
+		share := bucket.Share{Identity: k, Role: role}
+		if role == bucket.Owner {
+			owners++
+			wrapped, err := tree.Wrap(secret, k)
+			if err != nil {
+				return nil, err
+			}
+			share.Secret = &wrapped
+		} else if before, ok := kept[k]; ok && before.Role == role {
+			share = before
+		}
+		shares = append(shares, share)
+	}
+	if owners == 0 {
+		return nil, fmt.Errorf("%w: make somebody else an owner first", ErrNoOwner)
+	}
+	return shares, nil
+}
+
+// mergedTips lists the manifests that the new version holds as merged: the tips merged into it, and those that prev or these
+// tips hold already.
+func (d *draft) mergedTips(ctx context.Context, known *record, merged []bucket.Link) (bucket.Pins, error) {
+	holders := []*bucket.Version{d.prev}
+	var hold bucket.Pins
+	for _, l := range merged {
+		if k := known.tips[l].Kind; k != tipFork && k != tipMerged {
+			return nil, fmt.Errorf("record %s as merged: %w", l, ErrNotFork)
+		}
+		v, err := d.fetch(ctx, l, nil)
+		if err != nil {
+			return nil, fmt.Errorf("record %s as merged: %w", l, err)
+		}
+		holders = append(holders, v)
+		hold = append(hold, l.Hash())
+	}
+	var before []bucket.Link
+	for l, t := range known.tips {
+		if t.Kind == tipMerged && !slices.Contains(merged, l) {
+			before = append(before, l)
+		}
+	}
+	if len(before) == 0 {
+		return hold, nil
+	}
+	for _, v := range holders {
+		pins, err := d.Author.pins(ctx, v)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range before {
+			if holds(pins, l) {
+				hold = append(hold, l.Hash())
+			}
+		}
+	}
+	return hold, nil
+}

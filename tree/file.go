@@ -1,0 +1,295 @@
+package tree
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+
+	"github.com/zeebo/blake3"
+)
+
+// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It is the
+// fastest way by far (the cipher has a loop for each processor there), and takes memory for the octets twice over.
+const SmallFile = 4 << 20
+
+// ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or octets were
+// not those promised, or not the same from one reading to the next. The fix is to look at the file again and to put what
+// it is by then.
+var ErrChanged = errors.New("file changed while it was read")
+
+// Source is a plain file that can be read more than once, each time from its beginning.
+type Source struct {
+	// Size is how many octets Open's reader gives. Any other number of them is [ErrChanged].
+	Size int64
+	// Open begins another reading. The reader is closed before the next one is asked for.
+	Open func() (io.ReadCloser, error)
+}
+
+// PutFile encrypts a file under a fresh secret, puts the blob, and returns the entry for it. Perm and Symlink of a are
+// kept. A Hash that is not zero is what is known of the octets, from a scan, and spares a reading; others than those are
+// [ErrChanged]. Size and Hash of the entry's attributes are those of the octets put. The media type comes from name, which
+// is not checked, by [MimeOf].
+//
+// A file beyond [SmallFile] is read three times, or twice where its hash is known, and takes a few MiB of memory whatever
+// its size. No two ciphertexts are ever made of one secret and nonce that leave this function: each chunk is compared
+// with what was read before, ahead of its going out.
+//
+// The blob is as durable on return as w makes it. A file above [MaxPlainSize] is a [*bucket.Refusal] of class too_large;
+// other errors are those of src, w and ctx. After an error w may hold a part of a blob or all of it, which is of no use:
+// trying again takes a new secret.
+func PutFile(ctx context.Context, w Writer, name string, a Attributes, src Source) (Data, error) {
+	d, err := putFile(ctx, w, a, src)
+	if err != nil {
+		return Data{}, fmt.Errorf("put file %.80q: %w", name, err)
+	}
+	d.Mime = MimeOf(name)
+	return d, nil
+}
+
+func putFile(ctx context.Context, w Writer, a Attributes, src Source) (Data, error) {
+	switch {
+	case src.Size < 0:
+		return Data{}, fmt.Errorf("%d octets: %w", src.Size, fs.ErrInvalid)
+	case src.Size > MaxPlainSize:
+		return Data{}, refuse(bucket.TooLarge, "%d octets; the limit of one file is %d", src.Size, int64(MaxPlainSize))
+	}
+	put := putLarge
+	if src.Size <= SmallFile {
+		put = putSmall
+	}
+	secret := NewSecret()
+	blob, hash, err := put(ctx, w, secret, a.Hash, src)
+	if err != nil {
+		return Data{}, err
+	}
+	a.Size, a.Hash = uint64(src.Size), hash
+	return Data{Link: bucket.NewLink(bucket.CodecRaw, blob), Secret: secret, Metadata: a.Metadata()}, nil
+}
+
+// putSmall seals a file in memory. It returns the hashes of the blob and of the plain octets.
+func putSmall(
+	ctx context.Context, w Writer, secret bucket.Secret, want bucket.Hash, src Source,
+) (blob, plain bucket.Hash, err error) {
+	b, err := readSource(src)
+	if err != nil {
+		return blob, plain, err
+	}
+	if plain = bucket.Sum(b); want != (bucket.Hash{}) && plain != want {
+		return blob, plain, fmt.Errorf("%w: its hash is another", ErrChanged)
+	}
+	sealed, err := Seal(secret, b)
+	if err != nil {
+		return blob, plain, err
+	}
+	blob = bucket.Sum(sealed)
+	return blob, plain, w.Put(ctx, blob, int64(len(sealed)), bytes.NewReader(sealed))
+}
+
+// readSource reads a small file.
+func readSource(src Source) ([]byte, error) {
+	f, err := src.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b := make([]byte, src.Size)
+	if err := readExactly(f, b); err != nil {
+		return nil, err
+	}
+	return b, atEnd(f)
+}
+
+// readExactly fills b from a file.
+func readExactly(f io.Reader, b []byte) error {
+	n, err := io.ReadFull(f, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: it ends %d octets too soon", ErrChanged, len(b)-n)
+	}
+	return err
+}
+
+// atEnd says whether a file ends here.
+func atEnd(f io.Reader) error {
+	var one [1]byte
+	switch n, err := io.ReadFull(f, one[:]); {
+	case n > 0:
+		return fmt.Errorf("%w: it is longer than it was", ErrChanged)
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+// putLarge encrypts a file as it passes.
+func putLarge(
+	ctx context.Context, w Writer, secret bucket.Secret, want bucket.Hash, src Source,
+) (blob, plain bucket.Hash, err error) {
+	s := &sealing{src: src, plain: want, key: keystream{secret: secret}}
+	rand.Read(s.key.nonce[:]) // never fails
+	err = s.run(ctx, w)
+	return s.blob, s.plain, err
+}
+
+// sealing is one large file on its way into a blob.
+type sealing struct {
+	src   Source
+	key   keystream
+	plain bucket.Hash   // stands in front of the octets
+	sums  []bucket.Hash // of the octets up to the end of each chunk, from the first reading
+	tag   [tagSize]byte
+	blob  bucket.Hash
+}
+
+// run encrypts the file twice: for the hash of the blob, which w wants first, and into w. A reading for the hash that stands
+// in front of the octets comes before, where it is not known.
+func (s *sealing) run(ctx context.Context, w Writer) error {
+	if s.plain == (bucket.Hash{}) {
+		if err := s.pass(ctx); err != nil {
+			return err
+		}
+		s.plain = s.sums[len(s.sums)-1]
+	}
+	if err := s.measure(ctx); err != nil {
+		return err
+	}
+	return s.put(ctx, w)
+}
+
+// pass reads the file once and takes it through stages, chunk by chunk. They see only octets that are those of the first
+// reading, or of the hash that was promised.
+func (s *sealing) pass(ctx context.Context, stages ...stage) error {
+	f, err := s.src.Open()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	size := s.src.Size + hashSize
+	fill := func(c *chunk) error {
+		p := c.room(size)
+		if c.off == 0 {
+			copy(p, s.plain[:])
+			p = p[hashSize:]
+		}
+		if err := readExactly(f, p); err != nil || c.off+int64(len(c.p)) < size || len(c.p) == 0 {
+			return err
+		}
+		return atEnd(f)
+	}
+	return relay(ctx, fill, append([]stage{s.compare()}, stages...)...)
+}
+
+// compare is the stage that knows each chunk again. The last chunk it lets pass only where the whole has the hash wanted.
+func (s *sealing) compare() stage {
+	h, n := blake3.New(), s.src.Size+hashSize
+	known := len(s.sums) > 0
+	var i int
+	return func(c *chunk) error {
+		h.Write(c.plain())
+		var sum bucket.Hash
+		h.Sum(sum[:0])
+		if !known {
+			s.sums = append(s.sums, sum)
+		} else if s.sums[i] != sum {
+			return fmt.Errorf("%w: other octets", ErrChanged)
+		}
+		i++
+		last := c.off+int64(len(c.p)) == n
+		if last && s.plain != (bucket.Hash{}) && s.plain != sum {
+			return fmt.Errorf("%w: its hash is another", ErrChanged)
+		}
+		return nil
+	}
+}
+
+// measure finds the tag and the hash of the blob.
+func (s *sealing) measure(ctx context.Context) error {
+	m, err := s.key.mac()
+	if err != nil {
+		return err
+	}
+	h := blake3.New()
+	h.Write(s.key.nonce[:])
+	hash := func(c *chunk) error { h.Write(c.p); return nil }
+	if err := s.pass(ctx, s.key.xorStage, m.add, hash); err != nil {
+		return err
+	}
+	s.tag = m.sum()
+	h.Write(s.tag[:])
+	h.Sum(s.blob[:0])
+	return nil
+}
+
+// put encrypts the file once more, into w.
+func (s *sealing) put(ctx context.Context, w Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pr, pw := io.Pipe()
+	write := func(c *chunk) error { _, err := pw.Write(c.p); return err }
+	done := make(chan error, 1)
+	go func() {
+		_, err := pw.Write(s.key.nonce[:])
+		if err == nil {
+			err = s.pass(ctx, s.key.xorStage, write)
+		}
+		if err == nil {
+			_, err = pw.Write(s.tag[:])
+		}
+		pw.CloseWithError(err) // always nil; a nil err is io.EOF to w
+		done <- err
+	}()
+	err := w.Put(ctx, s.blob, s.src.Size+Overhead, pr)
+	cancel() // where w was content before the end
+	pr.Close()
+	if sealed := <-done; errors.Is(sealed, ErrChanged) {
+		return sealed // whatever w makes of it
+	}
+	return err
+}
+
+// ReadFile decrypts a file in memory, at most limit plain octets; a longer one is a [*bucket.Refusal] of class too_large.
+// Where d has [Attributes], another size or hash than theirs is a refusal of class malformed. Octets that the secret does
+// not open are [ErrUnreadable]; other errors are those of r. It takes memory for twice the octets.
+func ReadFile(ctx context.Context, r blobstore.Reader, d Data, limit int64) ([]byte, error) {
+	h := d.Link.Hash()
+	limit = max(0, min(limit, MaxPlainSize))
+	a, known := d.Attributes()
+	if known && a.Size > uint64(limit) {
+		return nil, fmt.Errorf("read file in blob %s: %w", h, tooLarge(limit))
+	}
+	blob, err := blobstore.ReadAll(ctx, r, h, limit+Overhead)
+	switch {
+	case errors.Is(err, blobstore.ErrTooLarge):
+		return nil, fmt.Errorf("read file: %w: %w", tooLarge(limit), err)
+	case err != nil:
+		return nil, fmt.Errorf("read file: %w", err)
+	}
+	plain, err := Open(d.Secret, blob)
+	if err == nil {
+		err = d.agree(int64(len(plain)), bucket.Sum(plain))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read file in blob %s: %w", h, err)
+	}
+	return plain, nil
+}
+
+// agree refuses a size or hash that is not the one that the attributes of the entry promise.
+func (d Data) agree(size int64, hash bucket.Hash) error {
+	a, ok := d.Attributes()
+	switch {
+	case !ok:
+		return nil
+	case a.Size != uint64(size):
+		return refuse(bucket.Malformed, "a file of %d octets, where %d were promised", size, a.Size)
+	case a.Hash != hash:
+		return refuse(bucket.Malformed, "a file of another hash than promised")
+	}
+	return nil
+}

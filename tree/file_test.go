@@ -1,0 +1,661 @@
+package tree_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/tree"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/zeebo/blake3"
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// into makes any store a Writer.
+type into struct{ blobstore.Store }
+
+func (w into) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
+	n, err := w.Store.Put(ctx, h, r)
+	if err == nil && n != size {
+		err = fmt.Errorf("%d octets instead of %d", n, size)
+	}
+	return err
+}
+
+// noSpool is for files that need none.
+func noSpool() (tree.Spool, error) { return nil, errors.New("a spool was asked for") }
+
+// fileSizes are of small and of large files.
+var fileSizes = []int{0, 1, 100, tree.SmallFile - 1, tree.SmallFile, tree.SmallFile + 1, tree.SmallFile + tree.ChunkSize}
+
+func TestFileComesBack(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, n := range fileSizes {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			store, plain := &blobstore.Memory{}, noise(n)
+			given := tree.Attributes{Perm: 0o640, Symlink: n == 100, Size: 12345}
+			d, err := tree.PutFile(t.Context(), into{store}, "notes.txt", given, sourceOf(plain))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := tree.Attributes{Perm: 0o640, Symlink: n == 100, Size: uint64(n), Hash: bucket.Sum(plain)}
+			if got, ok := d.Attributes(); got != want || !ok {
+				t.Errorf("got attributes %+v, %v, want %+v", got, ok, want)
+			}
+			if diff := cmp.Diff(new("text/plain"), d.Mime); diff != "" {
+				t.Error(diff)
+			}
+			spool := new(memorySpool)
+			open := spool.open
+			if n <= tree.SmallFile {
+				open = noSpool
+			}
+			p, err := tree.Fetch(t.Context(), store, throughNode(t, d), open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := io.ReadAll(p); err != nil || !bytes.Equal(got, plain) || p.Size() != int64(n) || p.Hash() != want.Hash {
+				t.Errorf("Fetch got %d octets, size %d, hash %s, %v", len(got), p.Size(), p.Hash(), err)
+			}
+			spool.WriteAt([]byte{1}, int64(n)+100) // was longer before
+			if err := p.WriteInPlace(spool); err != nil || !bytes.Equal(spool.b, plain) {
+				t.Errorf("WriteInPlace left %d octets, %v", len(spool.b), err)
+			}
+			if got, err := tree.ReadFile(t.Context(), store, d, int64(n)); err != nil || !bytes.Equal(got, plain) {
+				t.Errorf("ReadFile got %d octets, %v", len(got), err)
+			}
+		})
+	}
+}
+
+func TestEveryPutHasASecretOfItsOwn(t *testing.T) {
+	for _, n := range []int{5, tree.SmallFile + 1} {
+		store, src := &blobstore.Memory{}, sourceOf(noise(n))
+		a, errA := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, src)
+		b, errB := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, src)
+		if errA != nil || errB != nil || a.Secret == b.Secret || a.Link == b.Link || a.Secret == (bucket.Secret{}) {
+			t.Errorf("%d octets: got the same secret or link twice, %v, %v", n, errA, errB)
+		}
+	}
+}
+
+// A file is put again under another secret without its plain octets in a file, as when secrets are rotated.
+func TestFetchedFileIsASource(t *testing.T) {
+	for _, n := range []int{5, tree.SmallFile + 1} {
+		store, plain := &blobstore.Memory{}, noise(n)
+		a, err := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, sourceOf(plain))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := tree.Fetch(t.Context(), store, a, new(memorySpool).open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{Hash: p.Hash()}, p.Source())
+		if err != nil || b.Secret == a.Secret {
+			t.Fatalf("got the same secret, or %v", err)
+		}
+		if got, err := tree.ReadFile(t.Context(), store, b, int64(n)); err != nil || !bytes.Equal(got, plain) {
+			t.Errorf("got %d octets, %v", len(got), err)
+		}
+	}
+}
+
+// changing is a source whose readings are given one by one, and that counts what is open.
+type changing struct {
+	readings [][]byte
+	opened   int
+	open     int
+}
+
+func (c *changing) Open() (io.ReadCloser, error) {
+	b := c.readings[min(c.opened, len(c.readings)-1)]
+	c.opened++
+	c.open++
+	return struct {
+		io.Reader
+		io.Closer
+	}{bytes.NewReader(b), closer(func() { c.open-- })}, nil
+}
+
+type closer func()
+
+func (c closer) Close() error { c(); return nil }
+
+func TestFileThatChangesIsNotPut(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const large = 4*tree.ChunkSize + 7
+	altered := func(b []byte, at int) []byte { b = slices.Clone(b); b[at] ^= 1; return b }
+	for _, n := range []int{100, large + tree.SmallFile} {
+		was := noise(n)
+		last := altered(was, n-1)
+		cases := map[string]struct {
+			readings [][]byte
+			want     bucket.Hash
+			small    bool // seen with a small file too, which is read once
+		}{
+			"shorter":                   {[][]byte{was[:n-1]}, bucket.Hash{}, true},
+			"longer":                    {[][]byte{append(slices.Clone(was), 0)}, bucket.Hash{}, true},
+			"gone":                      {[][]byte{nil}, bucket.Hash{}, true},
+			"not what was scanned":      {[][]byte{last}, bucket.Sum(was), true},
+			"not in the second reading": {[][]byte{was, altered(was, 50)}, bucket.Hash{}, false},
+			"not in the third reading":  {[][]byte{was, was, last}, bucket.Hash{}, false},
+			"scanned, then another":     {[][]byte{was, last}, bucket.Sum(was), false},
+			"shorter, third reading":    {[][]byte{was, was, was[:n-1]}, bucket.Hash{}, false},
+			"longer, third reading":     {[][]byte{was, was, append(slices.Clone(was), 1)}, bucket.Hash{}, false},
+		}
+		for name, c := range cases {
+			if n == 100 && !c.small {
+				continue
+			}
+			t.Run(fmt.Sprintf("%d %s", n, name), func(t *testing.T) {
+				src, store := &changing{readings: c.readings}, &blobstore.Memory{}
+				a := tree.Attributes{Hash: c.want}
+				_, err := tree.PutFile(t.Context(), into{store}, "f", a, tree.Source{Size: int64(n), Open: src.Open})
+				if !errors.Is(err, tree.ErrChanged) {
+					t.Errorf("got %v, want ErrChanged", err)
+				}
+				for info := range store.All(t.Context()) {
+					t.Errorf("got blob %s of %d octets", info.Hash, info.Size)
+				}
+				if src.open != 0 {
+					t.Errorf("got %d readings that were not closed", src.open)
+				}
+			})
+		}
+	}
+}
+
+// What went out before a change was noticed is the beginning of the one ciphertext that there is for the nonce.
+func TestNoNonceHasTwoCiphertexts(t *testing.T) {
+	const n = 6 * tree.ChunkSize
+	was := noise(n)
+	want, err := tree.SealWith(streamSecret, streamNonce, was)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{0, 1, tree.ChunkSize, 3 * tree.ChunkSize, n - 1} {
+		is := slices.Clone(was)
+		is[at] ^= 0x80
+		src, w := &changing{readings: [][]byte{was, was, is}}, &capture{}
+		_, _, err := tree.PutStreamed(t.Context(), w, streamSecret, streamNonce, bucket.Hash{}, tree.Source{Size: n, Open: src.Open})
+		if !errors.Is(err, tree.ErrChanged) {
+			t.Errorf("octet %d: got %v, want ErrChanged", at, err)
+		}
+		if len(w.b) > at+12+32 || !bytes.Equal(w.b, want[:len(w.b)]) {
+			t.Errorf("octet %d: got %d octets that are no beginning of the ciphertext", at, len(w.b))
+		}
+	}
+}
+
+func TestPutFileRefusesSizes(t *testing.T) {
+	unopened := func() (io.ReadCloser, error) { return nil, errors.New("was opened") }
+	_, err := tree.PutFile(t.Context(), &capture{}, "f", tree.Attributes{}, tree.Source{Size: tree.MaxPlainSize + 1, Open: unopened})
+	if got := bucket.ClassOf(err); got != bucket.TooLarge {
+		t.Errorf("too large: got %v", err)
+	}
+	_, err = tree.PutFile(t.Context(), &capture{}, "f", tree.Attributes{}, tree.Source{Size: -1, Open: unopened})
+	if !errors.Is(err, os.ErrInvalid) {
+		t.Errorf("below zero: got %v", err)
+	}
+}
+
+// writerFunc is a Writer of one function.
+type writerFunc func(ctx context.Context, size int64, r io.Reader) error
+
+func (f writerFunc) Put(ctx context.Context, _ bucket.Hash, size int64, r io.Reader) error {
+	return f(ctx, size, r)
+}
+
+func TestPutFileEndsWithItsWriter(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	full := errors.New("disk full")
+	for name, c := range map[string]struct {
+		put  writerFunc
+		want error
+	}{
+		"held already": {func(context.Context, int64, io.Reader) error { return nil }, nil},
+		"fails":        {func(context.Context, int64, io.Reader) error { return full }, full},
+		"fails half way": {func(_ context.Context, size int64, r io.Reader) error {
+			io.CopyN(io.Discard, r, size/2)
+			return full
+		}, full},
+	} {
+		for _, n := range []int{100, tree.SmallFile + 3*tree.ChunkSize} {
+			_, err := tree.PutFile(t.Context(), c.put, "f", tree.Attributes{}, sourceOf(noise(n)))
+			if !errors.Is(err, c.want) {
+				t.Errorf("%s, %d octets: got %v, want %v", name, n, err, c.want)
+			}
+		}
+	}
+}
+
+func TestPutFileEndsWithItsSource(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	broken := errors.New("bad sector")
+	for _, n := range []int{100, tree.SmallFile + 3*tree.ChunkSize} {
+		for fails := 1; fails <= 4; fails++ { // the reading that fails, or 4: it cannot be opened
+			var opened int
+			src := tree.Source{Size: int64(n), Open: func() (io.ReadCloser, error) {
+				opened++
+				switch {
+				case fails == 4:
+					return nil, broken
+				case opened < fails && n > tree.SmallFile:
+					return io.NopCloser(bytes.NewReader(noise(n))), nil
+				}
+				return io.NopCloser(io.MultiReader(bytes.NewReader(noise(n)[:n/2]), failingReader{broken})), nil
+			}}
+			if _, err := tree.PutFile(t.Context(), &capture{}, "f", tree.Attributes{}, src); !errors.Is(err, broken) {
+				t.Errorf("%d octets, reading %d: got %v, want %v", n, fails, err, broken)
+			}
+		}
+	}
+}
+
+func TestPutFileAndFetchEndWithTheirContext(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	plain := noise(tree.SmallFile + 3*tree.ChunkSize)
+	ctx, cancel := context.WithCancel(t.Context())
+	half := writerFunc(func(ctx context.Context, size int64, r io.Reader) error {
+		io.CopyN(io.Discard, r, size/2)
+		cancel()
+		_, err := io.Copy(io.Discard, r)
+		return err
+	})
+	if _, err := tree.PutFile(ctx, half, "f", tree.Attributes{}, sourceOf(plain)); !errors.Is(err, context.Canceled) {
+		t.Errorf("PutFile: got %v, want context.Canceled", err)
+	}
+	store := &blobstore.Memory{}
+	d, err := tree.PutFile(t.Context(), into{store}, "f", tree.Attributes{}, sourceOf(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithCancel(t.Context())
+	_, err = tree.Fetch(ctx, store, d, func() (tree.Spool, error) { cancel(); return new(memorySpool), nil })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("Fetch: got %v, want context.Canceled", err)
+	}
+}
+
+// putBlob keeps a blob as it is and returns an entry for it that promises nothing.
+func putBlob(t testing.TB, store blobstore.Store, blob []byte) tree.Data {
+	t.Helper()
+	h := bucket.Sum(blob)
+	if _, err := store.Put(t.Context(), h, bytes.NewReader(blob)); err != nil {
+		t.Fatal(err)
+	}
+	return tree.Data{Link: bucket.NewLink(bucket.CodecRaw, h), Secret: streamSecret}
+}
+
+// Owners who write wrong blobs on purpose give them a link that is right, so that the secret alone finds them out.
+func TestForgedBlobGivesNoPlainOctets(t *testing.T) {
+	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
+		_, blob := sealedNoise(t, n)
+		for _, at := range []int{0, 11, 12, 43, 44, len(blob) / 2, len(blob) - 17, len(blob) - 16, len(blob) - 1} {
+			bad := slices.Clone(blob)
+			bad[at] ^= 1
+			store := &blobstore.Memory{}
+			d := putBlob(t, store, bad)
+			if p, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); !errors.Is(err, tree.ErrUnreadable) || p != nil {
+				t.Errorf("octet %d of %d: Fetch got %v, want ErrUnreadable", at, len(blob), err)
+			}
+			if b, err := tree.ReadFile(t.Context(), store, d, 1<<30); !errors.Is(err, tree.ErrUnreadable) || b != nil {
+				t.Errorf("octet %d of %d: ReadFile got %v, want ErrUnreadable", at, len(blob), err)
+			}
+		}
+		store := &blobstore.Memory{}
+		d := putBlob(t, store, blob)
+		d.Secret[5] ^= 1
+		if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); !errors.Is(err, tree.ErrUnreadable) {
+			t.Errorf("another secret: got %v, want ErrUnreadable", err)
+		}
+	}
+	for _, n := range []int{0, 1, tree.Overhead - 1} {
+		store := &blobstore.Memory{}
+		d := putBlob(t, store, noise(n))
+		if _, err := tree.Fetch(t.Context(), store, d, noSpool); !errors.Is(err, tree.ErrUnreadable) {
+			t.Errorf("a blob of %d octets: got %v, want ErrUnreadable", n, err)
+		}
+	}
+}
+
+// A blob with a right tag over a wrong hash is found out by its end, and its last octets never come.
+func TestWrongHashInsideIsFoundByTheEnd(t *testing.T) {
+	plain := noise(tree.SmallFile + 2*tree.ChunkSize)
+	aead, err := chacha20poly1305.New(streamSecret[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &blobstore.Memory{}
+	d := putBlob(t, store, aead.Seal(streamNonce[:], streamNonce[:], append(make([]byte, 32), plain...), nil))
+	fetch := func() (*tree.Plain, *memorySpool) {
+		spool := new(memorySpool)
+		p, err := tree.Fetch(t.Context(), store, d, spool.open)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p, spool
+	}
+	p, spool := fetch()
+	if got, err := io.ReadAll(p); !errors.Is(err, tree.ErrUnreadable) || len(got) >= len(plain) {
+		t.Errorf("Read: got %d octets, %v, want ErrUnreadable", len(got), err)
+	}
+	if n, err := p.Read(make([]byte, 1)); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
+		t.Errorf("Read again: got %d, %v, want ErrUnreadable", n, err)
+	}
+	if err := p.WriteInPlace(spool); !errors.Is(err, tree.ErrUnreadable) || bytes.Equal(spool.b, plain) {
+		t.Errorf("WriteInPlace: got %v, want ErrUnreadable", err)
+	}
+	p, _ = fetch()
+	if n, err := p.WriteTo(io.Discard); !errors.Is(err, tree.ErrUnreadable) || n >= int64(len(plain)) {
+		t.Errorf("WriteTo: got %d, %v, want ErrUnreadable", n, err)
+	}
+	if n, err := p.WriteTo(io.Discard); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
+		t.Errorf("WriteTo again: got %d, %v, want ErrUnreadable", n, err)
+	}
+}
+
+func TestSpoolThatIsAlteredOrShortIsNoticed(t *testing.T) {
+	store := &blobstore.Memory{}
+	plain, blob := sealedNoise(t, tree.SmallFile+2*tree.ChunkSize)
+	d := putBlob(t, store, blob)
+	spool := new(memorySpool)
+	p, err := tree.Fetch(t.Context(), store, d, spool.open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(spool.b, plain[:64]) {
+		t.Error("the spool has plain octets")
+	}
+	spool.b[len(plain)/2] ^= 1
+	if err := p.WriteInPlace(new(memorySpool)); !errors.Is(err, tree.ErrUnreadable) {
+		t.Errorf("altered: got %v, want ErrUnreadable", err)
+	}
+	spool.b = spool.b[:len(plain)/2]
+	if err := p.WriteInPlace(new(memorySpool)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("cut off: got %v, want io.ErrUnexpectedEOF", err)
+	}
+}
+
+func TestSpoolThatFailsEndsFetch(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	store, full := &blobstore.Memory{}, errors.New("disk full")
+	_, blob := sealedNoise(t, tree.SmallFile+2*tree.ChunkSize)
+	d := putBlob(t, store, blob)
+	for name, open := range map[string]func() (tree.Spool, error){
+		"open":  func() (tree.Spool, error) { return nil, full },
+		"write": func() (tree.Spool, error) { return failingSpool{full}, nil },
+	} {
+		if _, err := tree.Fetch(t.Context(), store, d, open); !errors.Is(err, full) {
+			t.Errorf("%s: got %v, want %v", name, err, full)
+		}
+	}
+}
+
+type failingSpool struct{ err error }
+
+func (f failingSpool) ReadAt([]byte, int64) (int, error)  { return 0, f.err }
+func (f failingSpool) WriteAt([]byte, int64) (int, error) { return 0, f.err }
+
+// shelfOf hands out one blob whatever is asked for, with octets and a size that need not be the blob's.
+type shelfOf struct {
+	blobstore.Memory
+	b    []byte
+	size int64
+}
+
+func (s *shelfOf) Get(_ context.Context, h bucket.Hash) (*blobstore.Blob, error) {
+	return blobstore.NewBlob(h, s.size, io.NopCloser(bytes.NewReader(s.b))), nil
+}
+
+func TestWrongOctetsFromAStoreAreCorrupt(t *testing.T) {
+	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
+		_, blob := sealedNoise(t, n)
+		d := putBlob(t, &blobstore.Memory{}, blob)
+		flipped := slices.Clone(blob)
+		flipped[n/2] ^= 1
+		for name, s := range map[string]*shelfOf{
+			"one octet":     {b: flipped, size: int64(len(blob))},
+			"one too few":   {b: blob[1:], size: int64(len(blob))},
+			"one too many":  {b: append(slices.Clone(blob), 0), size: int64(len(blob))},
+			"size too low":  {b: blob, size: int64(len(blob)) - 1},
+			"size too high": {b: blob, size: int64(len(blob)) + 1},
+		} {
+			if _, err := tree.Fetch(t.Context(), s, d, new(memorySpool).open); !errors.Is(err, blobstore.ErrCorrupt) {
+				t.Errorf("%d octets, %s: got %v, want ErrCorrupt", n, name, err)
+			}
+		}
+	}
+	if _, err := tree.Fetch(t.Context(), &blobstore.Memory{}, tree.Data{}, noSpool); !errors.Is(err, blobstore.ErrNotFound) {
+		t.Errorf("no blob: got %v, want ErrNotFound", err)
+	}
+	if _, err := tree.ReadFile(t.Context(), &blobstore.Memory{}, tree.Data{}, 1); !errors.Is(err, blobstore.ErrNotFound) {
+		t.Errorf("no blob: got %v, want ErrNotFound", err)
+	}
+}
+
+func TestFileMustBeWhatItsEntryPromises(t *testing.T) {
+	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
+		store := &blobstore.Memory{}
+		plain, blob := sealedNoise(t, n)
+		d := putBlob(t, store, blob)
+		right := tree.Attributes{Size: uint64(n), Hash: bucket.Sum(plain)}
+		for name, a := range map[string]tree.Attributes{
+			"size": {Size: right.Size - 1, Hash: right.Hash}, "hash": {Size: right.Size, Hash: bucket.Hash{1}},
+		} {
+			d.Metadata = a.Metadata()
+			if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); bucket.ClassOf(err) != bucket.Malformed {
+				t.Errorf("%d octets, another %s: Fetch got %v, want a refusal", n, name, err)
+			}
+			if _, err := tree.ReadFile(t.Context(), store, d, int64(n)); bucket.ClassOf(err) != bucket.Malformed {
+				t.Errorf("%d octets, another %s: ReadFile got %v, want a refusal", n, name, err)
+			}
+		}
+		d.Metadata = right.Metadata()
+		if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); err != nil {
+			t.Errorf("%d octets: Fetch got %v", n, err)
+		}
+	}
+}
+
+func TestBounded_FileAboveALimitIsNotRead(t *testing.T) {
+	_, blob := sealedNoise(t, 100)
+	store := &blobstore.Memory{}
+	d := putBlob(t, store, blob)
+	for _, limit := range []int64{-1, 0, 99} {
+		if _, err := tree.ReadFile(t.Context(), store, d, limit); bucket.ClassOf(err) != bucket.TooLarge {
+			t.Errorf("limit %d: got %v, want a refusal", limit, err)
+		}
+	}
+	d.Metadata = tree.Attributes{Size: 1 << 30}.Metadata()
+	if _, err := tree.ReadFile(t.Context(), store, d, 99); bucket.ClassOf(err) != bucket.TooLarge {
+		t.Errorf("promised more: got %v, want a refusal", err)
+	}
+	huge := &shelfOf{b: blob, size: tree.MaxPlainSize + tree.Overhead + 1}
+	if _, err := tree.Fetch(t.Context(), huge, d, noSpool); bucket.ClassOf(err) != bucket.TooLarge {
+		t.Errorf("a blob above every limit: got %v, want a refusal", err)
+	}
+	huge.size = tree.MaxPlainSize + tree.Overhead
+	d.Metadata = nil
+	var err error
+	used := allocated(func() { _, err = tree.Fetch(t.Context(), huge, d, new(memorySpool).open) })
+	if !errors.Is(err, blobstore.ErrCorrupt) || used > 16<<20 {
+		t.Errorf("a blob that is not so large: got %v and %d octets of memory", err, used)
+	}
+}
+
+// generated is a file of any size that takes no room: a block of noise over and over.
+type generated struct {
+	block     []byte
+	off, size int64
+}
+
+func generatedSource(size int64) tree.Source {
+	block := noise(1<<20 + 1)
+	return tree.Source{Size: size, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(&generated{block: block, size: size}), nil
+	}}
+}
+
+func (g *generated) Read(p []byte) (int, error) {
+	if g.off == g.size {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(int64(len(p)), g.size-g.off)], g.block[g.off%int64(len(g.block)):])
+	g.off += int64(n)
+	return n, nil
+}
+
+// A file of 256 MiB goes into a store on disk and out of it again with less than 16 MiB allocated each way, garbage included.
+func TestBounded_LargeFileTakesLittleMemory(t *testing.T) {
+	const size, most = 256 << 20, 16 << 20
+	store, err := blobstore.OpenDisk(blobstore.Config{Dir: filepath.Join(t.TempDir(), "blobs")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	src := generatedSource(size)
+	var d tree.Data
+	used := allocated(func() { d, err = tree.PutFile(t.Context(), into{store}, "f", tree.Attributes{}, src) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("PutFile allocated %d octets", used)
+	if used > most {
+		t.Errorf("PutFile allocated %d octets for one of %d, want at most %d", used, size, most)
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "plain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	used = allocated(func() {
+		var p *tree.Plain
+		if p, err = tree.Fetch(t.Context(), store, d, func() (tree.Spool, error) { return f, nil }); err == nil {
+			err = p.WriteInPlace(f)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("Fetch and WriteInPlace allocated %d octets", used)
+	if used > most {
+		t.Errorf("Fetch and WriteInPlace allocated %d octets for one of %d, want at most %d", used, size, most)
+	}
+	want, err := src.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := hashOf(t, io.NewSectionReader(f, 0, size+1)), hashOf(t, want); got != want {
+		t.Errorf("got a file of hash %s, want %s", got, want)
+	}
+}
+
+func hashOf(t testing.TB, r io.Reader) (h bucket.Hash) {
+	t.Helper()
+	hasher := blake3.New()
+	if _, err := io.Copy(hasher, r); err != nil {
+		t.Fatal(err)
+	}
+	hasher.Sum(h[:0])
+	return h
+}
+
+// FuzzFetch opens anything as a stream and in memory: both find the same octets, or neither any.
+func FuzzFetch(f *testing.F) {
+	_, blob := sealedNoise(f, 100)
+	f.Add(streamSecret[:], blob)
+	f.Add(streamSecret[:], blob[:tree.Overhead])
+	f.Add([]byte{1}, blob)
+	f.Fuzz(func(t *testing.T, key, blob []byte) {
+		var secret bucket.Secret
+		copy(secret[:], key)
+		want, wantErr := tree.Open(secret, blob)
+		if len(blob) < tree.Overhead {
+			return
+		}
+		var got []byte
+		p, err := tree.FetchSpooled(t.Context(), blobOf(blob), secret, new(memorySpool).open)
+		if err == nil {
+			got, err = io.ReadAll(p)
+		}
+		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || err != nil && !errors.Is(err, tree.ErrUnreadable) {
+			t.Fatalf("got %x, %v, want %x, %v", got, err, want, wantErr)
+		}
+	})
+}
+
+// discard is a Writer that reads and forgets.
+type discard struct{}
+
+func (discard) Put(_ context.Context, _ bucket.Hash, _ int64, r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// Sizes of a usual source file, of the largest small file and of a large one.
+var benchSizes = []struct {
+	name string
+	size int64
+}{{"8KiB", 8 << 10}, {"4MiB", tree.SmallFile}, {"5MiB", 5 << 20}, {"128MiB", 128 << 20}}
+
+// BenchmarkPutFile is what a commit pays for the octets of files, without hashing them for the scan and without the store.
+func BenchmarkPutFile(b *testing.B) {
+	for _, c := range benchSizes {
+		b.Run(c.name, func(b *testing.B) {
+			src := generatedSource(c.size)
+			r, err := src.Open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			a := tree.Attributes{Hash: hashOf(b, r)}
+			b.SetBytes(c.size)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := tree.PutFile(b.Context(), discard{}, "f", a, src); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkFetch is what a checkout pays, the file written included: blobs from memory, large ones through a file.
+func BenchmarkFetch(b *testing.B) {
+	for _, c := range benchSizes {
+		b.Run(c.name, func(b *testing.B) {
+			store := &blobstore.Memory{}
+			d, err := tree.PutFile(b.Context(), into{store}, "f", tree.Attributes{}, generatedSource(c.size))
+			if err != nil {
+				b.Fatal(err)
+			}
+			f, err := os.Create(filepath.Join(b.TempDir(), "f"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer f.Close()
+			b.SetBytes(c.size)
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := tree.Fetch(b.Context(), store, d, func() (tree.Spool, error) { return f, nil })
+				if err == nil {
+					err = p.WriteInPlace(f)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,56 @@
+package tree
+
+import (
+	"context"
+	"io"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+)
+
+// The sizes at which streaming takes another turn.
+const (
+	ChunkSize = chunkSize
+	MinPart   = minPart
+)
+
+// PutStreamed is what PutFile does with a large file, for one of any size and with a given nonce.
+func PutStreamed(
+	ctx context.Context, w Writer, secret bucket.Secret, nonce [nonceSize]byte, want bucket.Hash, src Source,
+) (blob, plain bucket.Hash, err error) {
+	s := &sealing{src: src, plain: want, key: keystream{secret: secret, nonce: nonce}}
+	err = s.run(ctx, w)
+	return s.blob, s.plain, err
+}
+
+// FetchSpooled is what Fetch does with a large file, for one of any size.
+func FetchSpooled(
+	ctx context.Context, blob *blobstore.Blob, secret bucket.Secret, spool func() (Spool, error),
+) (*Plain, error) {
+	p := &Plain{size: blob.Size() - Overhead}
+	if err := p.spoolIn(ctx, blob, secret, spool); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// XOR ciphers octets that begin at off of a message.
+func XOR(secret bucket.Secret, nonce [nonceSize]byte, p []byte, off int64) error {
+	return (&keystream{secret: secret, nonce: nonce}).xor(p, off)
+}
+
+// Relay hands the octets of r from stage to stage.
+func Relay(ctx context.Context, r io.Reader, stages ...func([]byte) error) error {
+	var all []stage
+	for _, s := range stages {
+		all = append(all, func(c *chunk) error { return s(c.p) })
+	}
+	fill := func(c *chunk) error {
+		n, err := io.ReadFull(r, c.p[:chunkSize])
+		if c.p = c.p[:n]; err == io.ErrUnexpectedEOF || err == io.EOF { //nolint:errorlint // io.ReadFull returns them as they are
+			return nil
+		}
+		return err
+	}
+	return relay(ctx, fill, all...)
+}

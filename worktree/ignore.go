@@ -1,0 +1,154 @@
+package worktree
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+// IgnoreFile is the name of the files, in any directory, that say what in and below that directory is not to be listed. Their
+// syntax and meaning is that of .gitignore. They are listed like other files.
+const IgnoreFile = ".headwaterignore"
+
+// maxIgnoreSize is the most octets of such a file: 1 MiB.
+const maxIgnoreSize = 1 << 20
+
+// ignores are the rules of one directory, on top of those of the directories above it. nil has none.
+type ignores struct {
+	above *ignores
+	base  string // the directory that the rules stand in
+	rules []rule
+}
+
+// rule is one line of an ignore file.
+type rule struct {
+	names    []string // patterns, one for each name of a path; "**" stands for any number of names
+	anchored bool     // from the directory of the file on; else for the last name, at any depth
+	dirOnly  bool
+	include  bool // takes back what an earlier rule said
+}
+
+// with returns the rules for the inside of d. A file that is no regular one has none, as in git.
+func (g *ignores) with(d *dir, entries []fs.DirEntry) (*ignores, error) {
+	i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return e.Name() == IgnoreFile })
+	if i < 0 || !entries[i].Type().IsRegular() {
+		return g, nil
+	}
+	b, err := readIgnores(d)
+	if errors.Is(err, fs.ErrNotExist) {
+		return g, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", d.join(IgnoreFile), err)
+	}
+	rules := parseRules(string(b))
+	if len(rules) == 0 {
+		return g, nil
+	}
+	return &ignores{above: g, base: d.path, rules: rules}, nil
+}
+
+func readIgnores(d *dir) ([]byte, error) {
+	f, err := d.root.OpenFile(IgnoreFile, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, ErrChanged)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxIgnoreSize+1))
+	if err == nil && len(b) > maxIgnoreSize {
+		err = fmt.Errorf("more than %d octets", maxIgnoreSize)
+	}
+	return b, err
+}
+
+func parseRules(text string) []rule {
+	var rules []rule
+	for line := range strings.Lines(strings.TrimPrefix(text, "\ufeff")) {
+		if r, ok := parseRule(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")); ok {
+			rules = append(rules, r)
+		}
+	}
+	return rules
+}
+
+func parseRule(s string) (r rule, ok bool) {
+	if strings.HasPrefix(s, "#") {
+		return rule{}, false
+	}
+	for strings.HasSuffix(s, " ") && !strings.HasSuffix(s, `\ `) {
+		s = s[:len(s)-1]
+	}
+	s, r.include = strings.CutPrefix(s, "!")
+	s, r.dirOnly = strings.CutSuffix(s, "/")
+	r.anchored = strings.Contains(s, "/")
+	s = strings.TrimPrefix(s, "/")
+	if s == "" {
+		return rule{}, false
+	}
+	r.names = strings.Split(s, "/")
+	for i, name := range r.names {
+		// The one difference between the patterns of git and ours: [!a] is written [^a].
+		r.names[i] = strings.ReplaceAll(name, "[!", "[^")
+	}
+	return r, true
+}
+
+// match says whether the last rule that fits a path ignores it. The directories above it are known not to be ignored.
+func (g *ignores) match(p string, isDir bool) bool {
+	for ; g != nil; g = g.above {
+		below := strings.TrimPrefix(strings.TrimPrefix(p, g.base), "/")
+		for _, r := range slices.Backward(g.rules) {
+			if r.match(below, isDir) {
+				return !r.include
+			}
+		}
+	}
+	return false
+}
+
+// match says whether the rule fits a path below the directory of its file.
+func (r *rule) match(below string, isDir bool) bool {
+	if r.dirOnly && !isDir {
+		return false
+	}
+	if !r.anchored {
+		return matchName(r.names[0], below[strings.LastIndexByte(below, '/')+1:])
+	}
+	return matchNames(r.names, strings.Split(below, "/"))
+}
+
+// matchNames compares names with patterns. Where a name does not fit, the last "**" takes one name more.
+func matchNames(patterns, names []string) bool {
+	p, n := 0, 0
+	star, taken := -1, 0
+	for n < len(names) {
+		switch {
+		case p < len(patterns) && patterns[p] == "**":
+			star, taken = p, n
+			if p++; p == len(patterns) {
+				return true // at the end it stands for one name at least, and one is there
+			}
+		case p < len(patterns) && matchName(patterns[p], names[n]):
+			p, n = p+1, n+1
+		case star >= 0:
+			taken++
+			p, n = star+1, taken
+		default:
+			return false
+		}
+	}
+	return p == len(patterns)
+}
+
+func matchName(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}

@@ -1,0 +1,62 @@
+package worktree
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"headwater/tree"
+)
+
+func randomDigits() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// temporary returns a temporary name that nobody else has.
+func (c *checkout) temporary() string {
+	return fmt.Sprintf("%s%s%08x", temporaryPrefix, c.run, c.temps.Add(1))
+}
+
+// probe says whether the file system takes two spellings of a name for the same. In a directory in which nothing can be
+// written it says no, and nothing will be.
+func (c *checkout) probe() (bool, error) {
+	name := c.temporary()
+	f, err := c.top.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	_, err = c.top.root.Lstat(strings.ToUpper(name))
+	folds := err == nil
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return folds, errors.Join(err, f.Close(), c.top.root.Remove(name))
+}
+
+// learn fetches a file of which the listing does not say what it is, to be able to tell whether it is there already.
+func (c *checkout) learn(ctx context.Context, j *job) (err error) {
+	var spool *os.File
+	name := c.temporary()
+	plain, err := tree.Fetch(ctx, c.r, j.data, func() (_ tree.Spool, err error) {
+		spool, err = c.top.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		return spool, err
+	})
+	if spool != nil {
+		defer func() { err = errors.Join(err, spool.Close(), c.top.root.Remove(name)) }()
+	}
+	if err != nil {
+		return fmt.Errorf("fetch %.200q: %w", j.path, err)
+	}
+	j.attr.Size, j.attr.Hash, j.known = uint64(plain.Size()), plain.Hash(), true
+	return nil
+}

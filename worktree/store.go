@@ -1,0 +1,245 @@
+package worktree
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"sync"
+
+	"headwater/bucket"
+	"headwater/tree"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+)
+
+// StoreOptions says what [Store] need not put again.
+type StoreOptions struct {
+	// Known are trees whose blobs are held where the new one's will be: the version before, the versions that are merged. Their
+	// attributes are believed: a file that has the size and hash of one of theirs gets its blob. None is fine.
+	Known []*tree.Listing
+	// Record is the record the scan was made with: it knows the files of a tree that has no attributes, as another program
+	// wrote it. nil for none.
+	Record *Record
+	// Progress is called with the files and octets done so far, never twice at the same time; nil for none.
+	Progress func(files, octets int64)
+}
+
+// Stored counts what [Store] did.
+type Stored struct {
+	Added  int   // files whose octets were put
+	Reused int   // files whose octets a known tree has, or another file of this one
+	Octets int64 // plain octets put
+}
+
+// How much is worked on at the same time. Stores are often far away, so most of the time is waiting.
+const (
+	workers = 16
+	// memory is the octets that files in work may take together; workers wait for it.
+	memory = 64 << 20
+	// largeCost is what a file takes that is streamed.
+	largeCost = 12 << 20
+)
+
+// cost is about what a file of some size takes in memory while it is worked on.
+func cost(size int64) int64 {
+	if size > tree.SmallFile {
+		return largeCost
+	}
+	return 2*size + 64<<10
+}
+
+// content is what tells the octets of files apart.
+type content struct {
+	size uint64
+	hash bucket.Hash
+}
+
+func contentOf(a tree.Attributes) content { return content{a.Size, a.Hash} }
+
+// storer is one run of Store.
+type storer struct {
+	s    *Scanned
+	w    tree.Writer
+	o    StoreOptions
+	held map[content]tree.Data // by content, from the known trees
+
+	mu    sync.Mutex
+	out   *tree.Listing
+	done  Stored
+	files int64
+	sum   int64
+}
+
+// Store makes a tree of what was scanned. A file that one of the known trees has, at the same path or at any other, gets that
+// one's blob and secret; all others are sealed with fresh secrets and put, several at a time, files of the same octets once.
+// It takes up to some 64 MiB of memory besides the lists.
+//
+// A file that changed since the scan is read and put as it is by then; one that changes each time it is tried is
+// [ErrChanged]. So is one that is gone. All blobs are as durable on return as w makes them; after an error some are put.
+func Store(ctx context.Context, s *Scanned, w tree.Writer, o StoreOptions) (*tree.Listing, Stored, error) {
+	st := &storer{s: s, w: w, o: o, out: tree.NewListing()}
+	st.index()
+	for dir, perm := range s.Dirs {
+		st.out.Dirs[dir] = tree.Folder{Perm: perm}
+	}
+	groups := map[content][]string{}
+	for p, f := range s.Files {
+		if d, ok := st.known(p, f.Attributes); ok {
+			st.reuse(p, d)
+			continue
+		}
+		c := contentOf(f.Attributes)
+		groups[c] = append(groups[c], p)
+	}
+	if err := st.putAll(ctx, groups); err != nil {
+		return nil, st.done, err
+	}
+	return st.out, st.done, nil
+}
+
+// index lists the contents of the known trees; where several have one, the first.
+func (st *storer) index() {
+	st.held = map[content]tree.Data{}
+	for _, l := range st.o.Known {
+		for p, d := range l.Files {
+			a, ok := st.attributes(p, d)
+			if _, held := st.held[contentOf(a)]; ok && !held {
+				st.held[contentOf(a)] = d
+			}
+		}
+	}
+}
+
+// attributes returns those of a known entry; where it has none of its own, those that it had when it was checked out.
+func (st *storer) attributes(p string, d tree.Data) (tree.Attributes, bool) {
+	if a, ok := d.Attributes(); ok || st.o.Record == nil {
+		return a, ok
+	}
+	e := st.o.Record.entry(p)
+	if e == nil || e.Data.Link != d.Link || e.Data.Secret != d.Secret {
+		return tree.Attributes{}, false
+	}
+	return e.Attributes, true
+}
+
+// known returns the entry for a file whose octets a known tree has: the very entry of the same path where all of it is
+// the same, else one of its own for the same blob.
+func (st *storer) known(p string, a tree.Attributes) (tree.Data, bool) {
+	for _, l := range st.o.Known {
+		if d, ok := l.Files[p]; ok {
+			if was, ok := st.attributes(p, d); ok && was == a {
+				return d, true
+			}
+		}
+	}
+	d, ok := st.held[contentOf(a)]
+	if !ok {
+		return tree.Data{}, false
+	}
+	return entryFor(p, a, d), true
+}
+
+// entryFor returns the entry of a file whose octets are in the blob of d.
+func entryFor(p string, a tree.Attributes, d tree.Data) tree.Data {
+	return tree.Data{Link: d.Link, Secret: d.Secret, Mime: tree.MimeOf(path.Base(p)), Metadata: a.Metadata()}
+}
+
+// reuse lists a file that need not be put.
+func (st *storer) reuse(p string, d tree.Data) {
+	st.out.Add(p, d)
+	st.done.Reused++
+	st.progress(int64(st.s.Files[p].Attributes.Size))
+}
+
+func (st *storer) progress(octets int64) {
+	st.files++
+	st.sum += octets
+	if st.o.Progress != nil {
+		st.o.Progress(st.files, st.sum)
+	}
+}
+
+// putAll puts the files of each group, which have the same octets.
+func (st *storer) putAll(ctx context.Context, groups map[content][]string) error {
+	todo := make([][]string, 0, len(groups))
+	for _, paths := range groups {
+		slices.Sort(paths)
+		todo = append(todo, paths)
+	}
+	slices.SortFunc(todo, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
+	room := semaphore.NewWeighted(memory)
+	for _, paths := range todo {
+		n := cost(st.s.Files[paths[0]].size)
+		if room.Acquire(gctx, n) != nil {
+			break
+		}
+		g.Go(func() error {
+			defer room.Release(n)
+			return st.putGroup(gctx, paths)
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// putGroup puts files that had the same octets when they were scanned: the first, and where that has changed since, each.
+func (st *storer) putGroup(ctx context.Context, paths []string) error {
+	for i, p := range paths {
+		d, err := st.put(ctx, p)
+		if err != nil {
+			return fmt.Errorf("file %.200q: %w", p, err)
+		}
+		a, _ := d.Attributes()
+		st.added(p, d, int64(a.Size))
+		if contentOf(a) == contentOf(st.s.Files[p].Attributes) {
+			st.share(paths[i+1:], d)
+			return nil
+		}
+	}
+	return nil
+}
+
+// added lists a file that was put.
+func (st *storer) added(p string, d tree.Data, octets int64) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.out.Add(p, d)
+	st.done.Added++
+	st.done.Octets += octets
+	st.progress(octets)
+}
+
+// share lists files that have the octets of one that was put.
+func (st *storer) share(paths []string, d tree.Data) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, p := range paths {
+		st.reuse(p, entryFor(p, st.s.Files[p].Attributes, d))
+	}
+}
+
+// put puts one file; where it changed, as it is by then.
+func (st *storer) put(ctx context.Context, p string) (tree.Data, error) {
+	f := st.s.Files[p]
+	for try := 1; ; try++ {
+		d, err := tree.PutFile(ctx, st.w, path.Base(p), f.Attributes, f.Source)
+		if err == nil || !errors.Is(err, tree.ErrChanged) && !errors.Is(err, ErrChanged) {
+			return d, err
+		}
+		if try == maxTries {
+			return d, errors.Join(ErrChanged, err)
+		}
+		if f, err = st.s.again(p); errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: it is gone", ErrChanged)
+		}
+		if err != nil {
+			return d, err
+		}
+	}
+}
