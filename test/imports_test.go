@@ -23,7 +23,7 @@ import (
 const module = "headwater"
 
 // arrows says for each package which others of ours it may import: cmd → jetstream → consumer → {blobstore, logstore} →
-// bucket, and tree → {blobstore, bucket}. A package that is not here may not exist.
+// bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
 	"bucket/buckettest":  {"bucket"},
@@ -34,8 +34,10 @@ var arrows = map[string][]string{
 	"consumer":           {"blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket"},
 	"tree":               {"blobstore", "bucket"},
-	"cmd/headwater":      {"jetstream", "consumer", "tree", "blobstore", "logstore", "bucket"},
-	"test":               {"jetstream", "consumer", "tree", "blobstore", "logstore", "bucket"},
+	"worktree":           {"tree", "blobstore", "bucket"},
+	"author":             {"tree", "blobstore", "bucket"},
+	"cmd/headwater":      {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
 }
 

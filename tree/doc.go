@@ -1,5 +1,6 @@
 // Package tree reads and writes what a bucket holds: its encrypted directories and files, in the bytes of jax-buckets.
-// What stands here are the pure formats, from octets to values and back: no I/O, no clock, no log.
+// What stands here are the pure formats, from octets to values and back, and what is done with trees of them, through a
+// [blobstore.Reader] and a [Writer]: no clock, no log, and no I/O but through those two.
 //
 // A directory is a [Node]: a map from names to entries. An [Entry] is a [Data] (a file, with its media type) or a
 // [Dir], and holds two things either way: the link to an encrypted blob, and the secret that opens that blob. So
@@ -7,8 +8,8 @@
 // more; names and media types stand in the node above it.
 //
 // Every blob of a bucket but its manifests and pins lists is encrypted by [Seal] and decrypted by [Open], each as one
-// message, held in memory whole. The secret of a file or of an inner directory stands in the entry that points to it.
-// The root node and the operation log are sealed with the secret of their version, which is made anew for each version
+// message; large files pass by in pieces, to the same octets. The secret of a file or of an inner directory stands in
+// the entry that points to it. The root node and the operation log are sealed with the secret of their version, which is made anew for each version
 // and stands in no node: each owner's share in the manifest holds it, wrapped for that owner's key by [Wrap], and
 // [Unwrap] takes it out again. A published version holds it in clear.
 //
@@ -38,6 +39,19 @@
 // the root of the tree, .headwater-dirs, which Load and Build keep out of listings. Entries of files have metadata, where
 // [Attributes] stand; those who do not know them, as the original, see plain files.
 //
+// # Files
+//
+// [PutFile] encrypts a plain file into a blob under a fresh secret, and returns its entry; [Fetch] and [ReadFile] lead
+// back. The format makes one sealed message of a file whatever its size, with a tag at its end and a hash of all of it for
+// a name. So a file beyond [SmallFile] passes by in chunks more than once: PutFile reads it for the plain hash (unless that
+// is known), for the hash of the blob, and for the blob itself, and refuses with [ErrChanged] what is not the same each
+// time, before a second ciphertext of one nonce gets out. Fetch leaves the ciphertext in a [Spool] until hash and tag are
+// verified, and it is deciphered in place afterwards: nothing exists in plain before that, nor in any other file. Either
+// way takes less than 2 MiB of memory for a file of any size, and twice the file for one up to SmallFile.
+//
+// An entry of ours has [Attributes] in its metadata. They are what a file is compared by without being fetched, and what
+// is fetched has to agree with them.
+//
 // All values are plain data, safe to share between goroutines as long as nobody writes to them; all functions are safe
-// for concurrent use, and keep none of the slices they are given.
+// for concurrent use, and keep none of the slices they are given. A [Plain] being read is for one goroutine.
 package tree

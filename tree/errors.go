@@ -13,7 +13,7 @@ var (
 	ErrUnreadable = errors.New("cannot be decrypted")
 
 	// ErrName marks a name that must not become the name of a real file: returned by [CheckName], wrapped with the name
-	// and the reason.
+	// and the reason, and by what checks whole paths and trees.
 	ErrName = errors.New("unsafe name")
 )
 

@@ -15,8 +15,8 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It is the
-// fastest way by far (the cipher has a loop for each processor there), and takes memory for the octets twice over.
+// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. On
+// amd64 one processor ciphers a whole message four times as fast as a message in pieces; it takes twice the octets in memory.
 const SmallFile = 4 << 20
 
 // ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or octets were
@@ -37,9 +37,9 @@ type Source struct {
 // [ErrChanged]. Size and Hash of the entry's attributes are those of the octets put. The media type comes from name, which
 // is not checked, by [MimeOf].
 //
-// A file beyond [SmallFile] is read three times, or twice where its hash is known, and takes a few MiB of memory whatever
-// its size. No two ciphertexts are ever made of one secret and nonce that leave this function: each chunk is compared
-// with what was read before, ahead of its going out.
+// A file beyond [SmallFile] is read three times, or twice where its hash is known, and takes less than 2 MiB of memory
+// whatever its size. No two ciphertexts of one secret and nonce ever leave this function: each chunk is compared with what
+// was read before, ahead of its going out.
 //
 // The blob is as durable on return as w makes it. A file above [MaxPlainSize] is a [*bucket.Refusal] of class too_large;
 // other errors are those of src, w and ctx. After an error w may hold a part of a blob or all of it, which is of no use:
@@ -147,8 +147,8 @@ type sealing struct {
 	blob  bucket.Hash
 }
 
-// run encrypts the file twice: for the hash of the blob, which w wants first, and into w. A reading for the hash that stands
-// in front of the octets comes before, where it is not known.
+// run encrypts the file twice: for the hash of the blob, which w wants first, and into w. Where the hash that stands in
+// front of the octets is not known, a reading for that comes before.
 func (s *sealing) run(ctx context.Context, w Writer) error {
 	if s.plain == (bucket.Hash{}) {
 		if err := s.pass(ctx); err != nil {
@@ -246,7 +246,7 @@ func (s *sealing) put(ctx context.Context, w Writer) error {
 	}()
 	err := w.Put(ctx, s.blob, s.src.Size+Overhead, pr)
 	cancel() // where w was content before the end
-	pr.Close()
+	_ = pr.Close() // always nil
 	if sealed := <-done; errors.Is(sealed, ErrChanged) {
 		return sealed // whatever w makes of it
 	}

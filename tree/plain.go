@@ -21,7 +21,7 @@ type Spool interface {
 // [Attributes], the size and hash of the file. Until all this is known to be right no plain octet exists anywhere.
 //
 // A file of at most [SmallFile] octets is held in memory. The ciphertext of a larger one goes into the spool, which is
-// asked for then only, after the first look at the size; it takes a few MiB of memory whatever the size.
+// asked for only then, after a look at the size; it takes 1 MiB of memory whatever the size.
 //
 // Octets that the secret does not open are [ErrUnreadable]; another size or hash than that of the attributes is a
 // [*bucket.Refusal] of class malformed, and a blob above the limit of one file is one of class too_large. Other errors are

@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -89,7 +90,7 @@ func (r *spoolReader) fill(c *chunk) error {
 	switch {
 	case n == len(p):
 		return nil
-	case err == nil || err == io.EOF: //nolint:errorlint // io.ReaderAt returns io.EOF itself
+	case err == nil || err == io.EOF:
 		return fmt.Errorf("read spool: %w", io.ErrUnexpectedEOF)
 	}
 	return fmt.Errorf("read spool: %w", err)
@@ -155,7 +156,7 @@ func (r *spoolReader) WriteTo(w io.Writer) (n int64, err error) {
 		}
 		return err
 	}
-	if r.err != nil && r.err != io.EOF { //nolint:errorlint // set by next
+	if r.err != nil && !errors.Is(r.err, io.EOF) {
 		return 0, r.err
 	}
 	if err := write(r.rest); err != nil {

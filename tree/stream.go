@@ -24,9 +24,9 @@ const (
 	nonceSize = chacha20poly1305.NonceSize
 	tagSize   = chacha20poly1305.Overhead
 
-	// chunkSize is how much of a message is worked on at once. Halving it costs a tenth of the speed, doubling it brings
-	// nothing.
-	chunkSize = 512 << 10
+	// chunkSize is how much of a message is worked on at once. Up to 1 MiB the speed is the same, the memory is not: a file
+	// on its way takes as many chunks as there are stages, and one more.
+	chunkSize = 256 << 10
 
 	// minPart is the smallest part of a chunk that is worth a goroutine: some 40 µs of work.
 	minPart = 16 << 10
@@ -84,15 +84,15 @@ func (k *keystream) mac() (*mac, error) {
 // add is a [stage].
 func (m *mac) add(c *chunk) error {
 	m.n += uint64(len(c.p))
-	m.poly.Write(c.p) // never fails
-	return nil
+	_, err := m.poly.Write(c.p) // never fails
+	return err
 }
 
 // sum ends the message: padding, then the lengths of no additional data and of the ciphertext.
 func (m *mac) sum() (tag [tagSize]byte) {
 	b := make([]byte, -m.n%16, 32)
 	b = binary.LittleEndian.AppendUint64(b, 0)
-	m.poly.Write(binary.LittleEndian.AppendUint64(b, m.n)) // never fails
+	_, _ = m.poly.Write(binary.LittleEndian.AppendUint64(b, m.n)) // never fails
 	m.poly.Sum(tag[:0])
 	return tag
 }

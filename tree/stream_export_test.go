@@ -47,7 +47,7 @@ func Relay(ctx context.Context, r io.Reader, stages ...func([]byte) error) error
 	}
 	fill := func(c *chunk) error {
 		n, err := io.ReadFull(r, c.p[:chunkSize])
-		if c.p = c.p[:n]; err == io.ErrUnexpectedEOF || err == io.EOF { //nolint:errorlint // io.ReadFull returns them as they are
+		if c.p = c.p[:n]; err == io.ErrUnexpectedEOF || err == io.EOF {
 			return nil
 		}
 		return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 	"slices"
 	"sync"
@@ -172,19 +173,39 @@ func (st *storer) putAll(ctx context.Context, groups map[content][]string) error
 		todo = append(todo, paths)
 	}
 	slices.SortFunc(todo, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
+	return each(ctx, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
+}
+
+// each calls do with all values of a sequence, several at a time, as long as what they cost together fits into memory. After
+// an error no more are begun, and the first error is returned. Workers last, so that their stacks grow once.
+func each[T any](ctx context.Context, all iter.Seq[T], cost func(T) int64, do func(context.Context, T) error) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
+	todo := make(chan T)
 	room := semaphore.NewWeighted(memory)
-	for _, paths := range todo {
-		n := cost(st.s.Files[paths[0]].size)
-		if room.Acquire(gctx, n) != nil {
-			break
-		}
+	for range workers {
 		g.Go(func() error {
-			defer room.Release(n)
-			return st.putGroup(gctx, paths)
+			for v := range todo {
+				err := do(gctx, v)
+				room.Release(cost(v))
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	}
+	for v := range all {
+		if room.Acquire(gctx, cost(v)) != nil {
+			break
+		}
+		select {
+		case todo <- v:
+			continue
+		case <-gctx.Done():
+		}
+		break
+	}
+	close(todo)
 	return errors.Join(g.Wait(), ctx.Err())
 }
 

@@ -64,33 +64,37 @@ func (c *checkout) stageAll(ctx context.Context, jobs []job, done chan<- staged)
 		return err
 	}
 	defer o.close()
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
-	room := semaphore.NewWeighted(memory)
-	for _, j := range jobs {
-		d, name, err := o.parent(j.path)
-		if err != nil {
-			return errors.Join(fmt.Errorf("%.200q: %w", j.path, err), g.Wait())
-		}
-		n := int64(largeCost)
-		if j.known {
-			n = cost(int64(j.attr.Size))
-		}
-		if room.Acquire(gctx, n) != nil {
-			break
-		}
-		s := staged{job: j, dir: d.retain(), name: name}
-		g.Go(func() error {
-			defer room.Release(n)
-			if err := c.stage(gctx, &s); err != nil {
-				s.drop()
-				return fmt.Errorf("%.200q: %w", j.path, err)
+	var openErr error
+	open := func(yield func(*staged) bool) {
+		for _, j := range jobs {
+			d, name, err := o.parent(j.path)
+			if err != nil {
+				openErr = fmt.Errorf("%.200q: %w", j.path, err)
+				return
 			}
-			done <- s // whoever takes it lasts until the channel is closed
-			return nil
-		})
+			s := &staged{job: j, dir: d.retain(), name: name}
+			if !yield(s) {
+				return
+			}
+		}
 	}
-	return errors.Join(g.Wait(), ctx.Err())
+	err = each(ctx, open, (*staged).cost, func(ctx context.Context, s *staged) error {
+		if err := c.stage(ctx, s); err != nil {
+			s.drop()
+			return fmt.Errorf("%.200q: %w", s.path, err)
+		}
+		done <- s // whoever takes it lasts until the channel is closed
+		return nil
+	})
+	return errors.Join(openErr, err)
+}
+
+// cost is about what the file takes in memory while it is fetched.
+func (s *staged) cost() int64 {
+	if s.unsized {
+		return largeCost
+	}
+	return cost(int64(s.attr.Size))
 }
 
 // stage fetches one file.
