@@ -15,8 +15,8 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. On
-// amd64 one processor ciphers a whole message four times as fast as a message in pieces; it takes twice the octets in memory.
+// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It
+// takes twice the octets in memory, and on amd64 a processor ciphers a whole message four times as fast as one in pieces.
 const SmallFile = 4 << 20
 
 // ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or octets were
@@ -245,7 +245,7 @@ func (s *sealing) put(ctx context.Context, w Writer) error {
 		done <- err
 	}()
 	err := w.Put(ctx, s.blob, s.src.Size+Overhead, pr)
-	cancel() // where w was content before the end
+	cancel()       // where w was content before the end
 	_ = pr.Close() // always nil
 	if sealed := <-done; errors.Is(sealed, ErrChanged) {
 		return sealed // whatever w makes of it

@@ -199,13 +199,8 @@ func (r *reader) link(d *dir, name string, info fs.FileInfo) (File, error) {
 }
 
 // open opens a scanned file again.
-func (f *File) open(top, path string) (io.ReadCloser, error) {
-	root, err := os.OpenRoot(top)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	file, err := root.OpenFile(filepath.FromSlash(path), os.O_RDONLY|openFlags, 0)
+func (f *File) open(top *os.Root, path string) (io.ReadCloser, error) {
+	file, err := top.OpenFile(filepath.FromSlash(path), os.O_RDONLY|openFlags, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("file %.200q: %w: it is gone", path, ErrChanged)
 	}

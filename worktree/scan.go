@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -152,7 +153,14 @@ func (s *scanner) files(_ context.Context, r *reader, b batch) error {
 
 // source returns the source of a regular file.
 func (s *Scanned) source(path string, f File) tree.Source {
-	return tree.Source{Size: f.size, Open: func() (io.ReadCloser, error) { return f.open(s.dir, path) }}
+	return tree.Source{Size: f.size, Open: func() (io.ReadCloser, error) {
+		top, err := os.OpenRoot(s.dir)
+		if err != nil {
+			return nil, err
+		}
+		defer top.Close()
+		return f.open(top, path)
+	}}
 }
 
 // again scans one file anew.

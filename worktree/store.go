@@ -5,17 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"iter"
+	"os"
 	"path"
 	"slices"
 	"sync"
 
 	"headwater/bucket"
 	"headwater/tree"
-
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 )
 
 // StoreOptions says what [Store] need not put again.
@@ -37,23 +35,6 @@ type Stored struct {
 	Octets int64 // plain octets put
 }
 
-// How much is worked on at the same time. Stores are often far away, so most of the time is waiting.
-const (
-	workers = 16
-	// memory is the octets that files in work may take together; workers wait for it.
-	memory = 64 << 20
-	// largeCost is what a file takes that is streamed.
-	largeCost = 12 << 20
-)
-
-// cost is about what a file of some size takes in memory while it is worked on.
-func cost(size int64) int64 {
-	if size > tree.SmallFile {
-		return largeCost
-	}
-	return 2*size + 64<<10
-}
-
 // content is what tells the octets of files apart.
 type content struct {
 	size uint64
@@ -67,6 +48,7 @@ type storer struct {
 	s    *Scanned
 	w    tree.Writer
 	o    StoreOptions
+	top  *os.Root
 	held map[content]tree.Data // by content, from the known trees
 
 	mu    sync.Mutex
@@ -83,7 +65,12 @@ type storer struct {
 // A file that changed since the scan is read and put as it is by then; one that changes each time it is tried is
 // [ErrChanged]. So is one that is gone. All blobs are as durable on return as w makes them; after an error some are put.
 func Store(ctx context.Context, s *Scanned, w tree.Writer, o StoreOptions) (*tree.Listing, Stored, error) {
-	st := &storer{s: s, w: w, o: o, out: tree.NewListing()}
+	top, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, Stored{}, fmt.Errorf("store %s: %w", s.dir, err)
+	}
+	defer top.Close()
+	st := &storer{s: s, w: w, o: o, top: top, out: tree.NewListing()}
 	st.index()
 	for dir, perm := range s.Dirs {
 		st.out.Dirs[dir] = tree.Folder{Perm: perm}
@@ -98,7 +85,7 @@ func Store(ctx context.Context, s *Scanned, w tree.Writer, o StoreOptions) (*tre
 		groups[c] = append(groups[c], p)
 	}
 	if err := st.putAll(ctx, groups); err != nil {
-		return nil, st.done, err
+		return nil, st.done, fmt.Errorf("store %s: %w", s.dir, err)
 	}
 	return st.out, st.done, nil
 }
@@ -176,39 +163,6 @@ func (st *storer) putAll(ctx context.Context, groups map[content][]string) error
 	return each(ctx, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
 }
 
-// each calls do with all values of a sequence, several at a time, as long as what they cost together fits into memory. After
-// an error no more are begun, and the first error is returned. Workers last, so that their stacks grow once.
-func each[T any](ctx context.Context, all iter.Seq[T], cost func(T) int64, do func(context.Context, T) error) error {
-	g, gctx := errgroup.WithContext(ctx)
-	todo := make(chan T)
-	room := semaphore.NewWeighted(memory)
-	for range workers {
-		g.Go(func() error {
-			for v := range todo {
-				err := do(gctx, v)
-				room.Release(cost(v))
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	for v := range all {
-		if room.Acquire(gctx, cost(v)) != nil {
-			break
-		}
-		select {
-		case todo <- v:
-			continue
-		case <-gctx.Done():
-		}
-		break
-	}
-	close(todo)
-	return errors.Join(g.Wait(), ctx.Err())
-}
-
 // putGroup puts files that had the same octets when they were scanned: the first, and where that has changed since, each.
 func (st *storer) putGroup(ctx context.Context, paths []string) error {
 	for i, p := range paths {
@@ -249,7 +203,11 @@ func (st *storer) share(paths []string, d tree.Data) {
 func (st *storer) put(ctx context.Context, p string) (tree.Data, error) {
 	f := st.s.Files[p]
 	for try := 1; ; try++ {
-		d, err := tree.PutFile(ctx, st.w, path.Base(p), f.Attributes, f.Source)
+		src := f.Source
+		if !f.Attributes.Symlink {
+			src.Open = func() (io.ReadCloser, error) { return f.open(st.top, p) }
+		}
+		d, err := tree.PutFile(ctx, st.w, path.Base(p), f.Attributes, src)
 		if err == nil || !errors.Is(err, tree.ErrChanged) && !errors.Is(err, ErrChanged) {
 			return d, err
 		}

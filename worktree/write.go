@@ -13,9 +13,6 @@ import (
 
 	"headwater/bucket"
 	"headwater/tree"
-
-	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 )
 
 // staged is a file that was written under a temporary name, or a link that is going to be made.
@@ -83,7 +80,7 @@ func (c *checkout) stageAll(ctx context.Context, jobs []job, done chan<- staged)
 			s.drop()
 			return fmt.Errorf("%.200q: %w", s.path, err)
 		}
-		done <- s // whoever takes it lasts until the channel is closed
+		done <- *s // whoever takes it lasts until the channel is closed
 		return nil
 	})
 	return errors.Join(openErr, err)
@@ -91,7 +88,7 @@ func (c *checkout) stageAll(ctx context.Context, jobs []job, done chan<- staged)
 
 // cost is about what the file takes in memory while it is fetched.
 func (s *staged) cost() int64 {
-	if s.unsized {
+	if !s.known {
 		return largeCost
 	}
 	return cost(int64(s.attr.Size))

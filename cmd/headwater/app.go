@@ -81,7 +81,7 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.initCommand(), a.idCommand(), a.statusCommand(), a.logCommand(), a.inspectCommand(),
 		a.announceCommand(), a.watchCommand(), a.deadCommand(), a.putCommand(), a.getCommand(), a.versionCommand(),
 		a.createCommand(), a.commitCommand(), a.checkoutCommand(), a.lsCommand(), a.catCommand(), a.diffCommand(),
-		a.shareCommand(), a.unshareCommand(), a.publishCommand(), a.mergeCommand(),
+		a.shareCommand(), a.unshareCommand(), a.publishCommand(), a.mergeCommand(), a.demoCommand(),
 	)
 	return root
 }

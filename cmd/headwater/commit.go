@@ -65,6 +65,11 @@ func (d *desk) commit(ctx context.Context, name, dir string, o commitOptions) er
 	if err != nil {
 		return err
 	}
+	return d.finishCommit(ctx, name, e, o)
+}
+
+// finishCommit makes the version that edition has begun.
+func (d *desk) finishCommit(ctx context.Context, name string, e *edition, o commitOptions) error {
 	scanned, err := d.scan(ctx, e)
 	if err != nil {
 		return err
@@ -76,8 +81,9 @@ func (d *desk) commit(ctx context.Context, name, dir string, o commitOptions) er
 	head := e.heads.Head
 	e.count(after)
 	version := head
-	if e.answer.Added+e.answer.Modified+e.answer.Removed == 0 && (!o.publish || head.Published()) {
-		e.answer.Unchanged = true
+	e.answer.Unchanged = e.answer.Unchanged && (!o.publish || head.Published())
+	if e.answer.Unchanged {
+		// The record is kept all the same: the directory may have caught up by itself.
 	} else if version, err = d.next(ctx, head, author.Change{Tree: after, Prev: e.before, Publish: o.publish}, &e.answer); err != nil {
 		return err
 	}
@@ -212,11 +218,14 @@ func (d *desk) store(ctx context.Context, e *edition, scanned *worktree.Scanned)
 
 // count takes note of what differs between the head and the next version.
 func (e *edition) count(after *tree.Listing) {
-	for _, c := range tree.Diff(e.before, after) {
-		switch c.Kind {
-		case tree.Added:
+	changes := tree.Diff(e.before, after)
+	e.answer.Unchanged = len(changes) == 0
+	for _, c := range changes {
+		switch {
+		case c.Dir:
+		case c.Kind == tree.Added:
 			e.answer.Added++
-		case tree.Removed:
+		case c.Kind == tree.Removed:
 			e.answer.Removed++
 		default:
 			e.answer.Modified++
@@ -265,7 +274,7 @@ func (d *desk) printCommit(name string, e *edition) error {
 		_, err := fmt.Fprintf(d.out, "nothing to commit: version %d of %s holds it all\n", a.Height, printable(a.Name))
 		return err
 	}
-	_, err := fmt.Fprintf(d.out, "committed version %d of %s: %d added, %d modified, %d removed; %d objects put, %s\n%s\n",
+	_, err := fmt.Fprintf(d.out, "committed version %d of %s: %d files added, %d modified, %d removed; %d objects put, %s\n%s\n",
 		a.Height, printable(a.Name), a.Added, a.Modified, a.Removed, a.Objects, octets(uint64(a.Bytes)), a.Link)
 	return err
 }

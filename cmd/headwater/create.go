@@ -20,7 +20,7 @@ type versionAnswer struct {
 	Published bool             `json:"published"`
 	Unchanged bool             `json:"unchanged"` // there was nothing to do, and this version was there before
 
-	Added      int             `json:"added"`
+	Added      int             `json:"added"` // files
 	Modified   int             `json:"modified"`
 	Removed    int             `json:"removed"`
 	Objects    int             `json:"objects"` // put

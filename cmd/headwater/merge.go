@@ -59,6 +59,7 @@ func (d *desk) merge(ctx context.Context, name string) error {
 		tips = append(tips, f.Tip.Link)
 	}
 	e.count(merged)
+	e.answer.Unchanged = false
 	change := author.Change{Tree: merged, Prev: e.before, Merged: tips}
 	if _, err := d.next(ctx, heads.Head, change, &e.answer); err != nil {
 		return err
