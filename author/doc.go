@@ -13,9 +13,9 @@
 // never become right is remembered, so that it costs one look the next time.
 //
 // The head is the greatest of the verified ones by the head rule. Every other verified tip is either an ancestor of it, or
-// merged, or a [Fork]. A fork is merged once its tip's manifest stands in the pins list of a version: that is how everybody
-// sees it, and makes every peer hold the manifests of both sides. A version keeps the merged tips of its predecessor in its
-// own pins list.
+// merged, or a [Fork]. A fork is merged once the manifests of its versions, down to where it began, stand in the pins list
+// of a version: that is how everybody sees it, and makes every peer hold the manifests of both sides. A version keeps in its
+// own list what its predecessor holds as merged, as far as its author knows it as a head that was announced.
 //
 // # State
 //

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -225,7 +226,7 @@ func (c *candidate) refusal() (t tip, lasting bool) {
 			reason = "version " + r.Link.String() + ": " + reason
 		}
 	}
-	t = tip{Kind: tipRefused, Class: class, Reason: reason[:min(len(reason), maxReason)]}
+	t = tip{Kind: tipRefused, Class: class, Reason: strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")}
 	if c.v != nil {
 		t.Height = c.v.Height
 	}

@@ -1,6 +1,7 @@
 package author_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -25,8 +26,8 @@ func shared(ann *desk, others ...*desk) *bucket.Version {
 	return v
 }
 
-// merge makes one version of the head and all forks, as a command does.
-func (d *desk) merge(h author.Heads) *bucket.Version {
+// merge makes one version of the head and all forks, as a command does. What these have merged before is carried along.
+func (d *desk) merge(h author.Heads, carried ...bucket.Link) *bucket.Version {
 	d.t.Helper()
 	tree1 := func(v *bucket.Version) *tree.Listing {
 		secret, err := d.Open(v)
@@ -44,7 +45,20 @@ func (d *desk) merge(h author.Heads) *bucket.Version {
 		})
 		tips = append(tips, f.Tip.Link)
 	}
-	v, _ := d.next(h.Head, author.Change{Tree: ours, Prev: before, Merged: tips})
+	v, _, err := d.Next(context.Background(), h.Head, author.Change{Tree: ours, Prev: before, Merged: tips})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, f := range h.Forks { // all of each is held
+		for height := f.Ancestor.Height + 1; height < f.Tip.Height; height++ {
+			between, err := d.At(context.Background(), f.Tip, height)
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			tips = append(tips, between.Link)
+		}
+	}
+	d.checkVersion(h.Head, v, append(tips, carried...)...)
 	return v
 }
 
@@ -75,7 +89,8 @@ func TestForkIsSeenByBothAndGoneOnceMerged(t *testing.T) {
 					t.Errorf("%s got fork %s from %s by %s", name, f.Tip.Link, f.Ancestor.Link, f.Author)
 				}
 			}
-			merged := ann.merge(ann.find(base.Bucket))
+			seen := ann.find(base.Bucket)
+			merged := ann.merge(seen)
 			if files := ann.read(merged); len(files) != 3+more {
 				t.Errorf("the merged tree has %v", files)
 			}
@@ -89,6 +104,7 @@ func TestForkIsSeenByBothAndGoneOnceMerged(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			bob.checkVersion(merged, v, tip.Link)
 			w.announce(base.Bucket, tip.Link, 50) // a peer that lags behind
 			for _, d := range []*desk{ann, bob, w.desk(1)} {
 				if h := d.find(base.Bucket); h.Head.Link != v.Link || len(h.Forks) != 0 {
@@ -105,7 +121,7 @@ func TestForkThatGoesOnIsMergedFromWhereItWas(t *testing.T) {
 	ann, bob := w.desk(1), w.desk(2)
 	base := shared(ann, bob)
 	b := bob.commit(base, "from-bob", "B")
-	a := ann.commit(ann.commit(ann.commit(base, "1", "A"), "2", "A"), "3", "A")
+	ann.commit(ann.commit(ann.commit(base, "1", "A"), "2", "A"), "3", "A")
 	merged := ann.merge(ann.find(base.Bucket))
 	b2 := bob.commit(b, "more-from-bob", "B") // bob has not looked
 	for name, d := range map[string]*desk{"ann": ann, "bob": bob, "new": w.desk(1)} {
@@ -114,13 +130,39 @@ func TestForkThatGoesOnIsMergedFromWhereItWas(t *testing.T) {
 			t.Errorf("%s got head %d, forks %v; want %d and one from what was merged", name, h.Head.Height, h.Forks, merged.Height)
 		}
 	}
-	_ = a
-	last := bob.merge(bob.find(base.Bucket))
+	last := bob.merge(bob.find(base.Bucket), b.Link)
 	if files := bob.read(last); len(files) != 6 {
 		t.Errorf("got %v", files)
 	}
-	if h := ann.find(base.Bucket); h.Head.Link != last.Link || len(h.Forks) != 0 {
-		t.Errorf("got head %d and %d forks", h.Head.Height, len(h.Forks))
+	w.announce(base.Bucket, b.Link, 50) // a peer that lags behind
+	for name, d := range map[string]*desk{"ann": ann, "bob": bob, "new": w.desk(1)} {
+		if h := d.find(base.Bucket); h.Head.Link != last.Link || len(h.Forks) != 0 {
+			t.Errorf("%s got head %d and %d forks", name, h.Head.Height, len(h.Forks))
+		}
+	}
+}
+
+// A fork of two authors was merged, its tip is announced no more, but what is below it still is.
+func TestVersionBelowAMergedTipIsNoFork(t *testing.T) {
+	w := newWorld(t)
+	ann, bob, cat := w.desk(1), w.desk(2), w.desk(3)
+	base := shared(ann, bob, cat)
+	below := ann.commit(base, "a", "A")
+	tip := bob.commit(bob.find(base.Bucket).Head, "b", "B")
+	v := base
+	for _, name := range []string{"c1", "c2", "c3"} {
+		v = cat.commit(v, name, "C")
+	}
+	merged := cat.merge(cat.find(base.Bucket))
+	v, _, err := bob.Next(t.Context(), bob.find(base.Bucket).Head, author.Change{Name: "renamed"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob.checkVersion(merged, v, below.Link, tip.Link)
+	for name, d := range map[string]*desk{"ann": ann, "bob": bob, "cat": cat, "new": w.desk(1)} {
+		if h := d.find(base.Bucket); h.Head.Link != v.Link || len(h.Forks) != 0 {
+			t.Errorf("%s got head %d and forks %v, want %d and none", name, h.Head.Height, h.Forks, v.Height)
+		}
 	}
 }
 
@@ -172,7 +214,7 @@ func TestTwoMergesLeaveOneFork(t *testing.T) {
 			t.Errorf("%s got %v, want the other merge", name, h.Forks)
 		}
 	}
-	ann.merge(ann.find(base.Bucket))
+	ann.merge(ann.find(base.Bucket), seen.Forks[0].Tip.Link)
 	if h := bob.find(base.Bucket); len(h.Forks) != 0 || len(bob.read(h.Head)) != 3 {
 		t.Errorf("got %d forks, files %v", len(h.Forks), bob.read(h.Head))
 	}

@@ -127,7 +127,7 @@ func (d *draft) next(ctx context.Context, c Change) (*bucket.Version, error) {
 	if d.m.Shares, err = sharesAfter(prev, c, d.secret); err != nil {
 		return nil, err
 	}
-	if d.pins, err = d.mergedTips(ctx, known, c.Merged); err != nil {
+	if d.pins, err = d.mergedVersions(ctx, known, c.Merged); err != nil {
 		return nil, err
 	}
 	d.pins = append(d.pins, prev.Link.Hash())

@@ -20,7 +20,7 @@ const (
 	// maxRecordSize is the most octets of a file: a manifest in base64, and the tips.
 	maxRecordSize = 4 << 20
 	// maxTips is the most tips that a record keeps. Beyond it, what is forgotten first costs the least to find again.
-	maxTips = 2048
+	maxTips = 1024
 )
 
 // record is what was verified of one bucket.
@@ -62,6 +62,16 @@ func (t tip) err(link bucket.Link) error {
 		return fmt.Errorf("%w: %s", ErrDiverged, t.Reason)
 	}
 	return &bucket.Refusal{Class: t.Class, Link: link, Reason: t.Reason}
+}
+
+// tipLinks lists the tips of the given kinds.
+func (r *record) tipLinks(kinds ...tipKind) (links []bucket.Link) {
+	for l, t := range r.tips {
+		if slices.Contains(kinds, t.Kind) {
+			links = append(links, l)
+		}
+	}
+	return links
 }
 
 // recordFile is a record as it stands in its file.

@@ -1,9 +1,7 @@
 package author
 
 import (
-	"context"
 	"fmt"
-	"slices"
 
 	"headwater/bucket"
 	"headwater/tree"
@@ -62,43 +60,4 @@ func wrapAll(
 		return nil, fmt.Errorf("%w: make somebody else an owner first", ErrNoOwner)
 	}
 	return shares, nil
-}
-
-// mergedTips lists the manifests that the new version holds as merged: the tips merged into it, and those that prev or these
-// tips hold already.
-func (d *draft) mergedTips(ctx context.Context, known *record, merged []bucket.Link) (bucket.Pins, error) {
-	holders := []*bucket.Version{d.prev}
-	var hold bucket.Pins
-	for _, l := range merged {
-		if k := known.tips[l].Kind; k != tipFork && k != tipMerged {
-			return nil, fmt.Errorf("record %s as merged: %w", l, ErrNotFork)
-		}
-		v, err := d.fetch(ctx, l, nil)
-		if err != nil {
-			return nil, fmt.Errorf("record %s as merged: %w", l, err)
-		}
-		holders = append(holders, v)
-		hold = append(hold, l.Hash())
-	}
-	var before []bucket.Link
-	for l, t := range known.tips {
-		if t.Kind == tipMerged && !slices.Contains(merged, l) {
-			before = append(before, l)
-		}
-	}
-	if len(before) == 0 {
-		return hold, nil
-	}
-	for _, v := range holders {
-		pins, err := d.Author.pins(ctx, v)
-		if err != nil {
-			return nil, err
-		}
-		for _, l := range before {
-			if holds(pins, l) {
-				hold = append(hold, l.Hash())
-			}
-		}
-	}
-	return hold, nil
 }

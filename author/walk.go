@@ -87,13 +87,17 @@ func (w *walk) run(ctx context.Context) error {
 	return nil
 }
 
-// next returns the highest strand that is not at its end, nil where all are.
+// next returns the highest strand that is not at its end, nil where all are. One at height 0 comes first where a genesis is
+// trusted: what becomes of it is clear without going down to it from above.
 func (w *walk) next() *strand {
 	if len(w.strands) == 1 && w.strands[0].trusted {
 		return nil
 	}
 	var high *strand
 	for _, s := range w.strands {
+		if s.at.Height == 0 && !s.trusted && w.trusted != nil {
+			return s
+		}
 		if !s.rooted && (high == nil || s.at.Height > high.at.Height) {
 			high = s
 		}

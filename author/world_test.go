@@ -17,7 +17,11 @@ import (
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/tree"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var (
 	errDead    = errors.New("the process is dead")
