@@ -10,7 +10,13 @@ import (
 
 // announce tells everybody about a version of ours.
 func (a *Author) announce(ctx context.Context, v *bucket.Version) error {
-	_, err := a.Bus.Announce(ctx, bucket.Announcement{Link: v.Link, Height: &v.Height, Bucket: v.Bucket, Peer: a.me})
+	hints, err := a.Hints(ctx, v)
+	if err != nil {
+		a.Logger.Debug("announced with few hints", "bucket", v.Bucket, "link", v.Link, "err", err)
+	}
+	_, err = a.Bus.Announce(ctx, bucket.Announcement{
+		Link: v.Link, Height: &v.Height, Bucket: v.Bucket, Peer: a.me, Hints: hints,
+	})
 	return err
 }
 

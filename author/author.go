@@ -28,6 +28,8 @@ type Manifests interface {
 	Manifest(ctx context.Context, link bucket.Link, stores []string) ([]byte, error)
 	// PutManifest keeps a manifest, durably.
 	PutManifest(ctx context.Context, b []byte) error
+	// PutPack keeps an encoded [bucket.Pack] beside the manifests, durably.
+	PutPack(ctx context.Context, b []byte) error
 }
 
 // Config is what an author works with. All fields are required but those that say what their zero means.

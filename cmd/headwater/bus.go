@@ -80,6 +80,9 @@ func (b *bus) PutManifest(ctx context.Context, m []byte) error {
 	return b.c.PutObjects(ctx, b.stores.manifests[0], []jetstream.Small{{Hash: bucket.Sum(m), Bytes: m}})
 }
 
+// PutPack stores a pack of manifests beside them.
+func (b *bus) PutPack(ctx context.Context, p []byte) error { return b.PutManifest(ctx, p) }
+
 // read fetches a small object: from each store as it comes, then, for what no replica had, from the stores' leaders.
 func (b *bus) read(ctx context.Context, stores []string, link bucket.Link, limit int64) ([]byte, error) {
 	var worst error
