@@ -25,7 +25,7 @@ type recordBody struct {
 	_       struct{} `cbor:",toarray"`
 	Of      string   // the directory
 	Bucket  bucket.ID
-	Version bucket.Link
+	Version []byte // empty for none
 	Height  uint64
 	Files   []recordFile
 	Dirs    []recordDir
@@ -83,7 +83,10 @@ func (f *recordFile) entry() (Entry, error) {
 
 // encode returns the file of a record. It is in order, so that equal records are equal files.
 func (r *Record) encode(of string) ([]byte, error) {
-	body := recordBody{Of: of, Bucket: r.Bucket, Version: r.Version, Height: r.Height}
+	body := recordBody{Of: of, Bucket: r.Bucket, Height: r.Height}
+	if !r.Version.IsZero() {
+		body.Version = r.Version[:]
+	}
 	for _, path := range slices.Sorted(maps.Keys(r.Files)) {
 		body.Files = append(body.Files, toFile(path, r.Files[path]))
 	}
@@ -128,9 +131,16 @@ func decodeRecord(b []byte) (r *Record, of string, err error) {
 
 func (b *recordBody) record() (*Record, error) {
 	r := &Record{
-		Origin: Origin{Bucket: b.Bucket, Version: b.Version, Height: b.Height},
+		Origin: Origin{Bucket: b.Bucket, Height: b.Height},
 		Files:  make(map[string]Entry, len(b.Files)),
 		Dirs:   make(map[string]fs.FileMode, len(b.Dirs)),
+	}
+	switch len(b.Version) {
+	case 0:
+	case len(r.Version):
+		r.Version = bucket.Link(b.Version)
+	default:
+		return nil, errors.New("a link of another length")
 	}
 	for i := range b.Files {
 		f := &b.Files[i]

@@ -6,9 +6,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
+
+	"github.com/bmatcuk/doublestar/v4"
 )
 
 // IgnoreFile is the name of the files, in any directory, that say what in and below that directory is not to be listed. Their
@@ -27,8 +28,8 @@ type ignores struct {
 
 // rule is one line of an ignore file.
 type rule struct {
-	names    []string // patterns, one for each name of a path; "**" stands for any number of names
-	anchored bool     // from the directory of the file on; else for the last name, at any depth
+	pattern  string // as doublestar has it
+	anchored bool   // from the directory of the file on; else for the last name, at any depth
 	dirOnly  bool
 	include  bool // takes back what an earlier rule said
 }
@@ -93,10 +94,10 @@ func parseRule(s string) (r rule, ok bool) {
 	if s == "" {
 		return rule{}, false
 	}
-	r.names = strings.Split(s, "/")
-	for i, name := range r.names {
-		// The one difference between the patterns of git and ours: [!a] is written [^a].
-		r.names[i] = strings.ReplaceAll(name, "[!", "[^")
+	// What doublestar has and git has not: alternatives in braces. And at the end, two stars are one name at least.
+	r.pattern = strings.NewReplacer("{", `\{`, "}", `\}`).Replace(s)
+	if strings.HasSuffix(r.pattern, "/**") {
+		r.pattern += "/*"
 	}
 	return r, true
 }
@@ -120,35 +121,8 @@ func (r *rule) match(below string, isDir bool) bool {
 		return false
 	}
 	if !r.anchored {
-		return matchName(r.names[0], below[strings.LastIndexByte(below, '/')+1:])
+		below = below[strings.LastIndexByte(below, '/')+1:]
 	}
-	return matchNames(r.names, strings.Split(below, "/"))
-}
-
-// matchNames compares names with patterns. Where a name does not fit, the last "**" takes one name more.
-func matchNames(patterns, names []string) bool {
-	p, n := 0, 0
-	star, taken := -1, 0
-	for n < len(names) {
-		switch {
-		case p < len(patterns) && patterns[p] == "**":
-			star, taken = p, n
-			if p++; p == len(patterns) {
-				return true // at the end it stands for one name at least, and one is there
-			}
-		case p < len(patterns) && matchName(patterns[p], names[n]):
-			p, n = p+1, n+1
-		case star >= 0:
-			taken++
-			p, n = star+1, taken
-		default:
-			return false
-		}
-	}
-	return p == len(patterns)
-}
-
-func matchName(pattern, name string) bool {
-	ok, err := path.Match(pattern, name)
+	ok, err := doublestar.Match(r.pattern, below)
 	return ok && err == nil
 }

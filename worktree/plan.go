@@ -45,11 +45,17 @@ func (p *plan) changes() bool {
 
 // plan compares the listing with what is there. Nothing is changed; where something is in the way the error is a
 // [*ConflictError].
-func (c *checkout) plan(ctx context.Context) (*plan, error) {
-	p := &plan{same: map[string]Entry{}, pending: map[string]tree.Attributes{}}
-	if err := c.skip(); err != nil {
+func (c *checkout) plan(ctx context.Context) (p *plan, err error) {
+	if c.folds, err = c.probe(); err != nil {
 		return nil, err
 	}
+	return c.planFor(ctx)
+}
+
+// planFor plans for a file system that is known to fold names, or not to.
+func (c *checkout) planFor(ctx context.Context) (*plan, error) {
+	c.skip()
+	p := &plan{same: map[string]Entry{}, pending: map[string]tree.Attributes{}}
 	for _, path := range slices.Sorted(maps.Keys(c.l.Files)) {
 		if !c.within(path) || c.skipped[path] != "" {
 			continue
@@ -73,10 +79,7 @@ func (c *checkout) plan(ctx context.Context) (*plan, error) {
 }
 
 // skip finds what of the listing cannot be made here: names that two files would share, and names of Windows' devices.
-func (c *checkout) skip() (err error) {
-	if c.folds, err = c.probe(); err != nil {
-		return err
-	}
+func (c *checkout) skip() {
 	if c.folds {
 		for _, group := range tree.Collisions(c.l) {
 			for _, path := range group[1:] {
@@ -100,7 +103,7 @@ func (c *checkout) skip() (err error) {
 		check(path)
 	}
 	if len(c.skipped) == 0 {
-		return nil
+		return
 	}
 	for path := range c.l.Files { // what stands in a directory that is not made
 		ancestors(path, func(dir string) bool {
@@ -110,7 +113,6 @@ func (c *checkout) skip() (err error) {
 			return true
 		})
 	}
-	return nil
 }
 
 func (c *checkout) isSkipped(path string) bool { return c.skipped[path] != "" }

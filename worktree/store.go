@@ -60,7 +60,7 @@ type storer struct {
 
 // Store makes a tree of what was scanned. A file that one of the known trees has, at the same path or at any other, gets that
 // one's blob and secret; all others are sealed with fresh secrets and put, several at a time, files of the same octets once.
-// It takes up to some 64 MiB of memory besides the lists.
+// It takes up to some 32 MiB of memory besides the lists.
 //
 // A file that changed since the scan is read and put as it is by then; one that changes each time it is tried is
 // [ErrChanged]. So is one that is gone. All blobs are as durable on return as w makes them; after an error some are put.
@@ -160,7 +160,7 @@ func (st *storer) putAll(ctx context.Context, groups map[content][]string) error
 		todo = append(todo, paths)
 	}
 	slices.SortFunc(todo, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
-	return each(ctx, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
+	return each(ctx, putters, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
 }
 
 // putGroup puts files that had the same octets when they were scanned: the first, and where that has changed since, each.
