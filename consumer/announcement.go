@@ -94,7 +94,7 @@ func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) erro
 // sync brings the announced head into the log.
 func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	stores := append(a.Stores, c.ManifestStores...)
-	head, err := c.fetchManifest(ctx, stores, a.Link)
+	head, err := c.announcedManifest(ctx, a, stores)
 	if err != nil {
 		return result{}, err
 	}
@@ -113,7 +113,7 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 		return c.notShared(ctx, m, head)
 	}
 	c.board.catchingUp(a.Bucket, mine.Known, head.Head())
-	s, err := c.catchUp(ctx, mine, head, stores)
+	s, err := c.catchUp(ctx, mine, head, a, stores)
 	if err == nil {
 		err = c.verifyAll(ctx, s)
 	}
@@ -126,6 +126,16 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 		r, err = c.apply(ctx, a, mine, s)
 	}
 	return r, s.end(err)
+}
+
+// announcedManifest returns the announced version: out of the announcement, where it carries it, else fetched.
+func (c *Consumer) announcedManifest(ctx context.Context, a bucket.Announcement, stores []string) (*bucket.Version, error) {
+	if len(a.Hints.Manifest) > 0 {
+		if v, err := c.opener.Open(a.Link, a.Hints.Manifest); err == nil {
+			return v, nil
+		}
+	}
+	return c.fetchManifest(ctx, stores, a.Link)
 }
 
 // notShared ends the sync of a bucket that is not ours: nothing is kept, and status says so.

@@ -28,21 +28,26 @@ type stretch struct {
 	// diverged says that the stretch begins with a genesis although the bucket has another one.
 	diverged bool
 
-	links  []bucket.Link     // newest first
-	window []*bucket.Version // the oldest part, newest first; what came before it is staged
-	size   int               // octets in window
+	near   map[bucket.Link]*bucket.Version // fetched ahead of the walk, by hints
+	links  []bucket.Link                   // newest first
+	window []*bucket.Version               // the oldest part, newest first; what came before it is staged
+	size   int                             // octets in window
 	stage  *stage
 	ended  bool
 }
 
 // catchUp finds the missing stretch below head in a single walk, which looks into the log before each fetch, and fetches each
-// version once. The stretch is to be given up with end, also where an error comes with it.
+// version once. What hints lead to is fetched ahead of it, many at a time. The stretch is to be given up with end, also where
+// an error comes with it.
 func (c *Consumer) catchUp(
-	ctx context.Context, mine logstore.Bucket, head *bucket.Version, stores []string,
+	ctx context.Context, mine logstore.Bucket, head *bucket.Version, a bucket.Announcement, stores []string,
 ) (*stretch, error) {
 	s := &stretch{id: head.Bucket, head: head}
 	var err error
 	if s.stage, err = c.stage.open(s.id); err != nil {
+		return s, err
+	}
+	if err := c.fetchAhead(ctx, s, mine, a, stores); err != nil {
 		return s, err
 	}
 	if err := bucket.CheckStep(s.id, nil, head); head.Height == 0 && err != nil {
@@ -89,6 +94,9 @@ func (c *Consumer) previous(
 		return prev, true, err
 	case !errors.Is(err, logstore.ErrNotFound):
 		return nil, false, err
+	}
+	if prev := s.near[v.Previous]; prev != nil {
+		return prev, false, nil
 	}
 	if prev, err = s.stage.get(ctx, v.Previous); !isMissing(err) {
 		return prev, false, err

@@ -6,13 +6,18 @@ import (
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
+
+	"headwater/bucket"
 )
 
 // Consumer is the peer's working half. It is made by [New] and does nothing until [Consumer.Run].
 type Consumer struct {
 	Config
-	board *board
-	stage *stages
+	board  *board
+	stage  *stages
+	opener *bucket.Opener
+
+	nearVersions int // as the constant, but in tests
 }
 
 // New checks the configuration and fills in its defaults. It starts nothing.
@@ -21,11 +26,12 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
-	stage, err := openStages(cfg.StageDir, cfg.StageLimit)
+	opener := new(bucket.Opener)
+	stage, err := openStages(cfg.StageDir, cfg.StageLimit, opener)
 	if err != nil {
 		return nil, fmt.Errorf("consumer: %w", err)
 	}
-	return &Consumer{Config: cfg, board: newBoard(), stage: stage}, nil
+	return &Consumer{Config: cfg, board: newBoard(), stage: stage, opener: opener, nearVersions: nearVersions}, nil
 }
 
 // Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its

@@ -23,7 +23,7 @@ func (c *Consumer) fetchManifest(ctx context.Context, stores []string, link buck
 	if err != nil {
 		return nil, err
 	}
-	return bucket.Open(link, b)
+	return c.opener.Open(link, b)
 }
 
 // fetchBytes returns the octets that link names, which are small enough to hold in memory.

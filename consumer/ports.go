@@ -67,6 +67,11 @@ type Objects interface {
 	// round trip to the leader, where a plain read may be answered by a replica that lags.
 	// ErrNotFound; any other error means that the store could not be asked or did not answer.
 	Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (r io.ReadCloser, size int64, err error)
+	// GetMany reads small objects of one store in as few round trips as it can, and calls take with each that is there and
+	// right: here the hash is compared already. They come in any order, each once; those that cannot be had this way are left
+	// out. The octets are the receiver's. An error of take ends it; any other says that the store could not be asked, or not
+	// this way.
+	GetMany(ctx context.Context, store string, hashes []bucket.Hash, take func(h bucket.Hash, octets []byte) error) error
 }
 
 // Jobs publishes pin jobs. Safe for concurrent use.

@@ -19,8 +19,9 @@ var errStageFull = errors.New("no room to stage a long catch-up; it goes on when
 // stages is where long stretches wait for verification: a directory per bucket, so that a catch-up that is interrupted finds
 // what it fetched, and a bound on what all of them take together.
 type stages struct {
-	dir   string
-	limit int64
+	dir    string
+	limit  int64
+	opener *bucket.Opener
 
 	mu    sync.Mutex
 	sizes map[string]int64 // octets by directory name
@@ -28,11 +29,11 @@ type stages struct {
 }
 
 // openStages makes the directory, and measures what an earlier process left there.
-func openStages(dir string, limit int64) (*stages, error) {
+func openStages(dir string, limit int64, opener *bucket.Opener) (*stages, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make stage directory: %w", err)
 	}
-	s := &stages{dir: dir, limit: limit, sizes: map[string]int64{}, inUse: map[string]bool{}}
+	s := &stages{dir: dir, limit: limit, opener: opener, sizes: map[string]int64{}, inUse: map[string]bool{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read stage directory: %w", err)
@@ -152,7 +153,7 @@ func (st *stage) get(ctx context.Context, link bucket.Link) (*bucket.Version, er
 	if err != nil {
 		return nil, err
 	}
-	return bucket.Open(link, b)
+	return st.all.opener.Open(link, b)
 }
 
 // close gives the stage up. keep leaves what it holds for the next catch-up of the bucket.

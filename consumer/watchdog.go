@@ -23,6 +23,7 @@ func newWatchdog(patience time.Duration, bite func()) *watchdog {
 }
 
 func (w *watchdog) stop()     { w.timer.Stop() }
+func (w *watchdog) calm()     { w.timer.Reset(w.patience) }
 func (w *watchdog) bit() bool { return w.bitten.Load() }
 
 // reader returns a reader of r whose every Read that brings something calms the dog.
@@ -36,7 +37,7 @@ type watchedReader struct {
 func (r *watchedReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
 	if n > 0 {
-		r.w.timer.Reset(r.w.patience)
+		r.w.calm()
 	}
 	return n, err
 }

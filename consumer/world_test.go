@@ -34,6 +34,8 @@ type world struct {
 	stores    map[string]map[bucket.Hash][]byte
 	broken    map[string]bool // stores that do not answer
 	gets      map[bucket.Hash]int
+	many      map[bucket.Hash]int // objects handed out by the batch
+	batches   int
 	published map[string]int // by bucket, link and attempt
 	dead      []letter
 	sequence  uint64
@@ -50,7 +52,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{
 		t: t, me: buckettest.Identity(t, 200), log: logstore.NewMemory(), blobs: newMemory(t), kept: newMemory(t),
 		events: make(chan consumer.Event, 10_000), stores: map[string]map[bucket.Hash][]byte{},
-		broken: map[string]bool{}, gets: map[bucket.Hash]int{}, published: map[string]int{},
+		broken: map[string]bool{}, gets: map[bucket.Hash]int{}, many: map[bucket.Hash]int{}, published: map[string]int{},
 		heads: newQueue(), pins: newQueue(),
 	}
 	return w
@@ -77,17 +79,23 @@ func (w *world) run(cfg consumer.Config) (*consumer.Consumer, func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	return c, w.runs(c)
+}
+
+// runs runs a consumer that is made already, as run does.
+func (w *world) runs(c *consumer.Consumer) (stop func()) {
+	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	stop := sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			w.t.Errorf("Run: %v", err)
 		}
 	})
 	w.t.Cleanup(stop)
-	return c, stop
+	return stop
 }
 
 // put places an object under a hash in a store, whatever it hashes to.
@@ -126,7 +134,7 @@ func (w *world) message(kind consumer.Kind, id bucket.ID, peer bucket.PublicKey,
 	}
 }
 
-// Get, PublishJob, QueuedJobs, Bury and Emit are the ports.
+// Get, GetMany, PublishJob, QueuedJobs, Bury and Emit are the ports.
 func (w *world) Get(_ context.Context, store string, h bucket.Hash, _ bool) (io.ReadCloser, int64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -139,6 +147,28 @@ func (w *world) Get(_ context.Context, store string, h bucket.Hash, _ bool) (io.
 		return nil, 0, consumer.ErrNotFound
 	}
 	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
+}
+
+func (w *world) GetMany(
+	_ context.Context, store string, hashes []bucket.Hash, take func(bucket.Hash, []byte) error,
+) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.batches++
+	if w.broken[store] {
+		return errors.New("no responders")
+	}
+	for _, h := range hashes {
+		b, ok := w.stores[store][h]
+		if !ok || bucket.Sum(b) != h {
+			continue
+		}
+		w.many[h]++
+		if err := take(h, b); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) PublishJob(_ context.Context, j bucket.PinJob, attempt uint32) (duplicate bool, err error) {

@@ -1,0 +1,190 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"headwater/bucket"
+)
+
+// Limits on what hints can make a peer fetch.
+const (
+	// windowOctets is how many octets are asked for at a time, at most.
+	windowOctets = 12 << 20
+	// looseObjects is how many objects may be fetched by hints that have led to no version yet.
+	looseObjects = 512
+	// manifestOctets and indexOctets are what a manifest, and a pack of packs, is taken to have.
+	manifestOctets = 4 << 10
+	indexOctets    = 8 << 10
+)
+
+// errLed says that hints lead nowhere. What they would have led to is found link by link.
+var errLed = errors.New("the hints do not lead there")
+
+// leg is an object on the way from the log to an announced head: a pack, or a single manifest.
+type leg struct {
+	hash   bucket.Hash
+	level  int         // of a pack; -1 for a manifest
+	newest bucket.Link // the newest version in it
+}
+
+// octets is what the leg takes at most, as far as can be told.
+func (l leg) octets() int {
+	switch {
+	case l.level < 0:
+		return manifestOctets
+	case l.level > 0:
+		return indexOctets
+	}
+	return bucket.MaxPackSize
+}
+
+// route fetches the objects that hints name, oldest first, many at a time, and opens packs of packs on the way. Nothing that
+// comes is proven but by its hash.
+type route struct {
+	c       *Consumer
+	id      bucket.ID
+	stores  []string
+	legs    []leg // oldest first
+	held    map[bucket.Hash][]byte
+	fetched int // objects
+	yielded int // objects that held versions
+}
+
+// newRoute makes a route of hints. Legs that the log has the end of are left out, with all before them.
+func (c *Consumer) newRoute(ctx context.Context, id bucket.ID, h bucket.Hints, stores []string) (*route, error) {
+	r := &route{c: c, id: id, stores: stores, held: map[bucket.Hash][]byte{}}
+	for _, p := range h.Packs {
+		r.legs = append(r.legs, leg{p.Hash, p.Level, p.Last})
+	}
+	for i := len(h.Recent) - 1; i >= 0; i-- {
+		r.legs = append(r.legs, leg{h.Recent[i].Hash(), -1, h.Recent[i]})
+	}
+	var err error
+	r.legs, err = c.unknown(ctx, id, r.legs)
+	return r, err
+}
+
+// unknown returns the legs behind the newest one whose end is in the log.
+func (c *Consumer) unknown(ctx context.Context, id bucket.ID, legs []leg) ([]leg, error) {
+	for i := len(legs) - 1; i >= 0; i-- {
+		known, err := c.logged(ctx, id, legs[i].newest)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			return legs[i+1:], nil
+		}
+	}
+	return legs, nil
+}
+
+// next returns the next object that holds versions: the octets of a pack of manifests, or of one manifest. done says that
+// there are no more.
+func (r *route) next(ctx context.Context) (l leg, octets []byte, done bool, err error) {
+	for len(r.legs) > 0 {
+		l, r.legs = r.legs[0], r.legs[1:]
+		octets, err := r.take(ctx, l)
+		if err != nil {
+			return l, nil, false, err
+		}
+		if octets == nil {
+			continue // missing: its versions are fetched one by one
+		}
+		if l.level <= 0 {
+			r.yielded++
+			return l, octets, false, nil
+		}
+		if err := r.open(ctx, l, octets); err != nil {
+			return l, nil, false, err
+		}
+	}
+	return leg{}, nil, true, nil
+}
+
+// open puts what a pack of packs names in its place.
+func (r *route) open(ctx context.Context, l leg, octets []byte) error {
+	p, err := bucket.DecodePack(octets)
+	if err != nil {
+		return fmt.Errorf("%w: pack %s: %w", errLed, l.hash, err)
+	}
+	if p.Level != l.level {
+		return fmt.Errorf("%w: pack %s is of level %d, not %d", errLed, l.hash, p.Level, l.level)
+	}
+	legs := make([]leg, len(p.Packs))
+	for i, ref := range p.Packs {
+		legs[i] = leg{ref.Hash, ref.Level, ref.Last}
+	}
+	legs, err = r.c.unknown(ctx, r.id, legs)
+	r.legs = append(legs, r.legs...)
+	return err
+}
+
+// take returns the octets of a leg, fetched together with those that follow. None are left where no store has them.
+func (r *route) take(ctx context.Context, l leg) ([]byte, error) {
+	octets, ok := r.held[l.hash]
+	if !ok {
+		if err := r.fetch(ctx, l); err != nil {
+			return nil, err
+		}
+		octets = r.held[l.hash]
+	}
+	delete(r.held, l.hash)
+	return octets, nil
+}
+
+// fetch asks the stores for a leg and those behind it, as many as a window holds.
+func (r *route) fetch(ctx context.Context, first leg) error {
+	window := []bucket.Hash{first.hash}
+	room := windowOctets - first.octets()
+	for _, l := range r.legs {
+		if room -= l.octets(); room < 0 {
+			break
+		}
+		if _, held := r.held[l.hash]; !held {
+			window = append(window, l.hash)
+		}
+	}
+	if r.fetched += len(window); r.fetched > looseObjects+bucket.PackFanOut*r.yielded+len(window) {
+		return fmt.Errorf("%w: %d objects for %d with versions", errLed, r.fetched, r.yielded)
+	}
+	var worst error
+	for _, store := range r.stores {
+		missing := window[:0:0]
+		for _, h := range window {
+			if _, held := r.held[h]; !held {
+				missing = append(missing, h)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		if err := r.c.fromStoreMany(ctx, store, missing, r.held); err != nil {
+			worst = err
+		}
+	}
+	if _, ok := r.held[first.hash]; !ok && worst != nil {
+		return worst
+	}
+	return ctx.Err()
+}
+
+// fromStoreMany reads what one store has of many objects. They are right: their hashes were compared.
+func (c *Consumer) fromStoreMany(ctx context.Context, store string, hashes []bucket.Hash, held map[bucket.Hash][]byte) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	watch := newWatchdog(c.FetchTimeout, cancel)
+	defer watch.stop()
+	err := c.Objects.GetMany(ctx, store, hashes, func(h bucket.Hash, octets []byte) error {
+		watch.calm()
+		if len(octets) <= bucket.MaxManifestSize {
+			held[h] = octets
+		}
+		return nil
+	})
+	if watch.bit() {
+		return fmt.Errorf("%s: no answer for %s", store, c.FetchTimeout)
+	}
+	return err
+}
