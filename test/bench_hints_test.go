@@ -1,0 +1,137 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/bucket"
+	"headwater/bucket/buckettest"
+	"headwater/consumer"
+	"headwater/jetstream"
+	"headwater/test/natstest"
+)
+
+// Catching up with what authors announce: a head with its hints.
+
+// prepareHinted puts the packs of versions, and returns what announces the last one as authors do, with its hints.
+func (e *env) prepareHinted(versions []*bucket.Version) (announce func()) {
+	e.tb.Helper()
+	hints, packs := buckettest.Hints(e.tb, versions)
+	var objects []jetstream.Small
+	for h, b := range packs {
+		objects = append(objects, jetstream.Small{Hash: h, Bytes: b})
+	}
+	e.put(e.names.ManifestStore(), objects...)
+	head := versions[len(versions)-1]
+	return func() {
+		e.insist("announce", func(ctx context.Context) error {
+			_, err := e.client.Announce(ctx, bucket.Announcement{
+				Bucket: head.Bucket, Peer: buckettest.Identity(e.tb, 1).PublicKey(), Link: head.Link, Height: &head.Height, Hints: hints,
+			})
+			return err
+		})
+	}
+}
+
+// verifyOnly returns how many of the versions' signatures a second all processors check, and nothing else.
+func verifyOnly(tb testing.TB, versions []*bucket.Version) float64 {
+	tb.Helper()
+	fresh := make([]*bucket.Version, len(versions))
+	var o bucket.Opener
+	for i, v := range versions { // a version remembers its verdict
+		var err error
+		if fresh[i], err = o.Open(v.Link, v.Encoded()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	start := time.Now()
+	var g errgroup.Group
+	n := runtime.GOMAXPROCS(0)
+	for worker := range n {
+		g.Go(func() error {
+			for i := worker; i < len(fresh); i += n {
+				if err := fresh[i].VerifySignature(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		tb.Fatal(err)
+	}
+	return rate(len(versions), time.Since(start))
+}
+
+func BenchmarkRatioHintedCatchUp(b *testing.B) {
+	for _, n := range []int{1_000, 10_000} {
+		b.Run(fmt.Sprintf("%d versions", n), func(b *testing.B) {
+			for range b.N {
+				const reference = 500
+				e, chain, p := benchChain(b, n)
+				limit := verifyOnly(b, chain.Versions)
+				events := each(p)
+				p.start()
+				waitUntil(b, "the peer waits for deliveries", func() bool { return e.durableState(consumer.KindHeads, p).NumWaiting > 0 })
+				hinted := e.prepareHinted(chain.Versions)
+				start := time.Now()
+				hinted()
+				await(b, events, consumer.EventApplied, chain.Head())
+				ours := rate(n, time.Since(start))
+				p.stop()
+				theirs := e.catchUpReference(chain, reference)
+				b.ReportMetric(ours/limit, "of-verifying")
+				b.ReportMetric(ours/theirs, "ratio")
+				b.ReportMetric(ours, "versions/s")
+				b.ReportMetric(limit, "signatures/s")
+				b.Logf("%d versions: %.2f of the rate of only checking their signatures, %.1f times the original's way; %.0f versions/s, "+
+					"%.0f signatures/s on %d cores, %.0f/s by the original's way, measured with %d",
+					n, ours/limit, ours/theirs, ours, limit, runtime.GOMAXPROCS(0), theirs, reference)
+			}
+		})
+	}
+}
+
+// A broker that is 100 ms away, there and back. What is counted is time, in round trips, from the announcement until the
+// version is in the log.
+func BenchmarkRatioRoundTrips(b *testing.B) {
+	const away = 100 * time.Millisecond
+	for _, n := range []int{1, 100, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("%d versions", n), func(b *testing.B) {
+			for range b.N {
+				near, far := timeToLog(b, n, 0), timeToLog(b, n, away/2)
+				trips := (far - near).Seconds() / away.Seconds()
+				b.ReportMetric(trips, "round-trips")
+				b.Logf("%d versions: %.2f round trips; %v at 0 ms, %v at 100 ms", n, trips,
+					near.Round(100*time.Microsecond), far.Round(100*time.Microsecond))
+			}
+		})
+	}
+}
+
+// timeToLog returns how long a peer takes that is n versions behind, and hears of them over a connection with the delay.
+func timeToLog(b *testing.B, n int, oneWay time.Duration) time.Duration {
+	b.Helper()
+	s := natstest.Start(b)
+	near := newEnv(b, s.URL(), 1)
+	p := near.newPeer(200, peerConfig{url: natstest.StartProxy(b, s.URL(), oneWay).URL()})
+	const before = 10
+	chain := buckettest.New(b, buckettest.Identity(b, 1), p.key()).Grow(b, n+before)
+	near.putVersions(chain.Versions...)
+	p.start()
+	near.prepareHinted(chain.Versions[:before])()
+	waitUntil(b, "the first versions are logged", func() bool { return p.bucket(chain.ID).Known == chain.Versions[before-1].Head() })
+	waitUntil(b, "the peer waits for deliveries", func() bool { return near.durableState(consumer.KindHeads, p).NumAckPending == 0 })
+	announce := near.prepareHinted(chain.Versions)
+	start := time.Now()
+	announce()
+	waitUntil(b, "the head is logged", func() bool { return p.bucket(chain.ID).Known == chain.Head().Head() })
+	took := time.Since(start)
+	p.stop()
+	return took
+}
