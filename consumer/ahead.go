@@ -174,10 +174,7 @@ func (h *hoard) take(ctx context.Context, v *bucket.Version) error {
 	}
 	h.last = v
 	h.taken++
-	if h.s.near == nil {
-		h.s.near = map[bucket.Link]*bucket.Version{}
-	}
-	h.s.near[v.Link] = v
+	h.s.hold(v)
 	h.versions, h.size = append(h.versions, v), h.size+len(v.Encoded())
 	h.c.board.fetched(h.s.id, h.taken)
 	if uint64(h.taken) > h.c.MaxVersions {
@@ -199,7 +196,7 @@ func local(err error) error {
 // spill makes room.
 func (h *hoard) spill(ctx context.Context) error {
 	versions := h.versions
-	h.versions, h.size, h.s.near = nil, 0, nil
+	h.versions, h.size, h.s.near = nil, 0, nil // nothing of the walk is in it yet
 	if !h.appends {
 		return local(h.s.stage.put(ctx, versions))
 	}

@@ -28,7 +28,7 @@ type stretch struct {
 	// diverged says that the stretch begins with a genesis although the bucket has another one.
 	diverged bool
 
-	near   map[bucket.Link]*bucket.Version // fetched ahead of the walk, by hints
+	near   map[bucket.Link]*bucket.Version // in memory: fetched ahead of the walk by hints, or in the window
 	links  []bucket.Link                   // newest first
 	window []*bucket.Version               // the oldest part, newest first; what came before it is staged
 	size   int                             // octets in window
@@ -112,16 +112,31 @@ func isMissing(err error) bool {
 
 // add takes one more version at the old end, and stages what no longer fits into memory.
 func (s *stretch) add(ctx context.Context, v *bucket.Version) error {
+	s.links = append(s.links, v.Link)
+	if s.near[v.Link] != nil {
+		return nil // its room was found when it was fetched
+	}
 	if len(s.window) >= batchVersions || s.size+len(v.Encoded()) > batchSize {
 		if err := s.stage.put(ctx, s.window); err != nil {
 			return fmt.Errorf("stage %d versions of bucket %s: %w", len(s.window), s.id, err)
 		}
+		for _, w := range s.window {
+			delete(s.near, w.Link)
+		}
 		s.window, s.size = nil, 0
 	}
-	s.links = append(s.links, v.Link)
+	s.hold(v)
 	s.window = append(s.window, v)
 	s.size += len(v.Encoded())
 	return nil
+}
+
+// hold keeps a version in memory.
+func (s *stretch) hold(v *bucket.Version) {
+	if s.near == nil {
+		s.near = map[bucket.Link]*bucket.Version{}
+	}
+	s.near[v.Link] = v
 }
 
 // batches yields the stretch oldest first, a batch at a time. It may be gone through more than once. An error ends it.
@@ -149,8 +164,8 @@ func (s *stretch) batches(ctx context.Context) iter.Seq2[[]*bucket.Version, erro
 
 // load returns the version that links[i] names, from memory or from the stage.
 func (s *stretch) load(ctx context.Context, i int) (*bucket.Version, error) {
-	if j := i - (len(s.links) - len(s.window)); j >= 0 {
-		return s.window[j], nil
+	if v := s.near[s.links[i]]; v != nil {
+		return v, nil
 	}
 	v, err := s.stage.get(ctx, s.links[i])
 	if err != nil {
