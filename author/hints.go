@@ -107,7 +107,7 @@ func (a *Author) putPack(ctx context.Context, p bucket.Pack, last bucket.Link) (
 
 // fold gathers packs in one of the next level, as often as there are enough of a level.
 func (a *Author) fold(ctx context.Context, packs []bucket.PackRef) ([]bucket.PackRef, error) {
-	for level := 0; level < bucket.MaxPackLevel; level++ {
+	for level := range bucket.MaxPackLevel {
 		first := slices.IndexFunc(packs, func(r bucket.PackRef) bool { return r.Level == level })
 		last := first + bucket.PackFanOut - 1
 		if first < 0 || last >= len(packs) || packs[last].Level != level {

@@ -15,7 +15,7 @@ import (
 // temporary directory.
 func manyFiles(b *testing.B) (dir string) {
 	b.Helper()
-	dir = benchDir(b)
+	dir = b.TempDir()
 	random := rand.NewChaCha8([32]byte{1})
 	content := make([]byte, 4096)
 	for i := range 100 {
@@ -31,16 +31,6 @@ func manyFiles(b *testing.B) (dir string) {
 			}
 		}
 	}
-	return dir
-}
-
-func benchDir(b *testing.B) string {
-	b.Helper()
-	dir, err := os.MkdirTemp(os.Getenv("HEADWATER_BENCH_DIR"), "worktree")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
 
@@ -95,12 +85,12 @@ func mustCheckout(b *testing.B, dir string, l *tree.Listing, rec *worktree.Recor
 func BenchmarkCheckout(b *testing.B) {
 	m := &memory{}
 	l := mustStore(b, scan(b, manyFiles(b), nil), m)
-	dir := benchDir(b)
+	dir := b.TempDir()
 	rec := mustCheckout(b, dir, l, nil, m)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			dir := benchDir(b)
+			dir := b.TempDir()
 			b.StartTimer()
 			mustCheckout(b, dir, l, nil, m)
 		}
@@ -121,7 +111,7 @@ func BenchmarkRecord(b *testing.B) {
 	dir := manyFiles(b)
 	s := scan(b, dir, nil)
 	rec := worktree.NewRecord(origin(1), s, mustStore(b, s, &memory{}))
-	records := worktree.OpenRecords(benchDir(b))
+	records := worktree.OpenRecords(b.TempDir())
 	for b.Loop() {
 		if err := records.Save(dir, rec); err != nil {
 			b.Fatal(err)

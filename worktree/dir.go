@@ -32,7 +32,7 @@ func openTop(name string) (*dir, error) {
 	}
 	info, err := root.Lstat(".")
 	if err != nil {
-		root.Close()
+		_ = root.Close()
 		return nil, err
 	}
 	return newDir(root, "", info), nil
@@ -62,7 +62,7 @@ func (d *dir) open(name string, before func(fs.FileInfo) error) (*dir, error) {
 		err = fmt.Errorf("%.200q: %w: the directory was replaced", d.join(name), ErrChanged)
 	}
 	if err != nil {
-		root.Close()
+		_ = root.Close()
 		return nil, err
 	}
 	return newDir(root, d.join(name), is), nil
@@ -76,7 +76,7 @@ func (d *dir) retain() *dir {
 
 func (d *dir) release() {
 	if d.refs.Add(-1) == 0 {
-		d.root.Close()
+		_ = d.root.Close()
 	}
 }
 

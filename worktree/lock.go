@@ -18,12 +18,12 @@ func lock(name string, alone bool) (unlock func(), err error) {
 	}
 	ok, err := try()
 	if err != nil {
-		l.Close()
+		_ = l.Close()
 		return func() {}, nil
 	}
 	if !ok {
-		l.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("directory %s: %w", name, ErrBusy)
 	}
-	return func() { l.Close() }, nil
+	return func() { _ = l.Close() }, nil
 }

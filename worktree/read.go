@@ -208,7 +208,7 @@ func (f *File) open(top *os.Root, path string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	if err := sameFile(file, f); err != nil {
-		file.Close()
+		_ = file.Close()
 		return nil, fmt.Errorf("file %.200q: %w", path, err)
 	}
 	return file, nil

@@ -33,4 +33,4 @@ func (s *syncer) all() error {
 	return syncAll(s.top)
 }
 
-func (s *syncer) close() { s.top.Close() }
+func (s *syncer) close() { _ = s.top.Close() }

@@ -109,7 +109,7 @@ func (w *walker) sort(d *dir, entries []fs.DirEntry, rules *ignores, ignored boo
 			if w.onTemporary != nil {
 				err = errors.Join(err, w.onTemporary(d, name))
 			}
-		case (ignored || rules.match(path, e.IsDir())) && !(w.tracked != nil && w.tracked(path)):
+		case (ignored || rules.match(path, e.IsDir())) && (w.tracked == nil || !w.tracked(path)):
 			if w.onIgnored != nil {
 				w.onIgnored(path, e.IsDir())
 			}

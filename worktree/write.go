@@ -27,7 +27,7 @@ type staged struct {
 // drop gives up a staged file.
 func (s *staged) drop() {
 	if s.temp != "" {
-		s.dir.root.Remove(s.temp)
+		_ = s.dir.root.Remove(s.temp)
 	}
 	s.dir.release()
 }
