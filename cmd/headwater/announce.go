@@ -62,11 +62,26 @@ func (a *app) runAnnounce(ctx context.Context, c *jetstream.Client, args, stores
 	if announcement.Link.Codec() != bucket.CodecDagCBOR {
 		return usagef("%s is no link to a manifest", announcement.Link)
 	}
+	announcement.Hints = knownHints(ctx, c, announcement)
 	duplicate, err := c.Announce(ctx, announcement)
 	if err != nil {
 		return err
 	}
 	return a.printAnnounced(announcement, duplicate)
+}
+
+// knownHints are those that stand announced with the same head already, by whoever made it.
+func knownHints(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints) {
+	heads, err := (&bus{c: c}).Heads(ctx, n.Bucket)
+	if err != nil {
+		return best // hints are worth no failure
+	}
+	for _, h := range heads {
+		if h.Link == n.Link && len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
+			best = h.Hints
+		}
+	}
+	return best
 }
 
 func (a *app) printAnnounced(n bucket.Announcement, duplicate bool) error {
