@@ -118,7 +118,7 @@ type written struct {
 func (b *builder) level(ctx context.Context, dirs []string) error {
 	out := make([]written, len(dirs))
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(sideBySide)
+	g.SetLimit(putters)
 	for i, path := range dirs {
 		if b.unchanged(path) {
 			out[i].dir = b.prev.Dirs[path].Blob

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// sideBySide is how many nodes are read or written at a time: what counts is how long each takes to come or to be synced.
+	// sideBySide is how many nodes are read at a time: what counts is how long each takes to come.
 	sideBySide = 32
+	// putters is how many nodes are written at a time: many are stored in one step where the store can do that.
+	putters = 128
 	// nodeRoom is the most octets of encoded nodes that are in memory at a time while a tree is read or written; a node
 	// takes several times that once it is decoded.
 	nodeRoom = MaxNodeSize + Overhead

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,11 +29,18 @@ type Spool interface {
 // those of r, spool and ctx. After an error the spool holds ciphertext, or nothing.
 func Fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool, error)) (*Plain, error) {
 	p, err := fetch(ctx, r, d, spool)
+	for try := 1; try < fetchTries && errors.Is(err, blobstore.ErrCorrupt) && ctx.Err() == nil; try++ {
+		p, err = fetch(ctx, r, d, spool)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch file in blob %s: %w", d.Link.Hash(), err)
 	}
 	return p, nil
 }
+
+// fetchTries is how often a blob is asked for whose octets turn out wrong: a reader of several places knows by then which of
+// them not to ask again.
+const fetchTries = 8
 
 func fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool, error)) (*Plain, error) {
 	blob, err := r.Get(ctx, d.Link.Hash())
@@ -48,8 +56,9 @@ func fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool,
 		return nil, tooLarge(MaxPlainSize)
 	}
 	if a, ok := d.Attributes(); ok {
-		if err := d.agree(size, a.Hash); err != nil { // before anything is read
-			return nil, err
+		if err := d.agree(size, a.Hash); err != nil { // before anything is kept
+			_, wrong := io.Copy(io.Discard, blob) // the size is only what a store says, until the octets prove it
+			return nil, cmp.Or(wrong, err)
 		}
 	}
 	p := &Plain{size: size}

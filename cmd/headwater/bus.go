@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -41,6 +42,45 @@ func (s storeNames) check(n jetstream.Names) (storeNames, error) {
 type bus struct {
 	c      *jetstream.Client
 	stores storeNames
+	small  *jetstream.Gathering // into the first store of blobs
+
+	mu    sync.Mutex
+	wrong map[place]bool // where blobs turned out to be others than their hash says, so that they are not asked for again
+}
+
+// place is a blob in a store.
+type place struct {
+	store string
+	hash  bucket.Hash
+}
+
+func newBus(c *jetstream.Client, stores storeNames) *bus {
+	return &bus{c: c, stores: stores, small: c.Gather(stores.blobs[0]), wrong: map[place]bool{}}
+}
+
+func (b *bus) isWrong(p place) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wrong[p]
+}
+
+// noting takes note of a blob that turns out wrong while it is read.
+type noting struct {
+	io.Reader
+	io.Closer
+	b  *bus
+	at place
+}
+
+func (n noting) Read(octets []byte) (int, error) {
+	count, err := n.Reader.Read(octets)
+	if errors.Is(err, blobstore.ErrMismatch) {
+		n.b.mu.Lock()
+		n.b.wrong[n.at] = true
+		n.b.mu.Unlock()
+		err = fmt.Errorf("%s in %s: %w", n.at.hash, n.at.store, blobstore.ErrCorrupt)
+	}
+	return count, err
 }
 
 // Heads returns what stands announced for a bucket. Announcements that cannot be read are left out: the peers that
@@ -147,6 +187,9 @@ func (b *bus) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error) {
 }
 
 func (b *bus) open(ctx context.Context, store string, h bucket.Hash, fresh bool) (*blobstore.Blob, error) {
+	if b.isWrong(place{store, h}) {
+		return nil, bucket.Refuse(bucket.HashMismatch, bucket.NewLink(bucket.CodecRaw, h), "what %s holds under it is not what the hash names", store)
+	}
 	r, size, err := b.c.Objects().Get(ctx, store, h, fresh)
 	if errors.Is(err, consumer.ErrNotFound) {
 		return nil, fmt.Errorf("blob %s in %s: %w", h, store, blobstore.ErrNotFound)
@@ -155,7 +198,8 @@ func (b *bus) open(ctx context.Context, store string, h bucket.Hash, fresh bool)
 		return nil, err
 	}
 	if size < 0 || size > maxWhole {
-		return blobstore.NewBlob(h, size, r), nil
+		verified := blobstore.Verify(r, h, size, blobstore.DefaultMaxBlobSize)
+		return blobstore.NewBlob(h, size, noting{verified, r, b, place{store, h}}), nil
 	}
 	defer r.Close()
 	octets, err := io.ReadAll(blobstore.Verify(r, h, size, maxWhole))
@@ -191,7 +235,7 @@ func (b *bus) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) e
 	if _, err := io.ReadFull(r, octets); err != nil {
 		return fmt.Errorf("put blob %s: %w", h, err)
 	}
-	return b.c.PutObjects(ctx, b.stores.blobs[0], []jetstream.Small{{Hash: h, Bytes: octets}})
+	return b.small.Put(ctx, jetstream.Small{Hash: h, Bytes: octets})
 }
 
 var (

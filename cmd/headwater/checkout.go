@@ -86,6 +86,9 @@ func (d *desk) checkout(ctx context.Context, name, dir string, o checkoutOptions
 	if err != nil {
 		return err
 	}
+	if err := d.settleRecord(ctx, abs, heads); err != nil {
+		return err
+	}
 	record, err := d.records.Load(abs)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

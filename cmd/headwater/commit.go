@@ -80,14 +80,23 @@ func (d *desk) finishCommit(ctx context.Context, name string, e *edition, o comm
 	}
 	head := e.heads.Head
 	e.count(after)
-	version := head
+	origin := originOf(head)
 	e.answer.Unchanged = e.answer.Unchanged && (!o.publish || head.Published())
-	if e.answer.Unchanged {
-		// The record is kept all the same: the directory may have caught up by itself.
-	} else if version, err = d.next(ctx, head, author.Change{Tree: after, Prev: e.before, Publish: o.publish}, &e.answer); err != nil {
+	if !e.answer.Unchanged {
+		d.notes.next = func(link bucket.Link) error {
+			origin = worktree.Origin{Bucket: head.Bucket, Version: link, Height: head.Height + 1}
+			return d.notes.Save(e.dir, worktree.NewRecord(origin, scanned, held))
+		}
+		change := author.Change{Tree: after, Prev: e.before, Publish: o.publish}
+		if _, err := d.next(ctx, head, change, &e.answer); err != nil {
+			return err
+		}
+	}
+	// An unchanged directory gets its record too: it may have caught up by itself.
+	if err := d.records.Save(e.dir, worktree.NewRecord(origin, scanned, held)); err != nil {
 		return err
 	}
-	if err := d.records.Save(e.dir, worktree.NewRecord(originOf(version), scanned, held)); err != nil {
+	if err := d.notes.Remove(e.dir); err != nil {
 		return err
 	}
 	return d.printCommit(name, e)
@@ -111,6 +120,9 @@ func (d *desk) edition(ctx context.Context, name, dir string, force bool) (*edit
 	if e.heads, err = d.heads(ctx, id); err != nil {
 		return nil, err
 	}
+	if err := d.mayWrite(e.heads.Head); err != nil {
+		return nil, err
+	}
 	d.noteForks(name, e.heads)
 	if err := d.loadRecord(ctx, e, force); err != nil {
 		return nil, err
@@ -119,10 +131,27 @@ func (d *desk) edition(ctx context.Context, name, dir string, force bool) (*edit
 	return e, err
 }
 
+// mayWrite refuses a commit before anything is put that would be refused in the end.
+func (d *desk) mayWrite(v *bucket.Version) error {
+	share, ok := v.Share(d.me)
+	switch {
+	case !ok:
+		return fmt.Errorf("commit to bucket %s: %w: our key %s is not among its shares; an owner can share the bucket with it",
+			v.Bucket, author.ErrNotShared, d.me)
+	case share.Role != bucket.Owner:
+		return fmt.Errorf("commit to bucket %s: %w: we are a mirror, which only holds and reads; an owner can make us one",
+			v.Bucket, author.ErrNotOwner)
+	}
+	return nil
+}
+
 // loadRecord reads what the directory had in common with the bucket. With force it does not count.
 func (d *desk) loadRecord(ctx context.Context, e *edition, force bool) error {
 	if force {
 		return nil
+	}
+	if err := d.settleRecord(ctx, e.dir, e.heads); err != nil {
+		return err
 	}
 	r, err := d.records.Load(e.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -146,22 +175,13 @@ func (d *desk) checkBranch(ctx context.Context, e *edition) error {
 	if at == e.heads.Head.Link {
 		return nil
 	}
-	_, err := d.author.AtLink(ctx, e.heads.Head, at)
-	if !errors.Is(err, author.ErrNoVersion) {
-		return err
+	fork, _, err := d.branchOf(ctx, e.heads, at)
+	if fork == nil || err != nil {
+		return err // on the head's branch, or on one that was merged
 	}
-	for _, f := range e.heads.Forks {
-		_, err := d.author.AtLink(ctx, f.Tip, at)
-		if err == nil {
-			return fmt.Errorf("%s stands on version %d (%s), and the fork has another head, version %d (%s). Bring both together "+
-				"with 'headwater merge %s', then commit again", e.dir, e.record.Height, short(at),
-				e.heads.Head.Height, short(e.heads.Head.Link), e.heads.Head.Bucket)
-		}
-		if !errors.Is(err, author.ErrNoVersion) {
-			return err
-		}
-	}
-	return nil // the branch was merged
+	return fmt.Errorf("%s stands on version %d (%s), and the fork has another head, version %d (%s). Bring both together "+
+		"with 'headwater merge %s', then commit again", e.dir, e.record.Height, short(at),
+		e.heads.Head.Height, short(e.heads.Head.Link), e.heads.Head.Bucket)
 }
 
 // scan lists what the directory holds.

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"headwater/author"
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/jetstream"
 	"headwater/tree"
@@ -25,6 +27,7 @@ type desk struct {
 	author  *author.Author
 	state   *author.State
 	records worktree.Records
+	notes   notes
 	me      bucket.PublicKey
 }
 
@@ -54,8 +57,17 @@ func (a *app) withDesk(ctx context.Context, o deskOptions, f func(*desk) error) 
 		if err != nil {
 			return err
 		}
-		return f(d)
+		return foundWrong(f(d))
 	})
+}
+
+// foundWrong makes wrong octets of a large blob, which are only found out while they are read, the refusal that those of a
+// small one are.
+func foundWrong(err error) error {
+	if bucket.ClassOf(err) != "" || !errors.Is(err, blobstore.ErrCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "what the store holds is not what the hash names"))
 }
 
 func (a *app) openDesk(c *jetstream.Client, id bucket.Identity, o deskOptions) (*desk, error) {
@@ -67,12 +79,13 @@ func (a *app) openDesk(c *jetstream.Client, id bucket.Identity, o deskOptions) (
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{app: a, client: c, bus: &bus{c, stores}, records: worktree.OpenRecords(a.dir), me: id.PublicKey()}
+	d := &desk{app: a, client: c, bus: newBus(c, stores), records: worktree.OpenRecords(a.dir), me: id.PublicKey()}
+	d.notes.Records = worktree.OpenRecords(filepath.Join(a.dir, "commits"))
 	if d.state, err = author.OpenState(a.dir); err != nil {
 		return nil, err
 	}
 	d.author, err = author.New(author.Config{
-		Identity: id, Bus: d.bus, Manifests: d.bus, Blobs: d.bus, Writer: d.bus, State: d.state,
+		Identity: id, Bus: d.bus, Manifests: notedManifests{d.bus, &d.notes}, Blobs: d.bus, Writer: d.bus, State: d.state,
 		Rules: bucket.Rules{AllowUnsigned: o.allowUnsigned}, Logger: log,
 	})
 	return d, err

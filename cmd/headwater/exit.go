@@ -13,6 +13,7 @@ import (
 	"headwater/consumer"
 	"headwater/jetstream"
 	"headwater/tree"
+	"headwater/worktree"
 )
 
 // Exit codes. Help lists them.
@@ -49,6 +50,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax):
 		return exitUsage
+	case errors.Is(err, worktree.ErrRecord), errors.Is(err, author.ErrState):
+		return exitFailed // a file of ours, whatever is wrong with it
 	case bucket.ClassOf(err) != "", errors.Is(err, author.ErrNotShared), errors.Is(err, author.ErrNotPublished),
 		errors.Is(err, author.ErrNotOwner), errors.Is(err, author.ErrDiverged), errors.Is(err, tree.ErrUnreadable), errors.Is(err, tree.ErrName):
 		return exitRefused
