@@ -326,6 +326,8 @@ func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T
 	if err != nil {
 		t.Fatal(err)
 	}
+	cli.Run("object", "add", "good", "--replicas=1")
+	h.run("put", "--store", "good", file)
 	flipped := slices.Clone(right)
 	flipped[len(flipped)-20] ^= 1
 	for name, wrong := range map[string][]byte{
@@ -340,6 +342,10 @@ func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T
 		if o := h.fails(4, "cat", "films", "large"); o.stdout != "" {
 			t.Errorf("%s: got %d octets from cat, want none", name, len(o.stdout))
 		}
+		// Wrong octets in one store condemn nothing that another one has.
+		second := newTarget(t)
+		h.run("checkout", "films", second, "--blob-store", "headwater-blobs,good")
+		checkSame(t, second, src)
 	}
 	// The store is mended, and all is as it was.
 	putWithCLI(t, cli, "headwater-blobs", buckettest.Object{Link: link, Bytes: right})

@@ -28,9 +28,16 @@ type Spool interface {
 // [*bucket.Refusal] of class malformed, and a blob above the limit of one file is one of class too_large. Other errors are
 // those of r, spool and ctx. After an error the spool holds ciphertext, or nothing.
 func Fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool, error)) (*Plain, error) {
-	p, err := fetch(ctx, r, d, spool)
+	var one Spool
+	once := func() (s Spool, err error) {
+		if one == nil {
+			one, err = spool()
+		}
+		return one, err
+	}
+	p, err := fetch(ctx, r, d, once)
 	for try := 1; try < fetchTries && errors.Is(err, blobstore.ErrCorrupt) && ctx.Err() == nil; try++ {
-		p, err = fetch(ctx, r, d, spool)
+		p, err = fetch(ctx, r, d, once)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch file in blob %s: %w", d.Link.Hash(), err)
