@@ -12,6 +12,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // State keeps what an author has verified, a file per bucket, so that no broker can take it back. The files are for the
@@ -25,7 +26,7 @@ func OpenState(dir string) (*State, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open the state of buckets: %w", err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, fmt.Errorf("open the state of buckets: %w", err)
 	}
 	return s, nil
@@ -91,7 +92,7 @@ func (s *State) change(ctx context.Context, id bucket.ID, f func(old *record) (*
 	}
 	b, err := r.encode()
 	if err == nil {
-		err = writeDurable(s.path(id), b)
+		err = durable.WriteFile(s.path(id), b)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the state of bucket %s: %w", id, err)

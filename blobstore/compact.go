@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // compact rewrites sealed segments that are more than half dead until there is none. One caller at a time does; the others
@@ -121,7 +122,7 @@ func (d *Disk) remove(s *segment) error {
 	// The segment goes first: an index without one is swept on open, a segment without one would be scanned. One sync for each
 	// segment removed: a tombstone must not go before what it buries.
 	s.release()
-	return errors.Join(os.Remove(s.name+segmentExt), os.Remove(s.name+indexExt), syncDir(d.path(dirSmall)))
+	return errors.Join(os.Remove(s.name+segmentExt), os.Remove(s.name+indexExt), durable.SyncDir(d.path(dirSmall)))
 }
 
 // olderHolder returns the newest segment older than id that has a record of h, or 0.

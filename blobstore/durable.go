@@ -6,7 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
+
+	"headwater/durable"
 )
 
 // file is what the store does with an open file: an *os.File, or in tests one that fails.
@@ -30,25 +31,13 @@ func openFile(name string, flag int) (file, error) {
 	return f, nil
 }
 
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil // a directory cannot be synced there; NTFS keeps its names in a journal
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // makeDir makes a directory whose parent exists, durably. One that is there already is left as it is, but synced too: whoever
 // made it may have died, or failed, before it had done so.
 func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return durable.SyncDir(filepath.Dir(dir))
 }
 
 // stage writes a temporary file and syncs it. The file is gone again where that fails; a crash leaves it to the sweep of the
@@ -77,7 +66,7 @@ func settle(staged, name string) error {
 		os.Remove(staged)
 		return err
 	}
-	if err := syncDir(filepath.Dir(name)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(name)); err != nil {
 		os.Remove(name)
 		return err
 	}

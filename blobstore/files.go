@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // copySize is how many octets of a large blob are in memory at a time.
@@ -110,7 +111,7 @@ func (d *Disk) quarantine(h bucket.Hash, read *os.File) {
 	}
 	d.count(func(c *Damage) { c.Large++ })
 	d.log.Warn("a large blob is damaged and no longer held", "hash", h, "moved", d.path(dirDamaged, h.String()))
-	if err := errors.Join(syncDir(d.path(dirLarge, shardName(h[0]))), syncDir(d.path(dirDamaged))); err != nil {
+	if err := errors.Join(durable.SyncDir(d.path(dirLarge, shardName(h[0]))), durable.SyncDir(d.path(dirDamaged))); err != nil {
 		d.log.Warn("sync after moving a damaged blob away", "hash", h, "error", err)
 	}
 }
@@ -168,7 +169,7 @@ func (d *Disk) deleteLarge(i byte, hashes []bucket.Hash) error {
 			return err
 		}
 	}
-	return syncDir(d.path(dirLarge, shardName(i)))
+	return durable.SyncDir(d.path(dirLarge, shardName(i)))
 }
 
 func (d *Disk) mayBeLarge(h bucket.Hash) bool {

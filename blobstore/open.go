@@ -16,6 +16,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // Names in the directory of a store.
@@ -98,7 +99,7 @@ func (d *Disk) makeDirs() error {
 			d.shards[b[0]].made = true
 		}
 	}
-	return syncDir(d.path(dirLarge))
+	return durable.SyncDir(d.path(dirLarge))
 }
 
 // sweep removes the files that a crash has left half-written.

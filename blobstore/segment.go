@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 const (
@@ -208,7 +209,7 @@ func (d *Disk) createSegment(id uint32) (*segment, error) {
 		err = f.Sync()
 	}
 	if err == nil {
-		err = syncDir(d.path(dirSmall))
+		err = durable.SyncDir(d.path(dirSmall))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(name+segmentExt))

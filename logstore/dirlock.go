@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"headwater/durable"
 )
 
 // lockDir takes the lock of a log's directory and leaves our process id in it. The lock lies beside the directory, so that the
@@ -78,5 +80,5 @@ func moveAside(dir string, now time.Time) (string, error) {
 	if err := os.Rename(dir, to); err != nil {
 		return "", err
 	}
-	return to, syncDir(filepath.Dir(dir))
+	return to, durable.SyncDir(filepath.Dir(dir))
 }

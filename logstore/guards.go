@@ -14,6 +14,7 @@ import (
 	"github.com/dgraph-io/badger/v4/table"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // checkFiles looks at Badger's files before Badger does, for damage that it would hide or die of: a MANIFEST that was cut (it
@@ -86,7 +87,7 @@ func writeClean(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeDurable(filepath.Join(dir, cleanFile), []byte(note))
+	return durable.WriteFile(filepath.Join(dir, cleanFile), []byte(note))
 }
 
 // checkTable verifies the checksums of a table. Badger would do that as well, but where a table was cut it ends the process, and
@@ -147,7 +148,7 @@ func sweepEmpty(dir string) error {
 			if size > 0 {
 				return nil
 			}
-			return removeDurable(path)
+			return durable.Remove(path)
 		})
 		if err != nil {
 			return err

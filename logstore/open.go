@@ -15,6 +15,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // Files of ours beside Badger's.
@@ -143,14 +144,14 @@ func (s *Badger) openDB() (*badger.DB, error) {
 	if starts >= maxStarts {
 		return nil, fmt.Errorf("%w: %d starts in a row died while it was opened; remove %s to try again", ErrDamaged, starts, note)
 	}
-	if err := writeDurable(note, fmt.Appendf(nil, "%d\n", starts+1)); err != nil {
+	if err := durable.WriteFile(note, fmt.Appendf(nil, "%d\n", starts+1)); err != nil {
 		return nil, err
 	}
-	if err := removeDurable(filepath.Join(s.cfg.Dir, cleanFile)); err != nil {
+	if err := durable.Remove(filepath.Join(s.cfg.Dir, cleanFile)); err != nil {
 		return nil, err
 	}
 	db, err := s.openRecovering()
-	return db, errors.Join(err, removeDurable(note))
+	return db, errors.Join(err, durable.Remove(note))
 }
 
 // openRecovering opens Badger and says what its errors and panics mean.
@@ -238,5 +239,5 @@ func (s *Badger) checkSchema(made bool) error {
 	if err != nil || made {
 		return err
 	}
-	return writeDurable(filepath.Join(s.cfg.Dir, schemaFile), fmt.Appendf(nil, "%d\n", version))
+	return durable.WriteFile(filepath.Join(s.cfg.Dir, schemaFile), fmt.Appendf(nil, "%d\n", version))
 }

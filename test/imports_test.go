@@ -26,17 +26,18 @@ const module = "headwater"
 // bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
+	"durable":            {},
 	"bucket/buckettest":  {"bucket"},
-	"blobstore":          {"bucket"},
+	"blobstore":          {"bucket", "durable"},
 	"blobstore/blobtest": {"blobstore", "bucket"},
-	"logstore":           {"bucket"},
+	"logstore":           {"bucket", "durable"},
 	"logstore/logtest":   {"logstore", "bucket"},
 	"consumer":           {"blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket"},
 	"tree":               {"blobstore", "bucket"},
 	"worktree":           {"tree", "blobstore", "bucket"},
-	"author":             {"tree", "blobstore", "bucket"},
-	"cmd/headwater":      {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"author":             {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":      {"durable", "jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
 }

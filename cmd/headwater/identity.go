@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // pemType is the tag of an identity file: the original's, whose body is the bare seed (it is not PKCS #8).
@@ -74,7 +75,7 @@ func (a *app) writeIdentity(id bucket.Identity) error {
 		err = os.Link(f.Name(), a.identityFile()) // unlike a rename, it does not replace
 	}
 	if err == nil {
-		err = syncDir(a.dir)
+		err = durable.SyncDir(a.dir)
 	}
 	if err != nil {
 		return fmt.Errorf("keep identity: %w", err)
@@ -93,13 +94,4 @@ func (a *app) ensureIdentity() (bucket.Identity, error) {
 		return a.readIdentity() // another process was faster
 	}
 	return id, err
-}
-
-// syncDir makes a directory's entries durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -13,6 +13,7 @@ import (
 
 	"headwater/blobstore"
 	"headwater/bucket"
+	"headwater/durable"
 	"headwater/jetstream"
 )
 
@@ -212,7 +213,7 @@ func (a *app) writeOutput(name string, r io.Reader) error {
 		err = os.Link(f.Name(), name) // unlike a rename, it does not replace
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(name))
+		err = durable.SyncDir(filepath.Dir(name))
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
+	"headwater/durable"
 	"headwater/logstore"
 )
 
@@ -94,7 +95,7 @@ func (s *stores) noteRebuild() error {
 	if err := os.WriteFile(s.rebuildFile(), nil, 0o600); err != nil {
 		return fmt.Errorf("note the rebuild: %w", err)
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return fmt.Errorf("note the rebuild: %w", err)
 	}
 	return nil
@@ -112,7 +113,7 @@ func (s *stores) finishRebuild(ctx context.Context, rules bucket.Rules, log *slo
 		return err
 	}
 	log.Info("log made anew from the manifests", "versions", versions, "passed over", passedOver)
-	return errors.Join(os.Remove(s.rebuildFile()), syncDir(s.dir))
+	return errors.Join(os.Remove(s.rebuildFile()), durable.SyncDir(s.dir))
 }
 
 // Close closes what was opened, the log last.

@@ -1,0 +1,58 @@
+// Package durable writes small files so that a crash leaves the old one or the new one, whole, and never anything between.
+//
+// A file is durable when its octets are synced and the directory that names it is synced too. All functions return when
+// that is so. None of them excludes other processes: whoever shares a path holds a lock.
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+)
+
+// WriteFile makes path hold data, readable by its owner alone, or leaves it as it was: temporary file, sync, rename, sync
+// of the directory. The temporary file is path with .tmp behind; one that is there already was left by a process that died.
+func WriteFile(path string, data []byte) error {
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// Remove removes path for good. Absent is no error.
+func Remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a
+// journal.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
