@@ -101,13 +101,15 @@ func (n Names) deadConfig() natsjs.StreamConfig {
 	}
 }
 
-// storeConfig is what every NATS client makes of an object store.
+// storeConfig is what every NATS client makes of an object store, but that it takes batches. Servers before 2.12, which know
+// none, ignore that.
 func (n Names) storeConfig(name, what string) natsjs.StreamConfig {
 	s := Store{Name: name}
 	return natsjs.StreamConfig{
 		Name: s.stream(), Subjects: []string{s.chunks(">"), "$O." + name + ".M.>"},
 		Description: "Headwater: " + what + " by their hash",
 		Retention:   natsjs.LimitsPolicy, MaxMsgsPerSubject: -1, Discard: natsjs.DiscardNew, AllowRollup: true, AllowDirect: true,
+		AllowAtomicPublish: true,
 	}
 }
 

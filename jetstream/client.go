@@ -68,6 +68,7 @@ type Client struct {
 	log     *slog.Logger
 	calls   *calls
 	layouts layouts
+	atomics atomics
 	closed  chan struct{} // closed with the connection
 	closing sync.Once
 }

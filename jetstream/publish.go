@@ -24,6 +24,8 @@ type pubAck struct {
 	Stream    string    `json:"stream"`
 	Seq       uint64    `json:"seq"`
 	Duplicate bool      `json:"duplicate"`
+	Batch     string    `json:"batch"` // that the message ended; empty for none
+	Count     int       `json:"count"` // of the batch's messages
 	Error     *apiError `json:"error"`
 }
 

@@ -61,9 +61,13 @@ type Small struct {
 	Bytes []byte
 }
 
-// PutObjects puts many objects, several at a time. The first error ends it; which objects are stored by then is not told,
-// and putting all again is safe. Errors are those of [Client.PutObject].
+// PutObjects puts many objects: in batches where the store takes them, else several at a time. The first error ends it;
+// which objects are stored by then is not told, and putting all again is safe. Errors are those of [Client.PutObject].
 func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) error {
+	objects, err := c.putBatches(ctx, store, objects)
+	if err != nil {
+		return err
+	}
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(putWorkers)
 	for _, o := range objects {
@@ -164,17 +168,15 @@ func atEnd(r io.Reader) error {
 
 // whole puts an object of at most one chunk. seen is what is known to stand in the store; nil is not looked yet.
 func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
-	if bucket.Sum(body) != p.ob.hash {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the octets hash to something else")
+	meta, err := p.describeWhole(body)
+	if err != nil {
+		return err
 	}
-	sum := sha256.Sum256(body)
-	meta := p.describe(uint64(len(body)), digestText(sum[:]))
 	same := func(d *described) bool { return d.ok && d.meta.Size == meta.Size && d.meta.Digest == meta.Digest }
 	if seen != nil && same(seen) {
 		return nil
 	}
 	if len(body) > 0 {
-		meta.Chunks = 1
 		done, err := p.onlyChunk(ctx, body, same)
 		if err != nil || done {
 			return err
@@ -210,9 +212,20 @@ func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) 
 
 // chunkOnce stores the first chunk under the token, unless one stands there.
 func (p *put) chunkOnce(ctx context.Context, body []byte) error {
-	m := expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0)
-	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, m)
+	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.chunkMessage(body))
 	return err
+}
+
+// chunkMessage is the first chunk, to be stored where there is none.
+func (p *put) chunkMessage(body []byte) *nats.Msg {
+	return expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0)
+}
+
+// metaMessage is a description, to be stored in place of the one at seq.
+func (p *put) metaMessage(description []byte, seq uint64) *nats.Msg {
+	m := expectSequence(&nats.Msg{Subject: p.ob.store.meta(p.ob.hash.String()), Data: description}, seq)
+	m.Header[natsjs.MsgRollup] = []string{natsjs.MsgRollupSubject}
+	return m
 }
 
 // ownToken makes up a token that nobody else uses: somebody else's chunks stand under the hash.
@@ -226,6 +239,19 @@ func (p *put) describe(size uint64, digest string) objectMeta {
 		Size: size, Digest: digest}
 }
 
+// describeWhole describes an object of at most one chunk, whose octets must be those that the hash names.
+func (p *put) describeWhole(body []byte) (objectMeta, error) {
+	if bucket.Sum(body) != p.ob.hash {
+		return objectMeta{}, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the octets hash to something else")
+	}
+	sum := sha256.Sum256(body)
+	meta := p.describe(uint64(len(body)), digestText(sum[:]))
+	if len(body) > 0 {
+		meta.Chunks = 1
+	}
+	return meta, nil
+}
+
 // publishMeta makes the object visible, in place of the description at seq. Where another one was faster, and is of the
 // same object, the chunks written here are removed.
 func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same func(*described) bool) error {
@@ -235,9 +261,7 @@ func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same
 		return err
 	}
 	return backoff.Retry(func() error {
-		m := expectSequence(&nats.Msg{Subject: p.ob.store.meta(meta.Name), Data: body}, seq)
-		m.Header[natsjs.MsgRollup] = []string{natsjs.MsgRollupSubject}
-		_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, m)
+		_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.metaMessage(body, seq))
 		if !sequenceTaken(err) {
 			return permanent(err)
 		}

@@ -1,0 +1,294 @@
+package jetstream
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"headwater/bucket"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+)
+
+// # Many objects in one step
+//
+// A server that syncs each message before it is acknowledged does so one after the other, and a small object is two
+// messages. Where the stream allows atomic batches (servers from 2.12 on), many objects are stored in one, which is synced
+// as a whole: all of them become visible at once, or none. A batch costs the server as much as some ten messages whatever
+// it holds, so few objects go one by one.
+
+// What one batch holds. Servers take 1,000 messages, and keep all of them in memory until they are stored.
+const (
+	batchLeast   = 6 // objects; fewer are faster one by one
+	batchObjects = 256
+	batchOctets  = 4 << 20
+	batchesAhead = 2 // under way at once: one is sent while the other is synced
+)
+
+// Headers of a message that belongs to a batch.
+const (
+	batchIDHeader       = "Nats-Batch-Id"
+	batchSequenceHeader = "Nats-Batch-Sequence"
+	batchCommitHeader   = "Nats-Batch-Commit"
+)
+
+// errNoBatch: the server did not take a batch as one.
+var errNoBatch = errors.New("the server takes no batches")
+
+// atomics remembers which stores take batches.
+type atomics struct {
+	mu    sync.Mutex
+	takes map[string]bool
+}
+
+// know notes whether a store does.
+func (a *atomics) know(store string, takes bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.takes == nil || len(a.takes) >= maxLayouts {
+		a.takes = map[string]bool{}
+	}
+	a.takes[store] = takes
+}
+
+func (a *atomics) known(store string) (takes, known bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	takes, known = a.takes[store]
+	return takes, known
+}
+
+// takesBatches says whether the stream behind a store allows batches. The server is asked once.
+func (c *Client) takesBatches(ctx context.Context, s Store) bool {
+	if takes, known := c.atomics.known(s.String()); known {
+		return takes
+	}
+	in := c.storeAt(s)
+	var info streamInfo
+	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
+		if errors.Is(err, ErrNotPermitted) {
+			c.atomics.know(s.String(), false)
+		}
+		return false // putting one by one says what is wrong
+	}
+	c.atomics.know(s.String(), info.Config.AllowAtomicPublish)
+	return info.Config.AllowAtomicPublish
+}
+
+// putBatches puts objects in batches, where the store takes them, and returns those that have yet to be put one by one:
+// large ones, those of a batch that the server refused, and all where they are few. The error is that of an object whose
+// octets are others.
+func (c *Client) putBatches(ctx context.Context, store string, objects []Small) (rest []Small, err error) {
+	s, err := ParseStore(store)
+	if err != nil || len(objects) < batchLeast || !c.takesBatches(ctx, s) {
+		return objects, nil // a name that is none is told by whoever puts them one by one
+	}
+	batches, rest := batchesOf(objects)
+	failed := make([]bool, len(batches))
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(batchesAhead)
+	for i, b := range batches {
+		g.Go(func() error {
+			err := c.putBatch(all, s, b)
+			if bucket.ClassOf(err) == bucket.HashMismatch {
+				return err
+			}
+			failed[i] = err != nil
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, b := range batches {
+		if failed[i] {
+			rest = append(rest, b...)
+		}
+	}
+	return rest, nil
+}
+
+// batchesOf divides objects into batches, and what goes one by one.
+func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
+	seen := make(map[bucket.Hash]bool, len(objects))
+	var b []Small
+	octets := 0
+	flush := func() {
+		if len(b) < batchLeast {
+			rest = append(rest, b...)
+		} else {
+			batches = append(batches, b)
+		}
+		b, octets = nil, 0
+	}
+	for _, o := range objects {
+		switch {
+		case seen[o.Hash]: // a subject stands in a batch only once
+			rest = append(rest, o)
+			continue
+		case len(o.Bytes) > chunkSize:
+			rest = append(rest, o)
+			continue
+		case len(b) == batchObjects, octets+len(o.Bytes) > batchOctets:
+			flush()
+		}
+		seen[o.Hash] = true
+		b = append(b, o)
+		octets += len(o.Bytes)
+	}
+	flush()
+	return batches, rest
+}
+
+// putBatch puts objects of at most one chunk each, which the store does not have, all or none. Where it has one of them, or
+// a batch fails for another reason, none is stored, or the answer was lost.
+func (c *Client) putBatch(ctx context.Context, s Store, objects []Small) error {
+	var msgs []*nats.Msg
+	for _, o := range objects {
+		p := put{c: c, ob: object{store: s, in: c.storeAt(s), hash: o.Hash}, token: o.Hash.String()}
+		made, err := p.messages(o.Bytes)
+		if err != nil {
+			return fmt.Errorf("put object %s into %s: %w", o.Hash, s, err)
+		}
+		msgs = append(msgs, made...)
+	}
+	err := c.publishBatch(ctx, msgs)
+	if err != nil && !sequenceTaken(err) && ctx.Err() == nil {
+		c.log.Debug("a batch of objects was not stored; objects are put one by one from now on", "store", s.String(), "error", err)
+		c.atomics.know(s.String(), false)
+	}
+	return err
+}
+
+// messages makes those of an object of at most one chunk that the store does not have.
+func (p *put) messages(body []byte) ([]*nats.Msg, error) {
+	meta, err := p.describeWhole(body)
+	if err != nil {
+		return nil, err
+	}
+	meta.Token = p.token
+	var msgs []*nats.Msg
+	if len(body) > 0 {
+		msgs = append(msgs, p.chunkMessage(body))
+	}
+	description, err := json.Marshal(meta)
+	if err != nil {
+		return nil, err
+	}
+	return append(msgs, p.metaMessage(description, 0)), nil
+}
+
+// publishBatch sends messages as one batch, and returns when it is stored.
+func (c *Client) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
+	id := strings.ToLower(rand.Text())
+	last := len(msgs) - 1
+	for i, m := range msgs {
+		m.Header[batchIDHeader] = []string{id}
+		m.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
+		if i == last {
+			break
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// What goes wrong with one of them is told in the answer to the last.
+		if err := c.publish(m); err != nil {
+			return err
+		}
+	}
+	msgs[last].Header[batchCommitHeader] = []string{"1"}
+	answer, err := c.request(ctx, msgs[last])
+	if err != nil {
+		return err
+	}
+	ack, err := readAck(answer.Data)
+	if err == nil && (ack.Batch != id || ack.Count != len(msgs)) {
+		err = errNoBatch
+	}
+	return err
+}
+
+// A Gathering puts small objects into one store for many callers, each of whom has one: what comes while a batch is on its
+// way goes into the next. Safe for concurrent use.
+type Gathering struct {
+	c     *Client
+	store string
+	turn  chan struct{} // held by who sends
+
+	mu   sync.Mutex
+	open *gathered // whose turn it is not yet; nil for none
+}
+
+// gathered is what callers have brought together. The first of them sends it.
+type gathered struct {
+	objects []Small
+	octets  int
+	done    chan struct{} // closed when it was sent
+	stored  bool
+}
+
+// Gather returns a Gathering for a store.
+func (c *Client) Gather(store string) *Gathering {
+	return &Gathering{c: c, store: store, turn: make(chan struct{}, 1)}
+}
+
+// Put puts one object, with those of other callers where there are any. It returns once the object is stored; errors are
+// those of [Client.PutObject]. Nobody's error is another caller's: where objects could not be stored together, each caller
+// puts their own.
+func (g *Gathering) Put(ctx context.Context, o Small) error {
+	if len(o.Bytes) > chunkSize || bucket.Sum(o.Bytes) != o.Hash {
+		return g.c.PutObjects(ctx, g.store, []Small{o})
+	}
+	all, first := g.join(o)
+	if first {
+		all.stored = g.send(ctx, all)
+		close(all.done)
+	}
+	select {
+	case <-all.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if all.stored {
+		return nil
+	}
+	return g.c.PutObjects(ctx, g.store, []Small{o})
+}
+
+// join adds an object to those that wait. first says that it is the caller who has to send them.
+func (g *Gathering) join(o Small) (all *gathered, first bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a := g.open; a != nil && len(a.objects) < batchObjects && a.octets+len(o.Bytes) <= batchOctets {
+		a.objects = append(a.objects, o)
+		a.octets += len(o.Bytes)
+		return a, false
+	}
+	g.open = &gathered{objects: []Small{o}, octets: len(o.Bytes), done: make(chan struct{})}
+	return g.open, true
+}
+
+// send puts what has come together when it is its turn, and says whether all of it is stored.
+func (g *Gathering) send(ctx context.Context, all *gathered) bool {
+	var err error
+	select {
+	case g.turn <- struct{}{}:
+		defer func() { <-g.turn }()
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	runtime.Gosched() // whoever is about to put goes along
+	g.mu.Lock()
+	if g.open == all {
+		g.open = nil
+	}
+	g.mu.Unlock()
+	return err == nil && len(all.objects) > 1 && g.c.PutObjects(ctx, g.store, all.objects) == nil
+}
