@@ -8,7 +8,7 @@ T        ?=
 PKG      ?=
 ARGS     ?=
 BENCH    ?= Ratio
-FUZZTIME ?= 10000x
+FUZZTIME ?= 3000x
 RACE     ?= -race
 TIMEOUT  ?= 9m
 
@@ -48,7 +48,7 @@ fuzzed = go test $(RACE) -list '^Fuzz' $(packages) | \
 	awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, name[i]; n = 0 }'
 
 # A number of inputs, not of seconds: go test fails a target now and then when its time is up (go.dev/issue/75804).
-fuzz: ## every fuzz target for FUZZTIME (10000x inputs); longer: make fuzz FUZZTIME=10m
+fuzz: ## every fuzz target for FUZZTIME (3000x inputs); longer: make fuzz FUZZTIME=10m
 	@targets=$$($(fuzzed)); \
 	while read -r pkg name; do \
 		test -n "$$name" || continue; \
