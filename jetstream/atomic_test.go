@@ -101,13 +101,13 @@ func TestAStreamMayCeaseToTakeBatches(t *testing.T) {
 }
 
 func TestWrongOctetsLeaveNothingOfABatch(t *testing.T) {
-	c, _, stream := batching(t, true)
+	c, js, stream := batching(t, true)
 	all := smalls(20)
 	all[19].Hash = bucket.Sum([]byte("others"))
 	if err := c.PutObjects(within(t), blobs, all); bucket.ClassOf(err) != bucket.HashMismatch {
 		t.Errorf("got %v, want a refusal of class hash_mismatch", err)
 	}
-	checkHeld(t, nil, stream, nil)
+	checkHeld(t, js, stream, nil)
 }
 
 func TestAGatheringGivesEachCallerTheirOwnAnswer(t *testing.T) {
