@@ -136,6 +136,9 @@ func NewBlob(h bucket.Hash, size int64, rc io.ReadCloser) *Blob {
 	return &Blob{size: size, r: newVerifier(rc, h, size, size, ErrCorrupt), c: rc}
 }
 
+// OnCorrupt makes b call f, once, when its octets turn out wrong. It is to be set before b is read; f must not be nil.
+func (b *Blob) OnCorrupt(f func()) { b.corrupt = f }
+
 // verifiedBlob returns a blob whose octets have been verified already.
 func verifiedBlob(size int64, r io.Reader) *Blob { return &Blob{size: size, r: r} }
 

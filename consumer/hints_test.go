@@ -37,6 +37,22 @@ func (w *world) tell(v *bucket.Version, h bucket.Hints) {
 	w.send(v.Bucket, 1, b)
 }
 
+// runsNarrow runs a consumer that holds at most near versions ahead of its walk, and has the first had versions of a chain.
+func (w *world) runsNarrow(chain *buckettest.Chain, had, near int) {
+	w.t.Helper()
+	c, err := consumer.New(w.config())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.HoldNear(near)
+	w.runs(c)
+	if had > 0 {
+		before := chain.Versions[:had]
+		w.tell(before[had-1], w.packChain(before))
+		w.wait(consumer.EventApplied)
+	}
+}
+
 // fetchesOf counts what was fetched, one by one and in batches.
 func (w *world) fetchesOf(versions []*bucket.Version) (single int) {
 	for _, v := range versions {
@@ -90,18 +106,7 @@ func TestBounded_HintedCatchUpSpills(t *testing.T) {
 	for name, had := range map[string]int{"of a new bucket": 0, "of one that we have": 50} {
 		t.Run(name, func(t *testing.T) {
 			w, chain, h := hinted(t, 1000)
-			c, err := consumer.New(w.config())
-			if err != nil {
-				t.Fatal(err)
-			}
-			c.HoldNear(200)
-			w.runs(c)
-			if had > 0 {
-				before := *chain
-				before.Versions = chain.Versions[:had]
-				w.tell(before.Head(), w.packChain(before.Versions))
-				w.wait(consumer.EventApplied)
-			}
+			w.runsNarrow(chain, had, 200)
 			w.tell(chain.Head(), h)
 			w.wait(consumer.EventApplied)
 			checkPrefix(t, w.log, chain)
@@ -189,18 +194,7 @@ func TestBrokerIsNotTrusted_LyingHintsCostOnlyTime(t *testing.T) {
 		for _, had := range []int{0, 20} {
 			t.Run(name+map[bool]string{true: ", new", false: ", known"}[had == 0], func(t *testing.T) {
 				w, chain, h := hinted(t, n)
-				c, err := consumer.New(w.config())
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.HoldNear(100)
-				w.runs(c)
-				if had > 0 {
-					before := *chain
-					before.Versions = chain.Versions[:had]
-					w.tell(before.Head(), w.packChain(before.Versions))
-					w.wait(consumer.EventApplied)
-				}
+				w.runsNarrow(chain, had, 100)
 				lies[name](w, chain, &h)
 				w.tell(chain.Head(), h)
 				w.wait(consumer.EventApplied)

@@ -178,7 +178,7 @@ func (c *Consumer) fromStoreMany(ctx context.Context, store string, hashes []buc
 	defer watch.stop()
 	err := c.Objects.GetMany(ctx, store, hashes, func(h bucket.Hash, octets []byte) error {
 		watch.calm()
-		if len(octets) <= bucket.MaxManifestSize {
+		if len(octets) <= bucket.MaxPackSize { // a larger manifest is fetched by itself, so that memory stays bounded
 			held[h] = octets
 		}
 		return nil

@@ -64,23 +64,11 @@ func (b *bus) isWrong(p place) bool {
 	return b.wrong[p]
 }
 
-// noting takes note of a blob that turns out wrong while it is read.
-type noting struct {
-	io.Reader
-	io.Closer
-	b  *bus
-	at place
-}
-
-func (n noting) Read(octets []byte) (int, error) {
-	count, err := n.Reader.Read(octets)
-	if errors.Is(err, blobstore.ErrMismatch) {
-		n.b.mu.Lock()
-		n.b.wrong[n.at] = true
-		n.b.mu.Unlock()
-		err = fmt.Errorf("%s in %s: %w", n.at.hash, n.at.store, blobstore.ErrCorrupt)
-	}
-	return count, err
+// foundWrong takes note of a blob whose octets turned out to be others.
+func (b *bus) foundWrong(p place) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wrong[p] = true
 }
 
 // Heads returns what stands announced for a bucket. Announcements that cannot be read are left out: the peers that
@@ -198,8 +186,9 @@ func (b *bus) open(ctx context.Context, store string, h bucket.Hash, fresh bool)
 		return nil, err
 	}
 	if size < 0 || size > maxWhole {
-		verified := blobstore.Verify(r, h, size, blobstore.DefaultMaxBlobSize)
-		return blobstore.NewBlob(h, size, noting{verified, r, b, place{store, h}}), nil
+		blob := blobstore.NewBlob(h, size, r)
+		blob.OnCorrupt(func() { b.foundWrong(place{store, h}) })
+		return blob, nil
 	}
 	defer r.Close()
 	octets, err := io.ReadAll(blobstore.Verify(r, h, size, maxWhole))
