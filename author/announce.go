@@ -8,15 +8,15 @@ import (
 	"headwater/bucket"
 )
 
-// announce tells everybody about a version of ours.
+// announce tells everybody about a version of ours. Its hints are remembered for the next one.
 func (a *Author) announce(ctx context.Context, v *bucket.Version) error {
 	hints, err := a.Hints(ctx, v)
 	if err != nil {
 		a.Logger.Debug("announced with few hints", "bucket", v.Bucket, "link", v.Link, "err", err)
 	}
-	_, err = a.Bus.Announce(ctx, bucket.Announcement{
-		Link: v.Link, Height: &v.Height, Bucket: v.Bucket, Peer: a.me, Hints: hints,
-	})
+	n := bucket.Announcement{Link: v.Link, Height: &v.Height, Bucket: v.Bucket, Peer: a.me, Hints: hints}
+	a.heard.add(n)
+	_, err = a.Bus.Announce(ctx, n)
 	return err
 }
 

@@ -26,6 +26,12 @@ type Manifests interface {
 	// Manifest returns the octets that some store holds under a link, at most [bucket.MaxManifestSize]. They need not be
 	// verified. The stores given are asked before those that are configured.
 	Manifest(ctx context.Context, link bucket.Link, stores []string) ([]byte, error)
+	// GetMany hands on those of many objects that are there and right, manifests and packs, with as few round trips as it can:
+	// their hashes are compared already. They come in any order, each once, from one goroutine at a time, and the octets are
+	// the receiver's. Each store is asked for what those before it lacked, the stores given before those that are configured.
+	// What is missing in the end may still be had by itself. An error of take ends it; any other says that some store could
+	// not be asked for what is missing.
+	GetMany(ctx context.Context, hashes []bucket.Hash, stores []string, take func(h bucket.Hash, octets []byte) error) error
 	// PutManifest keeps a manifest, durably.
 	PutManifest(ctx context.Context, b []byte) error
 	// PutPack keeps an encoded [bucket.Pack] beside the manifests, durably.
@@ -54,6 +60,10 @@ type Config struct {
 	// SpoolDir is where [Change].Rotate keeps encrypted blobs that are too large for memory while it works on them. Empty:
 	// the system's directory for temporary files.
 	SpoolDir string
+	// Progress is told how a walk back from a head goes: of total versions above the one that was verified before, done are
+	// verified, or fetched and their signatures checked. It is called often, from one goroutine at a time. Total is what the
+	// head says of itself, and heads that are walked side by side each have their own. nil: nobody is told.
+	Progress func(done, total uint64)
 	// Logger is told about heads that are ignored, and announcements made again. nil: nobody is.
 	Logger *slog.Logger
 }
@@ -66,7 +76,9 @@ const (
 // Author finds and makes versions in the name of one identity. Safe for concurrent use.
 type Author struct {
 	Config
-	me bucket.PublicKey
+	me     bucket.PublicKey
+	opener bucket.Opener
+	heard  heard
 }
 
 // New returns an author, or an error that names the field that is missing.
@@ -113,5 +125,5 @@ func (a *Author) fetch(ctx context.Context, link bucket.Link, stores []string) (
 	if err != nil {
 		return nil, err
 	}
-	return bucket.Open(link, b)
+	return a.opener.Open(link, b)
 }

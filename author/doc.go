@@ -8,9 +8,14 @@
 // each version on the way is checked against its direct predecessor by [bucket.Rules]. That is as good as oldest first: a
 // head counts only once its walk has reached a version that is known to be sound, which is the newest head that this author
 // has verified before, another chain that gets there, or the bucket's genesis. All walks go on side by side, always the
-// highest one first, so that each version is fetched once, only one version per head is in memory, and where two walks meet
-// is their newest common ancestor. What cannot be verified is ignored with its reason, and holds up no other head; what can
-// never become right is remembered, so that it costs one look the next time.
+// highest one first, so that each version is fetched once, and where two walks meet is their newest common ancestor. What
+// cannot be verified is ignored with its reason, and holds up no other head; what can never become right is remembered, so
+// that it costs one look the next time.
+//
+// The hints that come with an announcement, its manifest and where the versions below it are, make a walk fast: what they
+// name is fetched just ahead of it, many objects with one request, and signatures are checked on all processors. They prove
+// as little as the announcement, and save nothing but time: the walk judges all that it comes to, and fetches by itself what
+// they do not yield. In memory stand one version per head, and the windows of versions that the walks are in.
 //
 // The head is the greatest of the verified ones by the head rule. Every other verified tip is either an ancestor of it, or
 // merged, or a [Fork]. A fork is merged once the manifests of its versions, down to where it began, stand in the pins list

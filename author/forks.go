@@ -92,21 +92,30 @@ func forkOf(v, ancestor *bucket.Version) Fork {
 // knownForks fetches the forks that were verified before, and left out of the walk. One that cannot be fetched is ignored
 // this time, and kept. One that another chain goes on from is a tip no more.
 func (s *survey) knownForks(ctx context.Context, heads *Heads) (forks []Fork) {
+	var links []bucket.Link // tip and base of each
 	for link, t := range s.forks {
-		if tips, passed := s.passed[link]; passed && tips[0].err == nil {
-			continue
+		if tips, passed := s.passed[link]; !passed || tips[0].err != nil {
+			links = append(links, link, t.Base)
 		}
-		v, err := s.fetch(ctx, link, nil)
-		var base *bucket.Version
-		if err == nil {
-			base, err = s.fetch(ctx, t.Base, nil)
+	}
+	if len(links) == 0 {
+		return nil
+	}
+	versions := s.fetchMany(ctx, links)
+	for ; len(links) > 0; links, versions = links[2:], versions[2:] {
+		var err error
+		for i := range 2 {
+			if versions[i] == nil && err == nil {
+				versions[i], err = s.fetch(ctx, links[i], nil)
+			}
 		}
 		if err != nil {
-			s.tips[link] = t
-			heads.Ignored = append(heads.Ignored, Ignored{Head: bucket.Head{Link: link, Height: t.Height}, Err: err})
+			t := s.forks[links[0]]
+			s.tips[links[0]] = t
+			heads.Ignored = append(heads.Ignored, Ignored{Head: bucket.Head{Link: links[0], Height: t.Height}, Err: err})
 			continue
 		}
-		forks = append(forks, forkOf(v, base))
+		forks = append(forks, forkOf(versions[0], versions[1]))
 	}
 	return forks
 }
@@ -152,19 +161,14 @@ func (s *survey) unmerged(ctx context.Context, forks []Fork) ([]Fork, error) {
 
 // mergedBefore returns the newest version of a fork that the head's pins hold, and its ancestor where there is none.
 func (s *survey) mergedBefore(ctx context.Context, f Fork, pins bucket.Pins) (*bucket.Version, error) {
-	for v := f.Tip; ; {
-		if holds(pins, v.Link) {
-			return v, nil
-		}
-		if v.Previous == f.Ancestor.Link {
-			return f.Ancestor, nil
-		}
-		prev, err := s.before(ctx, v)
-		if err != nil {
-			return nil, err
-		}
-		v = prev
+	merged := func(v *bucket.Version) bool { return holds(pins, v.Link) }
+	v, err := s.back(ctx, f.Tip, f.Tip.Height-min(f.Tip.Height, f.Ancestor.Height+1), func(v *bucket.Version) bool {
+		return merged(v) || v.Previous == f.Ancestor.Link
+	})
+	if err == nil && !merged(v) {
+		v = f.Ancestor
 	}
+	return v, err
 }
 
 // holds says whether a manifest is pinned.

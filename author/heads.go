@@ -3,6 +3,7 @@ package author
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"headwater/bucket"
 )
@@ -56,6 +57,7 @@ func (a *Author) Heads(ctx context.Context, id bucket.ID, hints ...bucket.Head) 
 	if err != nil {
 		return Heads{}, err
 	}
+	a.heard.keep(id, announced, s.sound())
 	heads, err := s.result(ctx)
 	a.logIgnored(id, heads.Ignored)
 	if err != nil {
@@ -72,4 +74,15 @@ func (a *Author) logIgnored(id bucket.ID, ignored []Ignored) {
 	for _, i := range ignored {
 		a.Logger.Warn("announced head ignored", "bucket", id, "link", i.Head.Link, "peer", i.Peer, "err", i.Err)
 	}
+}
+
+// sound lists the verified heads that are no ancestors of others.
+func (s *survey) sound() map[bucket.Link]bool {
+	links := map[bucket.Link]bool{}
+	for _, c := range append(slices.Clone(s.candidates), s.trusted) {
+		if c != nil && c.err == nil && !c.behind {
+			links[c.link] = true
+		}
+	}
+	return links
 }

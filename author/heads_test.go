@@ -148,15 +148,11 @@ func TestEachVersionIsFetchedOnce(t *testing.T) {
 			t.Errorf("version %d was fetched %d times", v.Height, n)
 		}
 	}
-	clear(w.fetched)
+	w.forget()
 	d = d.restart()
 	d.find(c.ID)
-	total := 0
-	for _, n := range w.fetched {
-		total += n
-	}
-	if total != 2 {
-		t.Errorf("the second look fetched %d manifests, want 2: the fork's tip and ancestor", total)
+	if w.checkAsked(1); len(w.batched) != 2 {
+		t.Errorf("the second look fetched %d manifests, want 2: the fork's tip and ancestor", len(w.batched))
 	}
 }
 

@@ -62,7 +62,7 @@ func (d *draft) branch(
 	}
 	branch := bucket.Pins{link.Hash()}
 	below := false // where the fork began
-	_, err = d.back(ctx, tip, func(v *bucket.Version) bool {
+	_, err = d.back(ctx, tip, 0, func(v *bucket.Version) bool {
 		below = below || v.Previous == t.Base
 		if v.Height == 0 || below && !before(v.Previous) {
 			return true

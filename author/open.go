@@ -46,7 +46,7 @@ func (a *Author) Readable(ctx context.Context, head *bucket.Version) (*bucket.Ve
 	if !errors.Is(err, ErrNotPublished) {
 		return head, secret, err
 	}
-	v, walkErr := a.back(ctx, head, func(v *bucket.Version) bool { return v.Published() || v.Height == 0 })
+	v, walkErr := a.back(ctx, head, 0, func(v *bucket.Version) bool { return v.Published() || v.Height == 0 })
 	if walkErr != nil {
 		return nil, bucket.Secret{}, fmt.Errorf("find a published version: %w", walkErr)
 	}
@@ -63,12 +63,12 @@ func (a *Author) At(ctx context.Context, head *bucket.Version, height uint64) (*
 		return nil, fmt.Errorf("bucket %s: %w: height %d, and the chain of %s ends at %d", head.Bucket, ErrNoVersion, height,
 			head.Link, head.Height)
 	}
-	return a.back(ctx, head, func(v *bucket.Version) bool { return v.Height == height })
+	return a.back(ctx, head, head.Height-height, func(v *bucket.Version) bool { return v.Height == height })
 }
 
 // AtLink returns the version of the given link in the chain of head, or [ErrNoVersion] where it is not in that chain.
 func (a *Author) AtLink(ctx context.Context, head *bucket.Version, link bucket.Link) (*bucket.Version, error) {
-	v, err := a.back(ctx, head, func(v *bucket.Version) bool { return v.Link == link || v.Height == 0 })
+	v, err := a.back(ctx, head, 0, func(v *bucket.Version) bool { return v.Link == link || v.Height == 0 })
 	if err == nil && v.Link != link {
 		err = fmt.Errorf("bucket %s: %w: %s is not in the chain of %s", head.Bucket, ErrNoVersion, link, head.Link)
 	}
@@ -79,9 +79,21 @@ func (a *Author) AtLink(ctx context.Context, head *bucket.Version, link bucket.L
 }
 
 // back goes back from a verified version to the first one that found says yes to; it must do so for a genesis at the latest.
-func (a *Author) back(ctx context.Context, v *bucket.Version, found func(*bucket.Version) bool) (*bucket.Version, error) {
-	for !found(v) {
-		prev, err := a.before(ctx, v)
+// Where the version is a head that Heads has found, what is announced with it makes that fast. steps is how many versions
+// lie between, as far as that is known: else, and beyond it, more and more are fetched at a time.
+func (a *Author) back(
+	ctx context.Context, v *bucket.Version, steps uint64, found func(*bucket.Version) bool,
+) (*bucket.Version, error) {
+	trail := a.newTrail(v.Bucket)
+	for _, n := range a.heard.of(v.Bucket, v.Link) {
+		trail.add(n.Hints, n.Stores)
+	}
+	for top := v.Height; !found(v); {
+		ahead := max(top-v.Height, leastAhead)
+		if come := top - v.Height; come < steps {
+			ahead = steps - come
+		}
+		prev, err := a.before(ctx, trail, request{at: v, ahead: ahead})
 		if err != nil {
 			return nil, err
 		}
@@ -91,13 +103,16 @@ func (a *Author) back(ctx context.Context, v *bucket.Version, found func(*bucket
 }
 
 // before returns the predecessor of a verified version above height 0.
-func (a *Author) before(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
-	prev, err := a.fetch(ctx, v.Previous, nil)
+func (a *Author) before(ctx context.Context, trail *trail, r request) (*bucket.Version, error) {
+	prev, err := trail.before(ctx, r)
+	if prev == nil && err == nil {
+		prev, err = a.fetch(ctx, r.at.Previous, nil)
+	}
 	if err == nil {
-		err = bucket.CheckStep(v.Bucket, prev, v)
+		err = bucket.CheckStep(r.at.Bucket, prev, r.at)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("version %d of bucket %s: %w", v.Height-1, v.Bucket, err)
+		return nil, fmt.Errorf("version %d of bucket %s: %w", r.at.Height-1, r.at.Bucket, err)
 	}
 	return prev, nil
 }

@@ -53,7 +53,9 @@ func (a *Author) survey(
 
 func (a *Author) newSurvey(id bucket.ID, known *record) *survey {
 	s := &survey{
-		walk:  &walk{Author: a, id: id, passed: map[bucket.Link][]*candidate{}, forks: map[bucket.Link]bool{}},
+		walk: &walk{
+			Author: a, id: id, passed: map[bucket.Link][]*candidate{}, forks: map[bucket.Link]bool{}, trail: a.newTrail(id),
+		},
 		known: known, forks: map[bucket.Link]tip{}, tips: map[bucket.Link]tip{},
 	}
 	if known == nil {
@@ -86,7 +88,7 @@ func (s *survey) gather(announced []bucket.Announcement, hints []bucket.Head) {
 		return cmp.Or(-compareBool(s.member(x.Peer), s.member(y.Peer)), x.Peer.Compare(y.Peer))
 	})
 	for _, n := range rest {
-		c := &candidate{link: n.Link, told: []told{{n.Peer, n.Height}}, stores: n.Stores, member: s.member(n.Peer)}
+		c := &candidate{link: n.Link, told: []told{{n.Peer, n.Height, n.Hints}}, stores: n.Stores, member: s.member(n.Peer)}
 		switch {
 		case !n.Bucket.IsZero() && n.Bucket != s.id:
 			s.refuse(c.link, c.told[0], bucket.Refuse(bucket.WrongBucket, n.Link, "it is announced for bucket %s", n.Bucket))
@@ -128,14 +130,12 @@ func (s *survey) refuse(link bucket.Link, t told, err error) {
 // addCandidate takes a head to be looked at, unless it is listed already, or was judged before.
 func (s *survey) addCandidate(c *candidate) {
 	if s.trusted != nil && c.link == s.trusted.link {
+		s.trusted.join(c)
 		return
 	}
 	for _, o := range s.candidates {
 		if o.link == c.link {
-			o.stores = slices.Concat(o.stores, c.stores)
-			o.stores = o.stores[:min(len(o.stores), maxStores)]
-			o.told = append(o.told, c.told...)
-			o.member, o.hint = o.member || c.member, o.hint || c.hint
+			o.join(c)
 			return
 		}
 	}
@@ -154,6 +154,14 @@ func (s *survey) addCandidate(c *candidate) {
 		}
 	}
 	s.candidates = append(s.candidates, c)
+}
+
+// join adds what somebody else says of the same version.
+func (c *candidate) join(o *candidate) {
+	c.stores = slices.Concat(c.stores, o.stores)
+	c.stores = c.stores[:min(len(c.stores), maxStores)]
+	c.told = append(c.told, o.told...)
+	c.member, c.hint = c.member || o.member, c.hint || o.hint
 }
 
 // walkAll fetches the candidates, walks back from them, and picks the head.
@@ -191,14 +199,17 @@ func (s *survey) walkAll(ctx context.Context) error {
 	return nil
 }
 
-// fetchAll fetches the manifests of all candidates.
+// fetchAll fetches the manifests of all candidates that are announced without.
 func (s *survey) fetchAll(ctx context.Context) error {
 	var g errgroup.Group
 	g.SetLimit(fetches)
 	for _, c := range s.candidates {
+		c.judged = true
+		if c.v = s.inline(c); c.v != nil {
+			continue
+		}
 		g.Go(func() error {
 			c.v, c.err = s.fetch(ctx, c.link, c.stores)
-			c.judged = true
 			return nil
 		})
 	}
@@ -208,6 +219,19 @@ func (s *survey) fetchAll(ctx context.Context) error {
 	for _, c := range s.candidates {
 		if c.err == nil {
 			s.check(c)
+		}
+	}
+	return nil
+}
+
+// inline returns the version that a candidate is, where somebody has announced its manifest with it.
+func (s *survey) inline(c *candidate) *bucket.Version {
+	for _, t := range c.told {
+		if len(t.hints.Manifest) == 0 {
+			continue
+		}
+		if v, err := s.opener.Open(c.link, t.hints.Manifest); err == nil {
+			return v
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ type candidate struct {
 type told struct {
 	peer   bucket.PublicKey // zero for hints and for what the state holds
 	height *uint64          // nil where it is not told
+	hints  bucket.Hints
 }
 
 // strand is the walk back from one candidate, or from several whose chains have met.
@@ -35,6 +36,7 @@ type strand struct {
 	stores []string
 	steps  int
 	budget int
+	top    uint64 // the height of its highest tip
 	// trusted: it began at the newest head that was verified before, so that all below it is sound.
 	trusted bool
 	rooted  bool // at is a sound genesis
@@ -47,7 +49,7 @@ type meeting struct {
 }
 
 // walk goes back from all candidates at once, the highest first, so that it comes to each version once, and to where chains
-// meet from both sides at the same time.
+// meet from both sides at the same time. Versions come many at a time where hints name them, else one by one.
 type walk struct {
 	*Author
 	id       bucket.ID
@@ -57,6 +59,7 @@ type walk struct {
 	passed   map[bucket.Link][]*candidate // those of them that a strand came to, with the tips of that strand
 	strands  []*strand
 	meetings []meeting
+	trail    *trail // what hints tell of all chains
 
 	// What came down to the trusted genesis without meeting the trusted strand, which may still be far above.
 	down []*candidate
@@ -65,11 +68,16 @@ type walk struct {
 
 // add begins a strand at a candidate that was fetched.
 func (w *walk) add(c *candidate) {
-	s := &strand{at: c.v, tips: []*candidate{c}, stores: c.stores, budget: w.MaxStrangerVersions, trusted: c == w.trusted}
+	s := &strand{
+		at: c.v, tips: []*candidate{c}, stores: c.stores, budget: w.MaxStrangerVersions, top: c.v.Height, trusted: c == w.trusted,
+	}
 	if c.member || w.trusted == nil {
 		s.budget = w.MaxVersions
 	}
 	w.strands = append(w.strands, s)
+	for _, t := range c.told {
+		w.trail.add(t.hints, c.stores)
+	}
 }
 
 // run walks until every strand has met the trusted one, or its genesis where none is trusted, or was dropped. The error is
@@ -82,6 +90,8 @@ func (w *walk) run(ctx context.Context) error {
 		}
 		if err != nil {
 			w.drop(s, err)
+		} else {
+			w.tell(s, len(w.trail.held))
 		}
 	}
 	return nil
@@ -146,7 +156,54 @@ func (w *walk) previous(ctx context.Context, s *strand) (*bucket.Version, error)
 			return o.at, nil
 		}
 	}
+	r := request{at: s.at, ahead: w.ahead(s), judge: !s.trusted, has: w.stands, told: func(held int) { w.tell(s, held) }}
+	if w.trusted != nil {
+		r.end = w.trusted.link
+	}
+	if v, err := w.trail.before(ctx, r); v != nil || err != nil {
+		return v, err
+	}
 	return w.fetch(ctx, s.at.Previous, s.stores)
+}
+
+// stands says whether a strand is at a version.
+func (w *walk) stands(link bucket.Link) bool {
+	return slices.ContainsFunc(w.strands, func(s *strand) bool { return s.at.Link == link })
+}
+
+// floor is the height that all strands have to come down to at least.
+func (w *walk) floor() uint64 {
+	if w.trusted == nil {
+		return 0
+	}
+	return w.trusted.v.Height
+}
+
+// ahead is how many versions a strand will go back, as far as it is known: to the newest one that was verified before.
+// Where that is not on its way, to where it is: as many again as the strand has come.
+func (w *walk) ahead(s *strand) uint64 {
+	n := max(uint64(s.steps), leastAhead)
+	if s.at.Height > w.floor() {
+		n = s.at.Height - w.floor()
+	}
+	return min(n, uint64(s.budget-s.steps)+1)
+}
+
+// tell says how far the walk is. A strand has checked all versions above the one that it is at; signatures of those that are
+// held are checked, too.
+func (w *walk) tell(s *strand, held int) {
+	total := s.top - min(s.top, w.floor())
+	if w.trusted == nil {
+		total++ // the genesis
+	}
+	if w.Progress == nil || s.trusted || total == 0 {
+		return
+	}
+	done := s.top - s.at.Height + uint64(held)
+	if s.rooted {
+		done++
+	}
+	w.Progress(min(done, total), total)
 }
 
 // end judges a strand that has come to height 0.
@@ -177,7 +234,7 @@ func (w *walk) meet(s, o *strand) {
 	o.tips = slices.Concat(o.tips, s.tips)
 	w.markBehind(o.tips, o.at.Link)
 	o.trusted = o.trusted || s.trusted
-	o.budget, o.steps = max(o.budget, s.budget), min(o.steps, s.steps)
+	o.budget, o.steps, o.top = max(o.budget, s.budget), min(o.steps, s.steps), max(o.top, s.top)
 	if len(o.stores) == 0 {
 		o.stores = s.stores
 	}

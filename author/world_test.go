@@ -36,14 +36,20 @@ type world struct {
 	mu        sync.Mutex
 	heads     map[bucket.ID]map[bucket.PublicKey]bucket.Announcement // one per subject
 	manifests map[bucket.Hash][]byte
-	fetched   map[bucket.Hash]int
-	steps     []string // what was done to the world, in order
+	fetched   map[bucket.Hash]int // one by one
+	batched   map[bucket.Hash]int // that came with others
+	batches   int
+	looks     int                    // at what is announced
+	elsewhere map[bucket.Hash][]byte // in a second store
+	failing   bool                   // no batch is answered
+	breaks    int                    // batches that break off after their first object
+	steps     []string               // what was done to the world, in order
 }
 
 func newWorld(t testing.TB) *world {
 	return &world{
 		t: t, heads: map[bucket.ID]map[bucket.PublicKey]bucket.Announcement{}, manifests: map[bucket.Hash][]byte{},
-		fetched: map[bucket.Hash]int{},
+		fetched: map[bucket.Hash]int{}, batched: map[bucket.Hash]int{}, elsewhere: map[bucket.Hash][]byte{},
 	}
 }
 
@@ -103,6 +109,7 @@ func (d *desk) step(what string, do func() error) error {
 func (d *desk) Heads(ctx context.Context, id bucket.ID) ([]bucket.Announcement, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.looks++
 	return slices.Collect(maps.Values(d.heads[id])), nil
 }
 
@@ -137,9 +144,41 @@ func (d *desk) Manifest(ctx context.Context, link bucket.Link, _ []string) ([]by
 	d.fetched[link.Hash()]++
 	b, ok := d.manifests[link.Hash()]
 	if !ok {
+		b, ok = d.elsewhere[link.Hash()]
+	}
+	if !ok {
 		return nil, fmt.Errorf("manifest %s: %w", link, errMissing)
 	}
 	return b, ctx.Err()
+}
+
+func (d *desk) GetMany(
+	ctx context.Context, hashes []bucket.Hash, _ []string, take func(bucket.Hash, []byte) error,
+) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.batches++
+	if d.failing {
+		return errors.New("no answer")
+	}
+	for _, h := range hashes {
+		for _, store := range []map[bucket.Hash][]byte{d.manifests, d.elsewhere} {
+			b, ok := store[h]
+			if !ok || bucket.Sum(b) != h {
+				continue
+			}
+			d.batched[h]++
+			if err := take(h, b); err != nil {
+				return err
+			}
+			if d.breaks > 0 {
+				d.breaks--
+				return errors.New("the connection is gone")
+			}
+			break
+		}
+	}
+	return ctx.Err()
 }
 
 func (d *desk) PutManifest(_ context.Context, b []byte) error {

@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/spf13/cobra"
 
+	"headwater/author"
 	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
@@ -100,7 +103,32 @@ func (b *bus) Announce(ctx context.Context, a bucket.Announcement) (duplicate bo
 
 // Manifest fetches a manifest from the first of the stores that has its octets.
 func (b *bus) Manifest(ctx context.Context, link bucket.Link, stores []string) ([]byte, error) {
-	return b.read(ctx, append(stores, b.stores.manifests...), link, bucket.MaxManifestSize)
+	return b.read(ctx, slices.Concat(stores, b.stores.manifests), link, bucket.MaxManifestSize)
+}
+
+// GetMany reads many manifests and packs: see [author.Manifests].
+func (b *bus) GetMany(ctx context.Context, hashes []bucket.Hash, stores []string, take func(bucket.Hash, []byte) error) error {
+	came := make(map[bucket.Hash]bool, len(hashes))
+	var refused, worst error
+	for _, store := range slices.Concat(stores, b.stores.manifests) {
+		missing := slices.DeleteFunc(slices.Clone(hashes), func(h bucket.Hash) bool { return came[h] })
+		if len(missing) == 0 {
+			return nil
+		}
+		err := b.c.Objects().GetMany(ctx, store, missing, func(h bucket.Hash, octets []byte) error {
+			came[h] = true
+			refused = take(h, octets)
+			return refused
+		})
+		if refused != nil || ctx.Err() != nil {
+			return cmp.Or(refused, err)
+		}
+		worst = cmp.Or(worst, err)
+	}
+	if len(came) == len(hashes) {
+		return nil
+	}
+	return worst
 }
 
 // PutManifest stores a manifest.
@@ -228,6 +256,8 @@ func (b *bus) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) e
 }
 
 var (
+	_ author.Bus       = (*bus)(nil)
+	_ author.Manifests = (*bus)(nil)
 	_ blobstore.Reader = (*bus)(nil)
 	_ tree.Writer      = (*bus)(nil)
 )

@@ -29,6 +29,7 @@ type desk struct {
 	records worktree.Records
 	notes   notes
 	me      bucket.PublicKey
+	walk    *count // back from the heads that are looked for
 }
 
 // deskOptions are the flags of every command that works at a desk.
@@ -75,18 +76,21 @@ func (a *app) openDesk(c *jetstream.Client, id bucket.Identity, o deskOptions) (
 	if err != nil {
 		return nil, err
 	}
-	log, err := a.logger()
+	log, err := a.logger(a.err)
 	if err != nil {
 		return nil, err
 	}
-	d := &desk{app: a, client: c, bus: newBus(c, stores), records: worktree.OpenRecords(a.dir), me: id.PublicKey()}
+	d := &desk{
+		app: a, client: c, bus: newBus(c, stores), records: worktree.OpenRecords(a.dir), me: id.PublicKey(),
+		walk: newCount(a.err, "verify", 0),
+	}
 	d.notes.Records = worktree.OpenRecords(filepath.Join(a.dir, "commits"))
 	if d.state, err = author.OpenState(a.dir); err != nil {
 		return nil, err
 	}
 	d.author, err = author.New(author.Config{
 		Identity: id, Bus: d.bus, Manifests: notedManifests{d.bus, &d.notes}, Blobs: d.bus, Writer: d.bus, State: d.state,
-		Rules: bucket.Rules{AllowUnsigned: o.allowUnsigned}, Logger: log,
+		Rules: bucket.Rules{AllowUnsigned: o.allowUnsigned}, Progress: d.walk.versions, Logger: log,
 	})
 	return d, err
 }
@@ -175,11 +179,7 @@ func (d *desk) sharedAs(ctx context.Context, id bucket.ID, name string) bool {
 		return false
 	}
 	for _, a := range heads {
-		b, err := d.bus.Manifest(ctx, a.Link, a.Stores)
-		if err != nil {
-			continue
-		}
-		v, err := bucket.Open(a.Link, b)
+		v, err := d.announced(ctx, a)
 		if err != nil || v.Name != name || v.Bucket != id {
 			continue
 		}
@@ -188,6 +188,18 @@ func (d *desk) sharedAs(ctx context.Context, id bucket.ID, name string) bool {
 		}
 	}
 	return false
+}
+
+// announced returns the version that an announcement is about: as it came with it, or fetched.
+func (d *desk) announced(ctx context.Context, a bucket.Announcement) (*bucket.Version, error) {
+	if v, err := bucket.Open(a.Link, a.Hints.Manifest); err == nil {
+		return v, nil
+	}
+	b, err := d.bus.Manifest(ctx, a.Link, a.Stores)
+	if err != nil {
+		return nil, err
+	}
+	return bucket.Open(a.Link, b)
 }
 
 // heads finds the verified head of a bucket and its forks. The head that the running peer knows is one more hint.
@@ -201,6 +213,7 @@ func (d *desk) heads(ctx context.Context, id bucket.ID) (author.Heads, error) {
 		return author.Heads{}, err
 	}
 	heads, err := d.author.Heads(ctx, id, hints...)
+	d.walk.end()
 	for _, i := range heads.Ignored {
 		d.note("ignored an announced head of bucket %s, %s: %v", id, i.Head.Link, i.Err)
 	}

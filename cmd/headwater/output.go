@@ -137,7 +137,11 @@ func (p *progress) end() {
 	}
 }
 
-// count shows how many files and octets of long work are done, on a terminal only.
+// countPause is how long a count waits before it shows anything, and between one sight and the next: what is done sooner
+// needs no progress.
+const countPause = 200 * time.Millisecond
+
+// count shows how much of long work is done, on a terminal only.
 type count struct {
 	w    io.Writer
 	what string
@@ -145,25 +149,34 @@ type count struct {
 	next time.Time
 }
 
-// newCount returns the progress of some work on files, which shows nothing where w is no terminal.
+// newCount returns the progress of some work on files, or on versions, which shows nothing where w is no terminal.
 func newCount(w io.Writer, what string, of int) *count {
 	if !isTerminal(w) {
 		w = nil
 	}
-	return &count{w: w, what: what, of: of}
+	return &count{w: w, what: what, of: of, next: time.Now().Add(countPause)}
 }
 
 // set notes what is done. It is to be called from one goroutine at a time.
 func (c *count) set(files, size int64) {
+	c.show(uint64(files), uint64(c.of), "files", func() string { return ", " + octets(uint64(size)) })
+}
+
+// versions notes how many versions are verified. It is to be called from one goroutine at a time.
+func (c *count) versions(done, total uint64) {
+	c.show(done, total, "versions", func() string { return "" })
+}
+
+func (c *count) show(done, of uint64, units string, more func() string) {
 	now := time.Now()
 	if c.w == nil || now.Before(c.next) {
 		return
 	}
-	c.next = now.Add(200 * time.Millisecond)
-	if c.of > 0 {
-		fmt.Fprintf(c.w, "\r%s %d of %d files (%d %%), %s\x1b[K", c.what, files, c.of, files*100/int64(c.of), octets(uint64(size)))
+	c.next = now.Add(countPause)
+	if of > 0 {
+		fmt.Fprintf(c.w, "\r%s %d of %d %s (%.0f %%)%s\x1b[K", c.what, done, of, units, float64(done)/float64(of)*100, more())
 	} else {
-		fmt.Fprintf(c.w, "\r%s %d files, %s\x1b[K", c.what, files, octets(uint64(size)))
+		fmt.Fprintf(c.w, "\r%s %d %s%s\x1b[K", c.what, done, units, more())
 	}
 }
 
