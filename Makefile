@@ -14,10 +14,12 @@ TIMEOUT  ?= 9m
 
 packages := $(or $(PKG),./...)
 only     := $(if $(T),-run '$(T)')
-modules  := . tools tools/nats
+modules  := . tools tools/nats tools/nats210
 
 # The whole-system tests drive the real nats program; absolute, since each test runs in its package's directory.
 export HEADWATER_TEST_NATS_CLI ?= $(CURDIR)/bin/nats
+# And the oldest server that Headwater is used with.
+export HEADWATER_TEST_OLD_SERVER ?= $(CURDIR)/bin/nats-server-2.10
 
 .DEFAULT_GOAL := help
 .PHONY: help build run test check bench fuzz lint cover clean tools fmt tidy generated
@@ -33,7 +35,7 @@ run: build ## build and start a peer, with an embedded broker unless ARGS says o
 	exec bin/headwater run $(ARGS)
 
 # With T or PKG it is the tests alone, so that one case runs at once.
-test: $(if $(T)$(PKG),,lint fuzz) bin/nats ## lint, fuzz for seconds, then all tests under the race detector
+test: $(if $(T)$(PKG),,lint fuzz) bin/nats bin/nats-server-2.10 ## lint, fuzz for seconds, then all tests under the race detector
 	go test $(RACE) -timeout $(TIMEOUT) $(only) $(packages)
 
 check: fmt lint tidy generated ## what must hold before a commit: format, lint, tidy modules, generated files, quick tests
@@ -61,7 +63,7 @@ lint: bin/golangci-lint ## go vet and the linters of .golangci.yml
 	go vet ./...
 	bin/golangci-lint run ./...
 
-cover: bin/nats ## coverage of all packages by all tests, into bin/cover.out
+cover: bin/nats bin/nats-server-2.10 ## coverage of all packages by all tests, into bin/cover.out
 	@mkdir -p bin
 	go test -timeout $(TIMEOUT) $(only) -coverpkg=./... -coverprofile=bin/cover.out $(packages)
 	go tool cover -func=bin/cover.out | tail -n 1
@@ -69,11 +71,15 @@ cover: bin/nats ## coverage of all packages by all tests, into bin/cover.out
 clean: ## remove what was built
 	rm -rf bin
 
-tools: bin/nats bin/golangci-lint bin/benchstat ## build the programs that tests and linting use, at pinned versions
+tools: bin/nats bin/nats-server-2.10 bin/golangci-lint bin/benchstat ## build what tests and linting use, at pinned versions
 
 # Their modules are nested, and nobody imports them: see docs/adr/0001.
 bin/nats: tools/nats/go.mod tools/nats/go.sum
 	go -C tools/nats build -buildvcs=false -o ../../bin/nats github.com/nats-io/natscli/nats
+	@touch $@
+
+bin/nats-server-2.10: tools/nats210/go.mod tools/nats210/go.sum
+	go -C tools/nats210 build -buildvcs=false -o ../../$@ github.com/nats-io/nats-server/v2
 	@touch $@
 
 bin/golangci-lint: tools/go.mod tools/go.sum

@@ -99,9 +99,14 @@ func (c *Client) subjectCounts(ctx context.Context, stream, filter string) (map[
 }
 
 // createStream makes a stream. Where one of that name exists already, even with other settings, it returns nil: somebody
-// was faster.
+// was faster. A server that is strict and too old to know batches is asked without them.
 func (c *Client) createStream(ctx context.Context, cfg natsjs.StreamConfig) error {
-	err := c.retryPlacement(ctx, func() error { return c.apiCall(ctx, c.api, "STREAM.CREATE."+cfg.Name, cfg, nil) })
+	create := func() error { return c.apiCall(ctx, c.api, "STREAM.CREATE."+cfg.Name, cfg, nil) }
+	err := c.retryPlacement(ctx, create)
+	if hasCode(err, codeInvalidJSON) && cfg.AllowAtomicPublish {
+		cfg.AllowAtomicPublish = false
+		err = c.retryPlacement(ctx, create)
+	}
 	if hasCode(err, codeStreamNameInUse) {
 		return nil
 	}

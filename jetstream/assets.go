@@ -102,7 +102,7 @@ func (n Names) deadConfig() natsjs.StreamConfig {
 }
 
 // storeConfig is what every NATS client makes of an object store, but that it takes batches. Servers before 2.12, which know
-// none, ignore that.
+// none, ignore that, or refuse it: see [Client.createStream].
 func (n Names) storeConfig(name, what string) natsjs.StreamConfig {
 	s := Store{Name: name}
 	return natsjs.StreamConfig{

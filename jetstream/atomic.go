@@ -42,43 +42,20 @@ const (
 // errNoBatch: the server did not take a batch as one.
 var errNoBatch = errors.New("the server takes no batches")
 
-// atomics remembers which stores take batches.
-type atomics struct {
-	mu    sync.Mutex
-	takes map[string]bool
-}
-
-// know notes whether a store does.
-func (a *atomics) know(store string, takes bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.takes == nil || len(a.takes) >= maxLayouts {
-		a.takes = map[string]bool{}
-	}
-	a.takes[store] = takes
-}
-
-func (a *atomics) known(store string) (takes, known bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	takes, known = a.takes[store]
-	return takes, known
-}
-
-// takesBatches says whether the stream behind a store allows batches. The server is asked once.
+// takesBatches says whether the stream behind a store allows batches. The server is asked now and then.
 func (c *Client) takesBatches(ctx context.Context, s Store) bool {
-	if takes, known := c.atomics.known(s.String()); known {
+	in := c.storeAt(s)
+	if takes, known := c.atomics.known(in); known {
 		return takes
 	}
-	in := c.storeAt(s)
 	var info streamInfo
 	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
 		if errors.Is(err, ErrNotPermitted) {
-			c.atomics.know(s.String(), false)
+			c.atomics.know(in, false)
 		}
 		return false // putting one by one says what is wrong
 	}
-	c.atomics.know(s.String(), info.Config.AllowAtomicPublish)
+	c.atomics.know(in, info.Config.AllowAtomicPublish)
 	return info.Config.AllowAtomicPublish
 }
 
@@ -160,9 +137,9 @@ func (c *Client) putBatch(ctx context.Context, s Store, objects []Small) error {
 		msgs = append(msgs, made...)
 	}
 	err := c.publishBatch(ctx, msgs)
-	if err != nil && !sequenceTaken(err) && ctx.Err() == nil {
-		c.log.Debug("a batch of objects was not stored; objects are put one by one from now on", "store", s.String(), "error", err)
-		c.atomics.know(s.String(), false)
+	if err != nil && !sequenceTaken(err) && !errors.Is(err, ErrUnreachable) && ctx.Err() == nil {
+		c.log.Debug("a batch of objects was not stored; objects are put one by one for a while", "store", s.String(), "error", err)
+		c.atomics.know(c.storeAt(s), false)
 	}
 	return err
 }

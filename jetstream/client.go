@@ -68,7 +68,9 @@ type Client struct {
 	log     *slog.Logger
 	calls   *calls
 	layouts layouts
-	atomics atomics
+	atomics memory        // streams that take batches of messages
+	singles memory        // streams that answer no batched gets
+	leaders memory        // streams that allow no direct gets: only their leader answers
 	closed  chan struct{} // closed with the connection
 	closing sync.Once
 }
@@ -248,6 +250,9 @@ func (c *Client) onDisconnect(nc *nats.Conn, err error) {
 
 func (c *Client) onReconnect(nc *nats.Conn) {
 	c.calls.allowInbox()
+	for _, m := range []*memory{&c.atomics, &c.singles, &c.leaders} {
+		m.forget()
+	}
 	c.log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
 }
 

@@ -47,7 +47,7 @@ var errAbsent = errors.New("no such message in the stream")
 // does, and knows all that was acknowledged. Streams that allow no direct gets are always asked through their leader.
 // Errors: errAbsent, [ErrNotFound] where the stream does not exist, and those of [Client.request].
 func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool) (*nats.Msg, error) {
-	if leader {
+	if leader || c.leaders.is(in) {
 		return c.leaderGet(ctx, in, req)
 	}
 	m := &nats.Msg{Subject: in.api + ".DIRECT.GET." + in.stream}
@@ -75,13 +75,15 @@ func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool)
 	return answer, nil
 }
 
-// directOff says why nobody answers a direct get: nil where the stream allows none, else an error as [Client.whyNobody].
+// directOff says why nobody answers a direct get: nil where the stream allows none, which is remembered, else an error as
+// [Client.whyNobody].
 func (c *Client) directOff(ctx context.Context, in place) error {
 	var info streamInfo
 	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
 		return noJetStream(err)
 	}
 	if !info.Config.AllowDirect {
+		c.leaders.know(in, true)
 		return nil
 	}
 	return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
@@ -117,10 +119,14 @@ func (c *Client) leaderGet(ctx context.Context, in place, req getRequest) (*nats
 	return m, nil
 }
 
+// errBad: the server does not understand the request. One before 2.11 says so of a batched get by subjects.
+var errBad = errors.New("the server answers 408")
+
 // Statuses that the server sends in place of a message.
 const (
 	statusEnd          = 204
 	statusAbsent       = 404
+	statusBad          = 408
 	statusNoResponders = 503
 )
 
@@ -136,6 +142,8 @@ func statusOf(m *nats.Msg) (int, error) {
 		return -1, fmt.Errorf("the server answers with status %.20q", text)
 	case status == statusAbsent:
 		return status, errAbsent
+	case status == statusBad:
+		return status, fmt.Errorf("%w: %s", errBad, clip(m.Header.Get("Description"), 100))
 	case status == statusNoResponders:
 		return status, errNoResponders
 	default:
@@ -260,7 +268,7 @@ func (c *Client) scan(ctx context.Context, s scan) iter.Seq2[*nats.Msg, error] {
 			return
 		}
 		defer b.close()
-		for from, leader := max(s.from, 1), false; ; {
+		for from, leader := max(s.from, 1), c.leaders.is(s.in); ; {
 			var msgs []*nats.Msg
 			msgs, leader, err = b.step(getRequest{Seq: from, NextFor: s.filter, Batch: scanBatch, MaxBytes: scanBytes}, leader)
 			if errors.Is(err, errAbsent) {

@@ -39,6 +39,7 @@ const (
 	codeClusterNotAvail   = 10008
 	codeConsumerNameInUse = 10013
 	codeConsumerNotFound  = 10014
+	codeInvalidJSON       = 10025 // to a strict server also: a setting that it does not know
 	codeMessageNotFound   = 10037
 	codeSequenceNotFound  = 10043
 	codeDeleteFailed      = 10057

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"headwater/bucket"
 
@@ -54,6 +56,36 @@ func TestStoresThatAnybodyNamesAreForgotten(t *testing.T) {
 	if !l.byHash("theirs") {
 		t.Error("a store that changed hands is not noticed")
 	}
+}
+
+func TestWhatWasLearntOfAStreamIsForgottenInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m memory
+		a, b := place{"api", "a"}, place{"api", "b"}
+		check := func(when string, in place, yes, known bool) {
+			t.Helper()
+			if gotYes, gotKnown := m.known(in); gotYes != yes || gotKnown != known || m.is(in) != yes {
+				t.Errorf("%s, stream %s: got %v, known %v, want %v, %v", when, in.stream, gotYes, gotKnown, yes, known)
+			}
+		}
+		check("at first", a, false, false)
+		m.know(a, true)
+		m.know(b, false)
+		time.Sleep(memoryLimit) // in no time: the clock is the test's
+		check("at the end", a, true, true)
+		check("at the end", b, false, true)
+		time.Sleep(time.Nanosecond)
+		check("too late", a, false, false)
+		m.know(a, true)
+		m.forget()
+		check("forgotten", a, false, false)
+		for n := range 10 * maxMemory {
+			m.know(place{"api", strings.Repeat("x", n)}, true)
+		}
+		if len(m.learnt) > maxMemory {
+			t.Errorf("%d streams are remembered, want at most %d", len(m.learnt), maxMemory)
+		}
+	})
 }
 
 // FuzzReadMeta: whatever a description says, what is taken of it is within its bounds and belongs to the object.

@@ -68,19 +68,17 @@ func TestRoundTripsAreFew(t *testing.T) {
 	}
 }
 
-// A server that knows no batches answers a request for one with a single message. It is played by a subscriber here,
-// which hands on what the real stream holds.
-func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
-	s := natstest.Start(t)
-	c := ensured(t, s.URL(), peer(1))
-	b := octets(1, 700_000)
-	h := put(t, c, b)
+// oldServer plays an old server, whose domain is old: a subscriber who hands on what the real one says to what the old one
+// would have read of a request.
+func oldServer(t *testing.T, s *natstest.Server, reads func(m *nats.Msg) (body []byte, answer string)) {
+	t.Helper()
 	nc, _ := plain(t, s.URL())
 	_, err := nc.Subscribe("$JS.old.API.>", func(m *nats.Msg) {
 		asked := nats.NewMsg("$JS.API" + strings.TrimPrefix(m.Subject, "$JS.old.API"))
-		asked.Data = m.Data
-		if i := bytes.Index(m.Data, []byte(`,"batch"`)); i > 0 {
-			asked.Data = append(bytes.Clone(m.Data[:i]), '}')
+		body, said := reads(m)
+		if asked.Data = body; said != "" {
+			noError(t, m.Respond([]byte(said)))
+			return
 		}
 		answer, err := nc.RequestMsg(asked, limit)
 		if err != nil {
@@ -88,12 +86,42 @@ func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
 			return
 		}
 		answer.Subject = m.Reply
-		if err := nc.PublishMsg(answer); err != nil {
-			t.Errorf("answer: %v", err)
-		}
+		noError(t, nc.PublishMsg(answer))
 	})
 	noErr(t, "subscribe", err)
 	noErr(t, "flush", nc.Flush())
+}
+
+// A server before 2.12 that is strict refuses settings which it does not know.
+func TestStrictServersThatKnowNoBatchesGetStoresWithoutThem(t *testing.T) {
+	s := natstest.Start(t)
+	oldServer(t, s, func(m *nats.Msg) (body []byte, answer string) {
+		if bytes.Contains(m.Data, []byte(`"allow_atomic"`)) {
+			return nil, `{"error":{"code":400,"err_code":10025,"description":"invalid JSON: json: unknown field \"allow_atomic\""}}`
+		}
+		return m.Data, ""
+	})
+	c := dial(t, s.URL(), func(c *jetstream.Config) { c.Domain = "old" })
+	if d, err := c.Ensure(within(t), jetstream.EnsureConfig{Peer: peer(1)}); err != nil || len(d) > 0 {
+		t.Errorf("ensure: got %v, %v, want no difference", d, err)
+	}
+	objects, _ := smallObjects(1, 50, 100)
+	noErr(t, "put", c.PutObjects(within(t), blobs, objects))
+	wantObject(t, c, objects[49].Bytes)
+}
+
+// A server before 2.11 answers a request for the messages of one subject with a single one.
+func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
+	s := natstest.Start(t)
+	c := ensured(t, s.URL(), peer(1))
+	b := octets(1, 700_000)
+	h := put(t, c, b)
+	oldServer(t, s, func(m *nats.Msg) (body []byte, answer string) {
+		if i := bytes.Index(m.Data, []byte(`,"batch"`)); i > 0 {
+			return append(bytes.Clone(m.Data[:i]), '}'), ""
+		}
+		return m.Data, ""
+	})
 	r, _, err := c.Objects().Get(within(t), "old/"+blobs, h, false)
 	noErr(t, "get", err)
 	defer r.Close()
