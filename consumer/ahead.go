@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"golang.org/x/sync/errgroup"
 
@@ -16,7 +17,7 @@ const (
 	nearVersions = 16 << 10
 	nearSize     = 32 << 20
 	// parcelsAhead is how many fetched packs wait to be opened and checked.
-	parcelsAhead = 2 * bucket.PackFanOut
+	parcelsAhead = 48
 )
 
 // parcel is a fetched object on its way through the workers that open it. They work side by side; the parcels are taken in
@@ -30,9 +31,9 @@ type parcel struct {
 }
 
 // fetchAhead fetches what hints lead to, oldest first, and holds it for the walk from the head, which alone decides: nothing
-// is appended that the walk does not find below the head. But where the stretch is longer than what memory may hold, and the
-// bucket is ours already, its older parts are verified and appended as they come, so that memory stays flat and an
-// interrupted catch-up goes on where it stopped: they follow on our log by owners' signatures, announced or not.
+// is appended that the walk does not find below the head. A stretch longer than what memory may hold is verified and put away as
+// it comes, so that memory stays flat and an interrupted catch-up goes on where it stopped. Of a bucket that is new to us it goes
+// into the spool. Of one that is ours it is appended at once: it follows on our log by owners' signatures, announced or not.
 //
 // Hints that lie cost what they made fetch. Then, as without any, the walk fetches link by link.
 func (c *Consumer) fetchAhead(
@@ -41,17 +42,22 @@ func (c *Consumer) fetchAhead(
 	if s.head.Previous.IsZero() {
 		return nil
 	}
-	if known, err := c.logged(ctx, s.id, s.head.Previous); known || err != nil {
+	h := c.newHoard(s, mine, a.Stores)
+	if known, err := h.known(ctx, s.head.Previous); known || err != nil {
 		return err
 	}
-	route, err := c.newRoute(ctx, s.id, a.Hints, stores)
+	route, err := c.newRoute(ctx, h.known, a.Hints, stores)
 	if err != nil || len(route.legs) == 0 {
 		return err
 	}
-	_, shared := s.head.Share(c.Peer)
-	h := &hoard{c: c, s: s, stores: a.Stores, appends: shared && !mine.Known.IsZero()}
 	err = c.follow(ctx, route, h.take)
-	if err == nil || ctx.Err() != nil {
+	if err == nil {
+		return nil
+	}
+	if !h.appends && s.stage.spool.count() > 0 && len(h.versions) > 0 { // so that the next try has them too
+		err = errors.Join(err, h.spill(context.WithoutCancel(ctx)))
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if local, ok := errors.AsType[*localError](err); ok {
@@ -151,39 +157,82 @@ type hoard struct {
 	c       *Consumer
 	s       *stretch
 	stores  []string // named by the announcement
-	appends bool     // what does not fit is verified and appended; else it is staged
+	appends bool     // what does not fit is appended; else it goes into the spool
+	limit   int      // versions held in memory
 
 	last     *bucket.Version   // taken last
 	versions []*bucket.Version // in s.near, oldest first
 	size     int
-	taken    int
+	taken    uint64
 }
 
-// take holds one more version, unless the log has it.
+// newHoard returns an empty one. A stretch that does not fit into memory, by the height of its head, is put away from its
+// beginning on.
+func (c *Consumer) newHoard(s *stretch, mine logstore.Bucket, stores []string) *hoard {
+	_, shared := s.head.Share(c.Peer)
+	h := &hoard{c: c, s: s, stores: stores, limit: c.nearVersions, taken: s.stage.spool.count()}
+	h.appends = shared && !mine.Known.IsZero() && h.taken == 0
+	s.progress.fetched(h.taken)
+	if versionsBetween(mine.Known, s.head.Head())-h.taken > uint64(h.limit) {
+		h.limit = min(h.limit, batchVersions)
+	}
+	return h
+}
+
+// known says whether the log has a version, or the spool had it from the beginning.
+func (h *hoard) known(ctx context.Context, link bucket.Link) (bool, error) {
+	if h.s.stage.spool.left(link) {
+		return true, nil
+	}
+	return h.c.logged(ctx, h.s.id, link)
+}
+
+// take holds one more version, unless it is known.
 func (h *hoard) take(ctx context.Context, v *bucket.Version) error {
+	if v.Bucket != h.s.id {
+		return errLed
+	}
 	if h.last == nil {
-		known, err := h.c.logged(ctx, h.s.id, v.Link)
+		known, err := h.known(ctx, v.Link)
 		if known || err != nil {
 			return local(err)
 		}
+		if err := h.begin(v); err != nil {
+			return err
+		}
 	} else if v.Previous != h.last.Link {
-		return errLed
-	}
-	if v.Bucket != h.s.id {
 		return errLed
 	}
 	h.last = v
 	h.taken++
 	h.s.hold(v)
 	h.versions, h.size = append(h.versions, v), h.size+len(v.Encoded())
-	h.c.board.fetched(h.s.id, h.taken)
-	if uint64(h.taken) > h.c.MaxVersions {
+	h.s.progress.fetched(1)
+	if h.taken > h.c.MaxVersions {
 		return errLed
 	}
-	if len(h.versions) < h.c.nearVersions && h.size < nearSize {
+	if len(h.versions) < h.limit && h.size < nearSize {
 		return nil
 	}
 	return h.spill(ctx)
+}
+
+// begin sees to it that v follows on what is in the spool, where something is: another head may have led to that.
+func (h *hoard) begin(v *bucket.Version) error {
+	spool := h.s.stage.spool
+	if spool.count() == 0 {
+		return nil
+	}
+	if v.Height > 0 {
+		held, err := spool.holds(v.Previous, v.Height-1)
+		if err != nil {
+			return local(err)
+		}
+		if !held {
+			return errLed
+		}
+	}
+	return local(spool.cut(v.Height))
 }
 
 func local(err error) error {
@@ -193,34 +242,57 @@ func local(err error) error {
 	return &localError{err}
 }
 
-// spill makes room.
+// spill makes room, from now on each time that there is a batch.
 func (h *hoard) spill(ctx context.Context) error {
 	versions := h.versions
 	h.versions, h.size, h.s.near = nil, 0, nil // nothing of the walk is in it yet
-	if !h.appends {
+	h.limit = min(h.limit, batchVersions)
+	prev, put := h.s.stage.spool.last, h.spool
+	switch {
+	case h.appends:
+		var err error
+		if prev, err = h.c.anchor(ctx, h.s.id, versions[0]); err != nil {
+			return err
+		}
+		put = h.append
+	case prev == nil && versions[0].Height > 0: // hints that do not reach the genesis; the walk has to
 		return local(h.s.stage.put(ctx, versions))
 	}
-	prev, err := h.c.anchor(ctx, h.s.id, versions[0])
-	if err != nil {
-		return err
-	}
-	for len(versions) > 0 {
-		batch := versions[:min(len(versions), batchVersions)]
-		versions = versions[len(batch):]
+	for batch := range batchesOf(versions) {
 		if err := h.c.verify(ctx, h.s.id, prev, batch); err != nil {
 			return err
 		}
-		entries, err := h.c.append(ctx, h.stores, batch)
-		if err == nil {
-			err = h.c.publishEvery(ctx, entries)
-		}
-		if err != nil {
+		if err := put(ctx, batch); err != nil {
 			return local(err)
 		}
 		prev = batch[len(batch)-1]
-		h.c.board.appended(h.s.id, prev.Head())
 	}
 	return nil
+}
+
+// batchesOf cuts versions into batches.
+func batchesOf(versions []*bucket.Version) iter.Seq[[]*bucket.Version] {
+	return func(yield func([]*bucket.Version) bool) {
+		for first, size, i := 0, 0, 0; i < len(versions); i++ {
+			size += len(versions[i].Encoded())
+			full := i+1-first == batchVersions || size > batchSize
+			if (full || i+1 == len(versions)) && !yield(versions[first:i+1]) {
+				return
+			}
+			if full {
+				first, size = i+1, 0
+			}
+		}
+	}
+}
+
+func (h *hoard) spool(_ context.Context, batch []*bucket.Version) error {
+	return h.s.stage.append(batch)
+}
+
+func (h *hoard) append(ctx context.Context, batch []*bucket.Version) error {
+	_, err := h.c.appendBatch(ctx, h.stores, h.s, batch)
+	return err
 }
 
 // anchor returns the predecessor of a version, which has to be in the log.

@@ -112,7 +112,6 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	if !shared && mine.Known.IsZero() {
 		return c.notShared(ctx, m, head)
 	}
-	c.board.catchingUp(a.Bucket, mine.Known, head.Head())
 	s, err := c.catchUp(ctx, mine, head, a, stores)
 	if err == nil {
 		err = c.verifyAll(ctx, s)

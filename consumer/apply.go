@@ -13,11 +13,11 @@ import (
 // maxJobPeers is the most identities that a pin job names, so that it stays well below bucket.MaxMessageSize.
 const maxJobPeers = 512
 
-// verifyAll checks the whole stretch, oldest first, each version against its direct predecessor, before any of it is
-// appended: a stretch with one version that breaks a rule leaves the log untouched.
+// verifyAll checks what was walked, oldest first, each version against its direct predecessor, before any of it is appended: a
+// stretch with one version that breaks a rule leaves the log untouched. What is in the spool was verified before.
 func (c *Consumer) verifyAll(ctx context.Context, s *stretch) error {
-	prev := s.anchor
-	for batch, err := range s.batches(ctx) {
+	prev := s.base
+	for batch, err := range s.walked(ctx) {
 		if err == nil {
 			err = c.verify(ctx, s.id, prev, batch)
 		}
@@ -58,20 +58,9 @@ func (c *Consumer) verify(ctx context.Context, id bucket.ID, prev *bucket.Versio
 
 // apply appends a verified stretch and publishes its pin job.
 func (c *Consumer) apply(ctx context.Context, a bucket.Announcement, mine logstore.Bucket, s *stretch) (result, error) {
-	var added uint64
-	for batch, err := range s.batches(ctx) {
-		if err != nil {
-			return result{}, err
-		}
-		entries, err := c.append(ctx, a.Stores, batch)
-		if err != nil {
-			return result{}, err
-		}
-		added += uint64(len(entries))
-		if err := c.publishEvery(ctx, entries); err != nil {
-			return result{}, err
-		}
-		c.board.appended(s.id, batch[len(batch)-1].Head())
+	added, err := c.appendAll(ctx, a.Stores, s)
+	if err != nil {
+		return result{}, err
 	}
 	if err := c.clearCondition(ctx, s.id); err != nil {
 		return result{}, err
@@ -89,16 +78,67 @@ func (c *Consumer) apply(ctx context.Context, a bucket.Announcement, mine logsto
 	return result{ClassApplied, event}, nil
 }
 
-// append makes a verified batch durable: its manifests first, then the log entries with the job.
-func (c *Consumer) append(ctx context.Context, stores []string, batch []*bucket.Version) ([]logstore.Entry, error) {
-	if err := putVersions(ctx, c.Manifests, batch); err != nil {
-		return nil, err
+// appendAll makes a stretch durable, batch by batch: the manifests of one while the entries of the one before are appended. It
+// returns how many versions the log did not have.
+func (c *Consumer) appendAll(ctx context.Context, stores []string, s *stretch) (added uint64, err error) {
+	if len(s.links) == 1 && s.from == s.to {
+		return c.appendBatch(ctx, stores, s, []*bucket.Version{s.head}) // nothing to do side by side
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	kept := make(chan []*bucket.Version, 1)
+	g.Go(func() error {
+		defer close(kept)
+		for batch, err := range s.batches(ctx) {
+			if err == nil {
+				err = putVersions(ctx, c.Manifests, batch)
+			}
+			if err != nil {
+				return err
+			}
+			select {
+			case kept <- batch:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for batch := range kept {
+			n, err := c.appendKept(ctx, stores, s, batch)
+			if added += n; err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err = g.Wait()
+	return added, err
+}
+
+// appendBatch makes a verified batch durable: its manifests first, then the log entries with the job.
+func (c *Consumer) appendBatch(ctx context.Context, stores []string, s *stretch, batch []*bucket.Version) (uint64, error) {
+	if err := putVersions(ctx, c.Manifests, batch); err != nil {
+		return 0, err
+	}
+	return c.appendKept(ctx, stores, s, batch)
+}
+
+// appendKept appends a batch whose manifests are durable, and returns how many of it the log did not have.
+func (c *Consumer) appendKept(ctx context.Context, stores []string, s *stretch, batch []*bucket.Version) (uint64, error) {
 	entries := make([]logstore.Entry, len(batch))
 	for i, v := range batch {
 		entries[i] = entryOf(v)
 	}
-	return c.Log.Append(ctx, entries, jobFor(batch[len(batch)-1], stores), !c.AllVersions)
+	newest := batch[len(batch)-1]
+	added, err := c.Log.Append(ctx, entries, jobFor(newest, stores), !c.AllVersions)
+	if err == nil {
+		err = c.publishEvery(ctx, added)
+	}
+	if err == nil {
+		s.progress.appended(newest.Height)
+	}
+	return uint64(len(added)), err
 }
 
 // publishEvery publishes the jobs of versions just appended, where every version has one.
@@ -175,7 +215,10 @@ func (c *Consumer) tellFork(ctx context.Context, mine logstore.Bucket, s *stretc
 
 // branches returns the first version of the stretch, and another successor of the same ancestor, zero where there is none.
 func (c *Consumer) branches(ctx context.Context, s *stretch) (ours, theirs logstore.Entry, err error) {
-	oldest := s.links[len(s.links)-1]
+	oldest, err := s.oldest()
+	if err != nil {
+		return ours, theirs, err
+	}
 	if theirs, err = c.Log.Entry(ctx, s.id, oldest); err != nil {
 		return ours, theirs, err
 	}

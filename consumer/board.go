@@ -24,8 +24,7 @@ type board struct {
 // activity is what is going on with one bucket, or went wrong with it last.
 type activity struct {
 	target   bucket.Head // announced head that is being caught up with; zero for none
-	fetched  uint64      // versions of the missing stretch that are here
-	appended bucket.Head // newest version appended by this catch-up
+	progress Progress    // of that
 	working  bool        // the catch-up is in work now, not waiting for its next try
 
 	transfer *transfer // pins being fetched; nil for none
@@ -70,26 +69,19 @@ func makeRoom[K comparable, V any](m map[K]V) {
 	}
 }
 
-// catchingUp notes that the way from known to target is being made.
-func (b *board) catchingUp(id bucket.ID, known, target bucket.Head) {
+// catchingUp notes that the way to target is being made.
+func (b *board) catchingUp(id bucket.ID, target bucket.Head, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.of(id)
-	a.target, a.appended, a.fetched, a.working = target, known, 0, true
+	a.target, a.progress, a.working = target, now, true
 }
 
-// fetched notes how many versions of the missing stretch are here.
-func (b *board) fetched(id bucket.ID, n int) {
+// progress notes how far that way is made.
+func (b *board) progress(id bucket.ID, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.of(id).fetched = uint64(n)
-}
-
-// appended notes that the log reaches up to head.
-func (b *board) appended(id bucket.ID, head bucket.Head) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.of(id).appended = head
+	b.of(id).progress = now
 }
 
 // fetching notes that pins are being fetched, and returns their counter.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"sort"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -18,15 +19,20 @@ const (
 	batchSize     = 8 << 20 // octets of manifests
 )
 
-// stretch is the missing part of a chain: from the version after the anchor up to the announced head. It was fetched newest
-// first, and every octet hashed; nothing of it is verified yet.
+// stretch is the missing part of a chain: from the version after the anchor up to the announced head. Its older part may lie
+// in the spool, and is verified. What the walk from the head came to is hashed, and not verified yet.
 type stretch struct {
-	id      bucket.ID
-	head    *bucket.Version
-	anchor  *bucket.Version // newest version of the chain that the log has; nil where the stretch begins with a genesis
-	genesis bucket.Link     // of the announced chain, where anchor is nil
+	id       bucket.ID
+	head     *bucket.Version
+	progress *progress
+	anchor   *bucket.Version // newest version of the chain that the log has; nil where the stretch begins with a genesis
+	genesis  bucket.Link     // of the announced chain, where anchor is nil
 	// diverged says that the stretch begins with a genesis although the bucket has another one.
 	diverged bool
+
+	// The versions of these heights are in the spool: from the first that the log lacks up to where the walk came down.
+	from, to uint64
+	base     *bucket.Version // the version before the first that was walked: in the log, in the spool, or nil
 
 	near   map[bucket.Link]*bucket.Version // in memory: fetched ahead of the walk by hints, or in the window
 	links  []bucket.Link                   // newest first
@@ -42,7 +48,7 @@ type stretch struct {
 func (c *Consumer) catchUp(
 	ctx context.Context, mine logstore.Bucket, head *bucket.Version, a bucket.Announcement, stores []string,
 ) (*stretch, error) {
-	s := &stretch{id: head.Bucket, head: head}
+	s := &stretch{id: head.Bucket, head: head, progress: c.beginProgress(head.Bucket, mine.Known, head.Head())}
 	var err error
 	if s.stage, err = c.stage.open(s.id); err != nil {
 		return s, err
@@ -57,7 +63,6 @@ func (c *Consumer) catchUp(
 		if err := s.add(ctx, v); err != nil {
 			return s, err
 		}
-		c.board.fetched(s.id, len(s.links))
 		if v.Height == 0 {
 			s.genesis, s.diverged = v.Link, !mine.Known.IsZero()
 			return s, nil
@@ -65,16 +70,20 @@ func (c *Consumer) catchUp(
 		if v.Previous.IsZero() {
 			return s, bucket.CheckStep(s.id, nil, v)
 		}
-		prev, inLog, err := c.previous(ctx, s, v, stores)
+		prev, where, err := c.previous(ctx, s, v, stores)
 		if err != nil {
 			return s, err
 		}
 		if err := bucket.CheckStep(s.id, prev, v); err != nil {
 			return s, err
 		}
-		if inLog {
-			s.anchor = prev
+		switch where {
+		case inLog:
+			s.anchor, s.base = prev, prev
 			return s, nil
+		case inSpool:
+			s.base = prev
+			return s, c.join(ctx, s, mine, v.Height)
 		}
 		if uint64(len(s.links)) >= c.MaxVersions {
 			return s, bucket.Refuse(bucket.TooLong, head.Link, "more than %d versions are missing below it", c.MaxVersions)
@@ -83,26 +92,75 @@ func (c *Consumer) catchUp(
 	}
 }
 
-// previous returns the predecessor of v, and whether the log has it. It is fetched where it is not at hand.
+// place is where a version was found.
+type place int
+
+const (
+	fetched place = iota // in a store, or ahead of the walk; it is still to be verified
+	inLog
+	inSpool
+)
+
+// previous returns the predecessor of v, and where it was. It is fetched where it is not at hand.
 func (c *Consumer) previous(
 	ctx context.Context, s *stretch, v *bucket.Version, stores []string,
-) (prev *bucket.Version, inLog bool, err error) {
+) (prev *bucket.Version, where place, err error) {
+	if prev := s.near[v.Previous]; prev != nil {
+		return prev, fetched, nil // what is held follows on one that the log does not have, so that it has none of it
+	}
 	switch _, err := c.Log.Entry(ctx, s.id, v.Previous); {
 	case err == nil:
 		// The manifest of a logged version is ours; where its blob was lost, a store may still have it.
 		prev, err = c.fetchManifest(ctx, stores, v.Previous)
-		return prev, true, err
+		return prev, inLog, err
 	case !errors.Is(err, logstore.ErrNotFound):
-		return nil, false, err
+		return nil, fetched, err
 	}
-	if prev := s.near[v.Previous]; prev != nil {
-		return prev, false, nil
+	if held, err := s.stage.spool.holds(v.Previous, v.Height-1); err != nil {
+		return nil, fetched, err
+	} else if held {
+		prev, err := s.stage.spool.version(v.Height - 1)
+		return prev, inSpool, err
 	}
-	if prev, err = s.stage.get(ctx, v.Previous); !isMissing(err) {
-		return prev, false, err
+	if prev, err = s.stage.get(ctx, v.Previous); isMissing(err) {
+		prev, err = c.fetchManifest(ctx, stores, v.Previous)
 	}
-	prev, err = c.fetchManifest(ctx, stores, v.Previous)
-	return prev, false, err
+	if err == nil {
+		s.progress.fetched(1)
+	}
+	return prev, fetched, err
+}
+
+// join ends a walk that came down to the spool, which has all versions below height to. An interrupted catch-up may have
+// appended some of them.
+func (c *Consumer) join(ctx context.Context, s *stretch, mine logstore.Bucket, to uint64) (err error) {
+	spool := s.stage.spool
+	if s.genesis, err = spool.link(0); err != nil {
+		return err
+	}
+	s.to = to
+	// A log that has a version has all below it.
+	s.from = uint64(sort.Search(int(to), func(i int) bool {
+		link, readErr := spool.link(uint64(i))
+		known := false
+		if readErr == nil {
+			known, readErr = c.logged(ctx, s.id, link)
+		}
+		err = errors.Join(err, readErr)
+		return !known
+	}))
+	if err != nil {
+		return err
+	}
+	if missing := to - s.from + uint64(len(s.links)); missing > c.MaxVersions {
+		return bucket.Refuse(bucket.TooLong, s.head.Link, "%d versions are missing up to it, more than %d", missing, c.MaxVersions)
+	}
+	if s.from > 0 {
+		s.anchor, err = spool.version(s.from - 1)
+		return err
+	}
+	s.diverged = !mine.Known.IsZero()
+	return nil
 }
 
 // isMissing says that a local blob store does not have a blob, or has it no more.
@@ -139,8 +197,29 @@ func (s *stretch) hold(v *bucket.Version) {
 	s.near[v.Link] = v
 }
 
-// batches yields the stretch oldest first, a batch at a time. It may be gone through more than once. An error ends it.
+// oldest returns the first version of the stretch.
+func (s *stretch) oldest() (bucket.Link, error) {
+	if s.from < s.to {
+		return s.stage.spool.link(s.from)
+	}
+	return s.links[len(s.links)-1], nil
+}
+
+// batches yields the stretch oldest first, a batch at a time. An error ends it.
 func (s *stretch) batches(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
+	return func(yield func([]*bucket.Version, error) bool) {
+		for _, part := range []iter.Seq2[[]*bucket.Version, error]{s.stage.spool.batches(ctx, s.from, s.to), s.walked(ctx)} {
+			for batch, err := range part {
+				if !yield(batch, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// walked yields what the walk came to, oldest first, a batch at a time. It may be gone through more than once.
+func (s *stretch) walked(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
 	return func(yield func([]*bucket.Version, error) bool) {
 		var batch []*bucket.Version
 		size := 0

@@ -116,6 +116,7 @@ type Event struct {
 	Ancestor bucket.Link        `json:"ancestor,omitzero"`  // where a fork leaves
 	Heads    []bucket.Link      `json:"heads,omitempty"`    // of a fork: ours before, then theirs
 	Authors  []bucket.PublicKey `json:"authors,omitempty"`  // of the versions in which the branches differ first: ours, theirs
+	Progress *Progress          `json:"progress,omitempty"` // of a catch-up
 }
 
 // EventKind is a kind of event and the last token of its subject.
@@ -131,4 +132,5 @@ const (
 	EventRejected  EventKind = "rejected"
 	EventRetrying  EventKind = "retrying"
 	EventDead      EventKind = "dead"
+	EventProgress  EventKind = "progress" // once a second, of a catch-up that takes longer than that
 )

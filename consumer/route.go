@@ -44,17 +44,20 @@ func (l leg) octets() int {
 // comes is proven but by its hash.
 type route struct {
 	c       *Consumer
-	id      bucket.ID
 	stores  []string
+	known   knows
 	legs    []leg // oldest first
 	held    map[bucket.Hash][]byte
 	fetched int // objects
 	yielded int // objects that held versions
 }
 
-// newRoute makes a route of hints. Legs that the log has the end of are left out, with all before them.
-func (c *Consumer) newRoute(ctx context.Context, id bucket.ID, h bucket.Hints, stores []string) (*route, error) {
-	r := &route{c: c, id: id, stores: stores, held: map[bucket.Hash][]byte{}}
+// knows says whether a version need not be fetched, nor any below it.
+type knows func(ctx context.Context, link bucket.Link) (bool, error)
+
+// newRoute makes a route of hints. Legs whose end is known are left out, with all before them.
+func (c *Consumer) newRoute(ctx context.Context, known knows, h bucket.Hints, stores []string) (*route, error) {
+	r := &route{c: c, known: known, stores: stores, held: map[bucket.Hash][]byte{}}
 	for _, p := range h.Packs {
 		r.legs = append(r.legs, leg{p.Hash, p.Level, p.Last})
 	}
@@ -62,14 +65,14 @@ func (c *Consumer) newRoute(ctx context.Context, id bucket.ID, h bucket.Hints, s
 		r.legs = append(r.legs, leg{h.Recent[i].Hash(), -1, h.Recent[i]})
 	}
 	var err error
-	r.legs, err = c.unknown(ctx, id, r.legs)
+	r.legs, err = known.unknown(ctx, r.legs)
 	return r, err
 }
 
-// unknown returns the legs behind the newest one whose end is in the log.
-func (c *Consumer) unknown(ctx context.Context, id bucket.ID, legs []leg) ([]leg, error) {
+// unknown returns the legs behind the newest one whose end is known.
+func (k knows) unknown(ctx context.Context, legs []leg) ([]leg, error) {
 	for i := len(legs) - 1; i >= 0; i-- {
-		known, err := c.logged(ctx, id, legs[i].newest)
+		known, err := k(ctx, legs[i].newest)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +119,7 @@ func (r *route) open(ctx context.Context, l leg, octets []byte) error {
 	for i, ref := range p.Packs {
 		legs[i] = leg{ref.Hash, ref.Level, ref.Last}
 	}
-	legs, err = r.c.unknown(ctx, r.id, legs)
+	legs, err = r.known.unknown(ctx, legs)
 	r.legs = append(legs, r.legs...)
 	return err
 }

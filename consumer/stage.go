@@ -96,25 +96,47 @@ func (s *stages) evict() bool {
 type stage struct {
 	all   *stages
 	name  string
-	store *blobstore.Disk // nil until something is staged
+	made  bool            // its directory is there, surely
+	spool *spool          // what came oldest first, verified
+	store *blobstore.Disk // what came newest first, unverified; nil until something is staged
 }
 
 // open returns the bucket's stage, with what an interrupted catch-up left in it.
-func (s *stages) open(id bucket.ID) (*stage, error) {
-	st := &stage{all: s, name: id.String()}
+func (s *stages) open(id bucket.ID) (st *stage, err error) {
+	st = &stage{all: s, name: id.String()}
 	s.mu.Lock()
-	_, exists := s.sizes[st.name]
 	s.inUse[st.name] = true
 	s.mu.Unlock()
-	if !exists {
-		return st, nil
+	if st.spool, err = openSpool(st.path("spool"), s.opener); err != nil {
+		return st, err
+	}
+	if _, err := os.Stat(st.path("walk")); err != nil {
+		return st, nil //nolint:nilerr // nothing was staged, or nothing that can be read
 	}
 	return st, st.openStore()
 }
 
+func (st *stage) path(name string) string { return filepath.Join(st.all.dir, st.name, name) }
+
+// room accounts for versions, and makes the directory where it is missing.
+func (st *stage) room(versions []*bucket.Version) error {
+	var size int64
+	for _, v := range versions {
+		size += int64(len(v.Encoded()))
+	}
+	if err := st.all.take(st.name, size); err != nil || st.made {
+		return err
+	}
+	if err := os.MkdirAll(st.path(""), 0o700); err != nil {
+		return fmt.Errorf("make stage: %w", err)
+	}
+	st.made = true
+	return nil
+}
+
 // openStore opens the store on disk. One that cannot be opened is removed: it held nothing that cannot be fetched again.
 func (st *stage) openStore() (err error) {
-	dir := filepath.Join(st.all.dir, st.name)
+	dir := st.path("walk")
 	if st.store, err = blobstore.OpenDisk(blobstore.Config{Dir: dir}); err == nil {
 		return nil
 	}
@@ -127,13 +149,9 @@ func (st *stage) openStore() (err error) {
 	return nil
 }
 
-// put stages versions durably.
+// put stages versions that are not verified, durably.
 func (st *stage) put(ctx context.Context, versions []*bucket.Version) error {
-	var size int64
-	for _, v := range versions {
-		size += int64(len(v.Encoded()))
-	}
-	if err := st.all.take(st.name, size); err != nil {
+	if err := st.room(versions); err != nil {
 		return err
 	}
 	if st.store == nil {
@@ -142,6 +160,14 @@ func (st *stage) put(ctx context.Context, versions []*bucket.Version) error {
 		}
 	}
 	return putVersions(ctx, st.store, versions)
+}
+
+// append puts verified versions behind those in the spool.
+func (st *stage) append(versions []*bucket.Version) error {
+	if err := st.room(versions); err != nil {
+		return err
+	}
+	return st.spool.put(versions)
 }
 
 // get returns a staged version, or blobstore.ErrNotFound.
@@ -161,6 +187,9 @@ func (st *stage) close(keep bool) error {
 	var err error
 	if st.store != nil {
 		err = st.store.Close()
+	}
+	if st.spool != nil {
+		err = errors.Join(err, st.spool.close())
 	}
 	st.all.mu.Lock()
 	defer st.all.mu.Unlock()

@@ -32,9 +32,9 @@ type Status struct {
 	Known     *bucket.Head `json:"known"`    // null where no version is logged
 	Complete  *bucket.Head `json:"complete"` // null where no version has all its pins
 	Published *bucket.Head `json:"published"`
-	Target    *bucket.Head `json:"target,omitempty"` // announced head that is being caught up with
-	Behind    uint64       `json:"behind"`           // versions between the known head and the target
-	Fetched   uint64       `json:"fetched,omitempty"`
+	Target    *bucket.Head `json:"target,omitempty"`  // announced head that is being caught up with
+	Behind    uint64       `json:"behind"`            // versions between the known head and the target
+	CatchUp   Progress     `json:"catch_up,omitzero"` // how far that is
 	Versions  uint64       `json:"versions"`
 	Pins      PinStatus    `json:"pins"`
 	Forks     uint64       `json:"forks"`
@@ -113,7 +113,7 @@ func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, err
 		s.LastError, s.Since = b.Condition.Class+": "+b.Condition.Reason, timeOrNil(b.Condition.Since)
 	}
 	if a.target.Compare(b.Known) > 0 {
-		s.Target, s.Fetched = headOrNil(a.target), a.fetched
+		s.Target, s.CatchUp = headOrNil(a.target), a.progress
 		s.Behind = versionsBetween(b.Known, a.target)
 	}
 	var err error

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
@@ -38,43 +36,13 @@ func (e *env) prepareHinted(versions []*bucket.Version) (announce func()) {
 	}
 }
 
-// verifyOnly returns how many of the versions' signatures a second all processors check, and nothing else.
-func verifyOnly(tb testing.TB, versions []*bucket.Version) float64 {
-	tb.Helper()
-	fresh := make([]*bucket.Version, len(versions))
-	var o bucket.Opener
-	for i, v := range versions { // a version remembers its verdict
-		var err error
-		if fresh[i], err = o.Open(v.Link, v.Encoded()); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	start := time.Now()
-	var g errgroup.Group
-	n := runtime.GOMAXPROCS(0)
-	for worker := range n {
-		g.Go(func() error {
-			for i := worker; i < len(fresh); i += n {
-				if err := fresh[i].VerifySignature(); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		tb.Fatal(err)
-	}
-	return rate(len(versions), time.Since(start))
-}
-
 func BenchmarkRatioHintedCatchUp(b *testing.B) {
 	for _, n := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprintf("%d versions", n), func(b *testing.B) {
 			for range b.N {
 				const reference = 500
 				e, chain, p := benchChain(b, n)
-				limit := verifyOnly(b, chain.Versions)
+				limit := buckettest.VerifyRate(b, chain.Versions)
 				events := each(p)
 				p.start()
 				waitUntil(b, "the peer waits for deliveries", func() bool { return e.durableState(consumer.KindHeads, p).NumWaiting > 0 })

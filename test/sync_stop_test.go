@@ -44,7 +44,7 @@ func TestNothingAcknowledgedIsLost_StopInTheMiddleGivesAllBack(t *testing.T) {
 		what  string
 		holds func() bool
 	}{
-		{"versions are fetched", func() bool { return p.status(chains[0].ID).Fetched > 0 || p.applied() > 0 }},
+		{"versions are fetched", func() bool { return p.status(chains[0].ID).CatchUp.Fetched > 0 || p.applied() > 0 }},
 		{"some buckets are applied", func() bool { return p.applied() >= 10 }},
 		{"a job waits for its pins", func() bool { return p.outcomes(consumer.KindPins)[consumer.ClassRetry] > 0 }},
 	} {

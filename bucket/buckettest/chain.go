@@ -4,6 +4,7 @@ package buckettest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"headwater/bucket"
@@ -28,6 +29,7 @@ type Chain struct {
 	Versions []*bucket.Version
 	shares   []bucket.Share
 	nonce    uint64 // makes versions of equal height differ
+	dropped  uint64 // versions before those in Versions
 }
 
 // New returns a chain without versions, owned by owner and shared with mirrors.
@@ -50,12 +52,19 @@ func (c *Chain) Grow(tb testing.TB, n int) *Chain {
 	return c
 }
 
+// Drop keeps the newest version alone, so that a chain may be longer than memory holds. It cannot be forked below that.
+func (c *Chain) Drop() {
+	older := len(c.Versions) - 1
+	c.dropped += uint64(older)
+	c.Versions = slices.Clone(c.Versions[older:])
+}
+
 // Add adds one version signed by the owner; edit may change the manifest before it is signed.
 func (c *Chain) Add(tb testing.TB, edit func(*bucket.Manifest)) *bucket.Version {
 	tb.Helper()
 	c.nonce++
 	m := &bucket.Manifest{
-		Bucket: c.ID, Name: "test", Height: uint64(len(c.Versions)), Pins: bucket.RawLink(nil),
+		Bucket: c.ID, Name: "test", Height: c.dropped + uint64(len(c.Versions)), Pins: bucket.RawLink(nil),
 		Entry:  bucket.RawLink(fmt.Appendf(nil, "%p %d", c, c.nonce)),
 		Shares: append([]bucket.Share(nil), c.shares...),
 	}
@@ -94,9 +103,18 @@ func WithPins(pins bucket.Pins) (edit func(*bucket.Manifest), list []byte) {
 // Fork returns a chain that shares the versions up to and including height with c, and goes its own way from there.
 func (c *Chain) Fork(height int) *Chain {
 	f := *c
-	f.Versions = append([]*bucket.Version(nil), c.Versions[:height+1]...)
+	f.Versions = append([]*bucket.Version(nil), c.Versions[:height+1-int(c.dropped)]...)
 	f.nonce += 1 << 32
 	return &f
+}
+
+// Restart returns a chain of the same bucket that begins with another genesis.
+func (c *Chain) Restart(tb testing.TB) *Chain {
+	tb.Helper()
+	f := *c
+	f.Versions, f.dropped = nil, 0
+	f.nonce += 1 << 40
+	return f.Grow(tb, 1)
 }
 
 // Head returns the newest version.

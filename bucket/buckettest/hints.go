@@ -12,39 +12,69 @@ import (
 func Hints(tb testing.TB, versions []*bucket.Version) (h bucket.Hints, packs map[bucket.Hash][]byte) {
 	tb.Helper()
 	packs = map[bucket.Hash][]byte{}
-	put := func(p bucket.Pack, last bucket.Link) bucket.PackRef {
-		b, err := p.Encode()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		packs[bucket.Sum(b)] = b
-		return bucket.PackRef{Level: p.Level, Hash: bucket.Sum(b), Last: last}
+	p := Packer{Put: func(h bucket.Hash, b []byte) { packs[h] = b }}
+	head := len(versions) - 1
+	for _, v := range versions[:head] {
+		p.Add(tb, v)
 	}
-	head := versions[len(versions)-1]
-	h.Manifest = head.Encoded()
-	below := versions[:len(versions)-1]
-	for len(below) >= bucket.PackVersions {
-		p, size := bucket.Pack{}, 0
-		for _, v := range below[:bucket.PackVersions] {
-			if size += bucket.PackedSize(v.Encoded()); size > bucket.MaxPackContent {
-				break
-			}
-			p.Manifests = append(p.Manifests, v.Encoded())
-		}
-		h.Packs = append(h.Packs, put(p, below[len(p.Manifests)-1].Link))
-		below = below[len(p.Manifests):]
+	return p.Hints(versions[head]), packs
+}
+
+// Packer packs the versions of a chain as they come, oldest first, as its authors do.
+type Packer struct {
+	Put func(h bucket.Hash, pack []byte) // is handed each pack
+
+	recent []*bucket.Version
+	packs  []bucket.PackRef
+}
+
+// Add packs one more version, which is small.
+func (p *Packer) Add(tb testing.TB, v *bucket.Version) {
+	tb.Helper()
+	if p.recent = append(p.recent, v); len(p.recent) < bucket.PackVersions {
+		return
 	}
+	pack, size := bucket.Pack{}, 0
+	for _, v := range p.recent {
+		if size += bucket.PackedSize(v.Encoded()); size > bucket.MaxPackContent {
+			break
+		}
+		pack.Manifests = append(pack.Manifests, v.Encoded())
+	}
+	n := len(pack.Manifests)
+	p.packs = append(p.packs, p.put(tb, pack, p.recent[n-1].Link))
+	p.recent = slices.Clone(p.recent[n:])
+	p.fold(tb)
+}
+
+// fold gathers packs in one of the next level.
+func (p *Packer) fold(tb testing.TB) {
+	tb.Helper()
 	for level := range bucket.MaxPackLevel {
-		first := slices.IndexFunc(h.Packs, func(r bucket.PackRef) bool { return r.Level == level })
-		for first >= 0 && len(h.Packs)-first >= bucket.PackFanOut {
-			full := slices.Clone(h.Packs[first : first+bucket.PackFanOut])
-			ref := put(bucket.Pack{Level: level + 1, Packs: full}, full[len(full)-1].Last)
-			h.Packs = slices.Replace(h.Packs, first, first+bucket.PackFanOut, ref)
-			first++
+		first := slices.IndexFunc(p.packs, func(r bucket.PackRef) bool { return r.Level == level })
+		if first < 0 || len(p.packs)-first < bucket.PackFanOut {
+			return
 		}
+		full := slices.Clone(p.packs[first:])
+		p.packs = append(p.packs[:first], p.put(tb, bucket.Pack{Level: level + 1, Packs: full}, full[len(full)-1].Last))
 	}
-	for _, v := range slices.Backward(below) {
+}
+
+func (p *Packer) put(tb testing.TB, pack bucket.Pack, last bucket.Link) bucket.PackRef {
+	tb.Helper()
+	b, err := pack.Encode()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p.Put(bucket.Sum(b), b)
+	return bucket.PackRef{Level: pack.Level, Hash: bucket.Sum(b), Last: last}
+}
+
+// Hints returns what an announcement of head tells, the version after the last that was added.
+func (p *Packer) Hints(head *bucket.Version) bucket.Hints {
+	h := bucket.Hints{Manifest: head.Encoded(), Packs: slices.Clone(p.packs)}
+	for _, v := range slices.Backward(p.recent) {
 		h.Recent = append(h.Recent, v.Link)
 	}
-	return h, packs
+	return h
 }

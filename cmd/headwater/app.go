@@ -107,15 +107,15 @@ func (a *app) bind(root *cobra.Command) {
 }
 
 // logger returns the program's log: lines for people on a terminal, JSON objects with --json.
-func (a *app) logger() (*slog.Logger, error) {
+func (a *app) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(a.level)); err != nil {
 		return nil, usagef("--log-level: %q is none of debug, info, warn, error", a.level)
 	}
 	if a.json {
-		return slog.New(slog.NewJSONHandler(a.err, &slog.HandlerOptions{Level: level})), nil
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
 	}
-	return slog.New(tint.NewTextHandler(a.err, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
+	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
 }
 
 // urlFile is where a running peer leaves the URL of its server, embedded or not.

@@ -28,6 +28,7 @@ type peer struct {
 
 func newPeer(
 	client *jetstream.Client, id bucket.PublicKey, stores *stores, o runOptions, log *slog.Logger,
+	line *statusLine,
 ) (*peer, error) {
 	p := &peer{client: client, id: id, options: o, stores: stores, log: log}
 	p.options.ensure.Peer = id
@@ -43,7 +44,7 @@ func newPeer(
 	p.consumer, err = consumer.New(consumer.Config{
 		Peer: id, Log: stores.log, Manifests: stores.manifests, Blobs: stores.blobs,
 		Announcements: []consumer.Source{heads}, PinJobs: []consumer.Source{pins},
-		Objects: client.Objects(), Jobs: client.Jobs(id), DeadLetters: client.DeadLetters(id), Events: client.Events(id),
+		Objects: client.Objects(), Jobs: client.Jobs(id), DeadLetters: client.DeadLetters(id), Events: line.before(client.Events(id)),
 		ManifestStores: orDefault(o.manifestStores, names.ManifestStore()), BlobStores: orDefault(o.blobStores, names.BlobStore()),
 		Rules: bucket.Rules{AllowUnsigned: o.allowUnsigned}, AllVersions: o.allVersions,
 		Buckets: o.buckets, PinJobsMax: o.pinJobs, Fetches: o.fetches,

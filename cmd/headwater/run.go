@@ -112,7 +112,8 @@ func (o runOptions) check() error {
 
 // runPeer runs until ctx ends; then it stops from the outside in, and everything it started has ended when it returns.
 func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
-	log, err := a.logger()
+	line := newStatusLine(a.err)
+	log, err := a.logger(line)
 	if err != nil {
 		return err
 	}
@@ -146,7 +147,7 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 			log.Warn("the connection did not end well; what was not settled is delivered again", "error", closeErr)
 		}
 	}()
-	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log))
+	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log, line))
 }
 
 // stopped is nil where the peer was asked to stop: that is what run is for.
@@ -185,8 +186,9 @@ func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, er
 // servePeer makes what is missing on the broker, then consumes and answers until ctx ends or something breaks.
 func (a *app) servePeer(
 	ctx context.Context, client *jetstream.Client, peer bucket.PublicKey, stores *stores, o runOptions, log *slog.Logger,
+	line *statusLine,
 ) error {
-	p, err := newPeer(client, peer, stores, o, log)
+	p, err := newPeer(client, peer, stores, o, log, line)
 	if err != nil {
 		return err
 	}

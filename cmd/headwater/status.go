@@ -84,6 +84,9 @@ func (a *app) printStatus(s statusAnswer) error {
 		}
 	})
 	for _, b := range s.Buckets {
+		if b.CatchUp.Total > 1 {
+			fmt.Fprintf(a.out, "\n%s  catching up: %s\n", b.BucketID, progressText(b.CatchUp))
+		}
 		if b.LastError != "" {
 			a.printTrouble(b)
 		}

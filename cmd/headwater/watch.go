@@ -16,7 +16,7 @@ import (
 // eventKinds are the kinds of events, for the help and for checking --kind.
 var eventKinds = []consumer.EventKind{
 	consumer.EventApplied, consumer.EventComplete, consumer.EventDuplicate, consumer.EventForked, consumer.EventDiverged,
-	consumer.EventRejected, consumer.EventRetrying, consumer.EventDead,
+	consumer.EventRejected, consumer.EventRetrying, consumer.EventDead, consumer.EventProgress,
 }
 
 func (a *app) watchCommand() *cobra.Command {
@@ -118,6 +118,10 @@ func eventText(e consumer.Event) string {
 		return fmt.Sprintf("  from %s: heads %s by %s", short(e.Ancestor), strings.Join(heads, " and "), strings.Join(authors, " and "))
 	case consumer.EventRetrying:
 		return fmt.Sprintf("  failure %d, again in %s: %s", e.Attempt, e.RetryIn, clipText(e.Reason))
+	case consumer.EventProgress:
+		if e.Progress != nil {
+			return "  " + progressText(*e.Progress)
+		}
 	case consumer.EventRejected, consumer.EventDead, consumer.EventDiverged:
 		return "  " + strings.TrimSpace(e.Class+" "+clipText(e.Reason))
 	}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"headwater/bucket"
+	"headwater/consumer"
+)
+
+// statusLine is the last line of a terminal: how far catch-ups are, with what is logged passing above it. It is a writer for the
+// log and an ear for events. Where there is no terminal it is no more than that writer. Safe for concurrent use.
+type statusLine struct {
+	w        io.Writer
+	terminal bool
+	next     consumer.Events
+
+	mu    sync.Mutex
+	under map[bucket.ID]catchUp
+	shown bool
+}
+
+// catchUp is one that is under way.
+type catchUp struct {
+	first, last consumer.Progress
+	began, told time.Time
+}
+
+// staleAfter is when a catch-up that nothing is heard of is shown no more.
+const staleAfter = 5 * time.Second
+
+func newStatusLine(w io.Writer) *statusLine {
+	return &statusLine{w: w, terminal: isTerminal(w), under: map[bucket.ID]catchUp{}}
+}
+
+// before returns what is to be told of events so that next is told too. It is called before anything is.
+func (s *statusLine) before(next consumer.Events) consumer.Events {
+	if !s.terminal {
+		return next
+	}
+	s.next = next
+	return s
+}
+
+// Emit implements [consumer.Events].
+func (s *statusLine) Emit(e consumer.Event) {
+	s.next.Emit(e)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch e.Kind {
+	case consumer.EventProgress:
+		c, ok := s.under[e.BucketID]
+		if !ok || e.Progress.Fetched < c.first.Fetched {
+			c = catchUp{first: *e.Progress, began: e.At}
+		}
+		c.last, c.told = *e.Progress, e.At
+		s.under[e.BucketID] = c
+	case consumer.EventComplete, consumer.EventForked:
+		return
+	default:
+		delete(s.under, e.BucketID)
+	}
+	s.clear()
+	s.draw(e.At)
+}
+
+// Write writes what is logged, whole lines, above the line.
+func (s *statusLine) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	n, err := s.w.Write(b)
+	s.draw(time.Now())
+	return n, err
+}
+
+func (s *statusLine) clear() {
+	if s.shown {
+		fmt.Fprint(s.w, "\r\x1b[K")
+		s.shown = false
+	}
+}
+
+// draw shows the catch-up that has most to do.
+func (s *statusLine) draw(now time.Time) {
+	var id bucket.ID
+	for candidate, c := range s.under {
+		if now.Sub(c.told) > staleAfter {
+			delete(s.under, candidate)
+		} else if s.under[id].left() <= c.left() {
+			id = candidate
+		}
+	}
+	if len(s.under) == 0 {
+		return
+	}
+	more := ""
+	if n := len(s.under) - 1; n > 0 {
+		more = fmt.Sprintf("; %d more", n)
+	}
+	fmt.Fprintf(s.w, "%s %s%s", id.String()[:8], s.under[id], more)
+	s.shown = true
+}
+
+// left is how many versions are still to be appended.
+func (c catchUp) left() uint64 { return c.last.Total - c.last.Appended }
+
+// String fits a terminal.
+func (c catchUp) String() string {
+	text := progressText(c.last)
+	done, took := c.last.Fetched-c.first.Fetched, c.told.Sub(c.began)
+	if done > 0 && c.last.Fetched < c.last.Total {
+		text += fmt.Sprintf(", %s to go", (took * time.Duration(c.last.Total-c.last.Fetched) / time.Duration(done)).Round(time.Second))
+	}
+	return text
+}
+
+// progressText is how far a catch-up is, for people.
+func progressText(p consumer.Progress) string {
+	return fmt.Sprintf("%d of %d versions (%.0f %%), %d logged", p.Fetched, p.Total, float64(p.Fetched)/float64(max(p.Total, 1))*100, p.Appended)
+}
