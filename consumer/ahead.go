@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"runtime"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,12 +15,23 @@ import (
 
 const (
 	// nearVersions and nearSize, in octets of manifests, bound what is fetched ahead and held in memory until the walk from
-	// the head has reached it.
+	// the head has reached it: of all catch-ups together.
 	nearVersions = 16 << 10
 	nearSize     = 32 << 20
 	// parcelsAhead is how many fetched packs wait to be opened and checked.
 	parcelsAhead = 48
 )
+
+// followers counts the catch-ups that follow hints, which share what may be held in memory. Safe for concurrent use.
+type followers struct{ n atomic.Int32 }
+
+func (f *followers) join() (leave func()) {
+	f.n.Add(1)
+	return func() { f.n.Add(-1) }
+}
+
+// share is what one of them may have of a limit.
+func (f *followers) share(limit int) int { return limit / max(1, int(f.n.Load())) }
 
 // parcel is a fetched object on its way through the workers that open it. They work side by side; the parcels are taken in
 // their order.
@@ -50,6 +63,8 @@ func (c *Consumer) fetchAhead(
 	if err != nil || len(route.legs) == 0 {
 		return err
 	}
+	defer c.followers.join()()
+	defer c.pace.long()()
 	err = c.follow(ctx, route, h.take)
 	if err == nil {
 		return nil
@@ -97,7 +112,7 @@ func (c *Consumer) follow(ctx context.Context, r *route, take func(context.Conte
 	for range verifiers() {
 		g.Go(func() error {
 			for p := range toOpen {
-				p.open(c.opener)
+				c.pace.run(ctx, func() { p.open(c.opener) })
 			}
 			return nil
 		})
@@ -138,6 +153,7 @@ func (p *parcel) open(o *bucket.Opener) {
 			return
 		}
 		_ = v.VerifySignature()
+		runtime.Gosched() // others wait for this processor, whose work is short
 		p.versions = append(p.versions, v)
 	}
 }
@@ -200,8 +216,11 @@ func (h *hoard) take(ctx context.Context, v *bucket.Version) error {
 		if err := h.begin(v); err != nil {
 			return err
 		}
-	} else if v.Previous != h.last.Link {
+	} else if v.Previous != h.last.Link || v.Height != h.last.Height+1 {
 		return errLed
+	}
+	if v.Height >= h.s.head.Height {
+		return errLed // another chain: what it costs is bounded by the length of the right one
 	}
 	h.last = v
 	h.taken++
@@ -211,10 +230,16 @@ func (h *hoard) take(ctx context.Context, v *bucket.Version) error {
 	if h.taken > h.c.MaxVersions {
 		return errLed
 	}
-	if len(h.versions) < h.limit && h.size < nearSize {
+	runtime.Gosched()
+	if len(h.versions) < h.room() && h.size < h.c.followers.share(nearSize) {
 		return nil
 	}
 	return h.spill(ctx)
+}
+
+// room is how many versions may be held: the limit, or the share in it where others follow hints too.
+func (h *hoard) room() int {
+	return min(h.limit, max(h.c.followers.share(h.c.nearVersions), min(h.limit, batchVersions)))
 }
 
 // begin sees to it that v follows on what is in the spool, where something is: another head may have led to that.

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"runtime"
 
 	"golang.org/x/sync/errgroup"
 
@@ -39,6 +40,7 @@ func (c *Consumer) verify(ctx context.Context, id bucket.ID, prev *bucket.Versio
 			g.Go(func() error {
 				for i := worker; i < len(batch) && ctx.Err() == nil; i += n {
 					_ = batch[i].VerifySignature() // remembered; judged below, in order
+					runtime.Gosched()
 				}
 				return ctx.Err()
 			})

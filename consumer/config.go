@@ -43,7 +43,7 @@ type Config struct {
 	Rules       bucket.Rules
 	AllVersions bool // a pin job for every version; default: one per sync, for the newest
 
-	Buckets    int // announcements worked on side by side; default 16
+	Buckets    int // announcements worked on side by side; default 64
 	PinJobsMax int // pin jobs worked on side by side; default 4
 	Fetches    int // blobs fetched side by side per pin job; default 16
 
@@ -66,7 +66,7 @@ type Config struct {
 
 // Defaults that a zero field stands for.
 const (
-	defaultBuckets       = 16
+	defaultBuckets       = 64
 	defaultPinJobs       = 4
 	defaultFetches       = 16
 	defaultFetchTimeout  = 10 * time.Second

@@ -17,6 +17,8 @@ type Consumer struct {
 	stage  *stages
 	opener *bucket.Opener
 
+	followers    followers
+	pace         *pace
 	nearVersions int // as the constant, but in tests
 }
 
@@ -31,7 +33,7 @@ func New(cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consumer: %w", err)
 	}
-	return &Consumer{Config: cfg, board: newBoard(), stage: stage, opener: opener, nearVersions: nearVersions}, nil
+	return &Consumer{Config: cfg, board: newBoard(), stage: stage, opener: opener, pace: newPace(), nearVersions: nearVersions}, nil
 }
 
 // Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its
@@ -86,6 +88,7 @@ type handler func(ctx context.Context, m Message) (result, error)
 
 // work handles one delivery and settles it.
 func (c *Consumer) work(ctx context.Context, d Delivery, l *lanes, h handler) {
+	defer c.pace.work()()
 	m := d.Message()
 	if m.Kind == KindHeads && l.superseded(m) {
 		c.settle(ctx, d, result{class: ClassStale}, ctx.Err())

@@ -10,7 +10,7 @@ import (
 
 // Limits on what hints can make a peer fetch.
 const (
-	// windowOctets is how many octets are asked for at a time, at most.
+	// windowOctets is how many octets are asked for at a time, at most, by all catch-ups together.
 	windowOctets = 12 << 20
 	// looseObjects is how many objects may be fetched by hints that have led to no version yet.
 	looseObjects = 512
@@ -140,7 +140,7 @@ func (r *route) take(ctx context.Context, l leg) ([]byte, error) {
 // fetch asks the stores for a leg and those behind it, as many as a window holds.
 func (r *route) fetch(ctx context.Context, first leg) error {
 	window := []bucket.Hash{first.hash}
-	room := windowOctets - first.octets()
+	room := r.c.window() - first.octets()
 	for _, l := range r.legs {
 		if room -= l.octets(); room < 0 {
 			break
@@ -171,6 +171,15 @@ func (r *route) fetch(ctx context.Context, first leg) error {
 		return worst
 	}
 	return ctx.Err()
+}
+
+// window is how many octets may be asked for now. Fewer where there is short work, whose answers come over the same connection.
+func (c *Consumer) window() int {
+	window := c.followers.share(windowOctets)
+	if c.pace.short.Load() > 0 {
+		window /= 4
+	}
+	return window
 }
 
 // fromStoreMany reads what one store has of many objects. They are right: their hashes were compared.

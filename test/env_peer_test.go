@@ -141,7 +141,7 @@ func (p *peer) config(c *jetstream.Client) consumer.Config {
 		Peer: p.key(), Log: p.log, Manifests: p.manifests, Blobs: p.blobs,
 		Objects: c.Objects(), Jobs: c.Jobs(p.key()), DeadLetters: c.DeadLetters(p.key()), Events: &p.events,
 		ManifestStores: []string{p.env.names.ManifestStore()}, BlobStores: []string{p.env.names.BlobStore()},
-		Buckets: 16, PinJobsMax: 4, Fetches: 16, Logger: p.logger(),
+		Buckets: 64, PinJobsMax: 4, Fetches: 16, Logger: p.logger(),
 	}
 	if p.cfg.change != nil {
 		p.cfg.change(&cfg)

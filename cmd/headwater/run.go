@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +37,7 @@ type runOptions struct {
 	maxVersions    uint64
 	maxBlobSize    int64
 	stageLimit     int64
+	memoryLimit    int64
 	manifestStores []string
 	blobStores     []string
 }
@@ -67,7 +69,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.IntVar(&o.ensure.Replicas, "replicas", 1, "replicas of the streams and stores that are made")
 	f.BoolVar(&o.allowUnsigned, "allow-unsigned", false, "accept unsigned versions, but never after a signed one")
 	f.BoolVar(&o.allVersions, "all-versions", false, "download the pins of every version, not of the newest of each sync")
-	f.IntVar(&o.buckets, "buckets", 16, "buckets worked on side by side")
+	f.IntVar(&o.buckets, "buckets", 64, "buckets worked on side by side")
 	f.IntVar(&o.pinJobs, "pin-jobs", 4, "pin jobs worked on side by side")
 	f.IntVar(&o.fetches, "fetches", 16, "blobs fetched side by side for one pin job")
 	f.IntVar(&o.retryLimit, "retry-limit", 10, "failures after which a message is set aside as a dead letter")
@@ -78,6 +80,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.Uint64Var(&o.maxVersions, "max-versions", bucket.MaxChainLength, "versions that one catch-up may fetch")
 	f.Int64Var(&o.maxBlobSize, "max-blob-size", 64<<30, "octets that a pinned blob may have")
 	f.Int64Var(&o.stageLimit, "stage-limit", 8<<30, "octets of disk for long catch-ups that are not verified yet")
+	f.Int64Var(&o.memoryLimit, "memory-limit", 0, "octets of memory that the garbage collector aims at; 0: 128 MiB, or none with an embedded server")
 	f.StringSliceVar(&o.manifestStores, "manifest-store", nil, "object stores asked for manifests, in order: NAME or DOMAIN/NAME (default PREFIX-manifests)")
 	f.StringSliceVar(&o.blobStores, "blob-store", nil, "object stores asked for blobs, in order: NAME or DOMAIN/NAME (default PREFIX-blobs)")
 	return cmd
@@ -98,6 +101,9 @@ func (o runOptions) check() error {
 		if d <= 0 {
 			return usagef("--%s: %s is not more than 0", name, d)
 		}
+	}
+	if o.memoryLimit < 0 {
+		return usagef("--memory-limit: %d is less than 0", o.memoryLimit)
 	}
 	if _, _, err := net.SplitHostPort(o.listen); err != nil {
 		return usagef("--listen: %w", err)
@@ -124,6 +130,7 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	if err != nil {
 		return err
 	}
+	a.limitMemory(o)
 	stores, err := openStores(ctx, a.dir, o, log)
 	if err != nil {
 		return err
@@ -148,6 +155,23 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 		}
 	}()
 	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log, line))
+}
+
+// defaultMemoryLimit is what a peer aims at that has no server in its process: 128 MiB, so that with the log's tables, which are
+// mapped, it stays below 256 MiB.
+const defaultMemoryLimit = 128 << 20
+
+// limitMemory tells the garbage collector what to aim at. What is really needed beyond that is taken all the same, and costs
+// processor time. GOMEMLIMIT, where it is set, has been heard already.
+func (a *app) limitMemory(o runOptions) {
+	embedded := a.nats.URL == "" && a.nats.Context == ""
+	limit := o.memoryLimit
+	if limit == 0 && !embedded {
+		limit = defaultMemoryLimit
+	}
+	if _, set := a.env("GOMEMLIMIT"); limit > 0 && (!set || o.memoryLimit > 0) {
+		debug.SetMemoryLimit(limit)
+	}
 }
 
 // stopped is nil where the peer was asked to stop: that is what run is for.
@@ -202,6 +226,7 @@ func (a *app) servePeer(
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.consume(ctx) })
 	g.Go(func() error { return p.answer(ctx) })
+	g.Go(func() error { return stores.log.Trim(ctx) })
 	g.Go(func() error {
 		if err := p.reachable(ctx); err != nil {
 			return err
