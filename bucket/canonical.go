@@ -7,21 +7,33 @@ import (
 	"unicode/utf8"
 )
 
-// An Opener opens many versions faster than [Open] does one by one: it remembers which keys are points of the curve, and
-// chains name the same keys in version after version. The zero Opener is ready. It is safe for concurrent use, and holds at
-// most some 10,000 keys.
+// An Opener opens many versions faster than [Open] does one by one, and checks their signatures faster: chains name the same keys
+// in version after version, and it remembers which are points of the curve, and multiples of those that sign most. The zero
+// Opener is ready. It is safe for concurrent use, and takes at most some 12 MiB.
 type Opener struct {
-	mu   sync.RWMutex
-	keys map[PublicKey]bool
+	mu       sync.RWMutex
+	keys     map[PublicKey]bool
+	verifier verifier
 }
 
 // maxKeys is the most keys that an Opener remembers.
 const maxKeys = 10_000
 
 // Open is [Open].
-func (o *Opener) Open(link Link, b []byte) (*Version, error) { return open(link, b, o.onCurve) }
+func (o *Opener) Open(link Link, b []byte) (*Version, error) { return open(link, b, o) }
+
+// verify is [PublicKey.Verify].
+func (o *Opener) verify(k PublicKey, message []byte, sig Signature) error {
+	if o != nil && o.verifier.holds(k, message, sig) && !encodesSmallOrder(k[:]) && !encodesSmallOrder(sig[:32]) {
+		return nil
+	}
+	return k.Verify(message, sig)
+}
 
 func (o *Opener) onCurve(k *PublicKey) bool {
+	if o == nil {
+		return k.onCurve()
+	}
 	o.mu.RLock()
 	known := o.keys[*k]
 	o.mu.RUnlock()

@@ -12,15 +12,17 @@ type Version struct {
 	Link Link
 	Manifest
 	encoded   []byte
+	opener    *Opener      // nil for none
 	signature func() error // checks the signature, once
 }
 
 // Open makes a version of octets that somebody says link points to. It keeps b, which must not be changed afterwards.
 // What is not a strict manifest, or not the one that link names, is a [*Refusal] that names the link: of class
 // [WrongCodec], [TooLarge], [HashMismatch], or one of [DecodeManifest].
-func Open(link Link, b []byte) (*Version, error) { return open(link, b, (*PublicKey).onCurve) }
+func Open(link Link, b []byte) (*Version, error) { return open(link, b, nil) }
 
-func open(link Link, b []byte, onCurve func(*PublicKey) bool) (*Version, error) {
+// open is [Open], with what an opener remembers; it may be nil.
+func open(link Link, b []byte, o *Opener) (*Version, error) {
 	if link.Codec() != CodecDagCBOR {
 		return nil, Refuse(WrongCodec, link, "a manifest is pointed to by a link of codec %#x", byte(link.Codec()))
 	}
@@ -30,14 +32,14 @@ func open(link Link, b []byte, onCurve func(*PublicKey) bool) (*Version, error) 
 	if h := Sum(b); h != link.Hash() {
 		return nil, Refuse(HashMismatch, link, "the octets hash to %s", h)
 	}
-	m, ok := decodeCanonical(b, onCurve)
+	m, ok := decodeCanonical(b, o.onCurve)
 	if !ok {
 		var err error
 		if m, err = DecodeManifest(b); err != nil {
 			return nil, at(link, err)
 		}
 	}
-	v := &Version{Link: link, Manifest: *m, encoded: b}
+	v := &Version{Link: link, Manifest: *m, encoded: b, opener: o}
 	v.signature = sync.OnceValue(v.verify)
 	return v, nil
 }
@@ -76,7 +78,7 @@ func (v *Version) verify() error {
 	if !v.Signed() {
 		return Refuse(Unsigned, v.Link, "author or signature is missing")
 	}
-	return at(v.Link, v.Author.Verify(v.signable(), *v.Signature))
+	return at(v.Link, v.opener.verify(*v.Author, v.signable(), *v.Signature))
 }
 
 // Rules are the rules of succession. The zero value is the strict default.

@@ -19,3 +19,14 @@ func EncodePrincipal(s Share) ([]byte, error) {
 
 // DecodeCanonical is the short way into a manifest.
 func DecodeCanonical(b []byte) (*Manifest, bool) { return decodeCanonical(b, (*PublicKey).onCurve) }
+
+// Verifier is a verifier.
+type Verifier = verifier
+
+// HoldsByMultiples says what a verifier says of a key whose multiples it has.
+func HoldsByMultiples(f *Verifier, k PublicKey, message []byte, sig Signature) bool {
+	for range manySignatures {
+		f.of(k)
+	}
+	return f.holds(k, message, sig)
+}

@@ -40,29 +40,50 @@ func BenchmarkRatioHintedCatchUp(b *testing.B) {
 	for _, n := range []int{1_000, 10_000} {
 		b.Run(fmt.Sprintf("%d versions", n), func(b *testing.B) {
 			for range b.N {
-				const reference = 500
-				e, chain, p := benchChain(b, n)
-				limit := buckettest.VerifyRate(b, chain.Versions)
-				events := each(p)
-				p.start()
-				waitUntil(b, "the peer waits for deliveries", func() bool { return e.durableState(consumer.KindHeads, p).NumWaiting > 0 })
-				hinted := e.prepareHinted(chain.Versions)
-				start := time.Now()
-				hinted()
-				await(b, events, consumer.EventApplied, chain.Head())
-				ours := rate(n, time.Since(start))
-				p.stop()
-				theirs := e.catchUpReference(chain, reference)
-				b.ReportMetric(ours/limit, "of-verifying")
-				b.ReportMetric(ours/theirs, "ratio")
-				b.ReportMetric(ours, "versions/s")
-				b.ReportMetric(limit, "signatures/s")
-				b.Logf("%d versions: %.2f of the rate of only checking their signatures, %.1f times the original's way; %.0f versions/s, "+
-					"%.0f signatures/s on %d cores, %.0f/s by the original's way, measured with %d",
-					n, ours/limit, ours/theirs, ours, limit, runtime.GOMAXPROCS(0), theirs, reference)
+				benchHintedCatchUp(b, n)
 			}
 		})
 	}
+}
+
+// benchHintedCatchUp compares the catching up of a bucket that is new to the peer with only checking its signatures, and with the
+// original's way.
+func benchHintedCatchUp(b *testing.B, n int) {
+	const reference, tries = 500, 3
+	var ours, limit, own float64 // the fastest: what other programs do meanwhile says nothing
+	var e *env
+	var chain *buckettest.Chain
+	for range tries {
+		var p *peer
+		e, chain, p = benchChain(b, n)
+		limit = max(limit, buckettest.VerifyRate(b, chain.Versions))
+		own = max(own, buckettest.OpenerVerifyRate(b, chain.Versions))
+		ours = max(ours, e.hintedCatchUp(p, chain))
+	}
+	theirs := e.catchUpReference(chain, reference)
+	b.ReportMetric(ours/limit, "of-verifying")
+	b.ReportMetric(ours/theirs, "ratio")
+	b.ReportMetric(ours/own, "of-own-verifying")
+	b.ReportMetric(ours, "versions/s")
+	b.ReportMetric(limit, "signatures/s")
+	b.Logf("%d versions: %.2f of the rate at which crypto/ed25519 only checks their signatures, %.1f times the original's way; %.0f versions/s, "+
+		"%.0f signatures/s on %d cores, %.0f/s by the original's way, measured with %d; %.2f of the %.0f signatures/s of our own check",
+		n, ours/limit, ours/theirs, ours, limit, runtime.GOMAXPROCS(0), theirs, reference, ours/own, own)
+}
+
+// hintedCatchUp returns how many versions a second a peer that knows nothing takes, from the announcement until all is applied.
+func (e *env) hintedCatchUp(p *peer, chain *buckettest.Chain) float64 {
+	e.tb.Helper()
+	events := each(p)
+	p.start()
+	waitUntil(e.tb, "the peer waits for deliveries", func() bool { return e.durableState(consumer.KindHeads, p).NumWaiting > 0 })
+	announce := e.prepareHinted(chain.Versions)
+	start := time.Now()
+	announce()
+	await(e.tb, events, consumer.EventApplied, chain.Head())
+	took := time.Since(start)
+	p.stop()
+	return rate(len(chain.Versions), took)
 }
 
 // A broker that is 100 ms away, there and back. What is counted is time, in round trips, from the announcement until the
@@ -73,6 +94,9 @@ func BenchmarkRatioRoundTrips(b *testing.B) {
 		b.Run(fmt.Sprintf("%d versions", n), func(b *testing.B) {
 			for range b.N {
 				near, far := timeToLog(b, n, 0), timeToLog(b, n, away/2)
+				for range 2 { // the fastest of three: what other programs do meanwhile is no round trip
+					near, far = min(near, timeToLog(b, n, 0)), min(far, timeToLog(b, n, away/2))
+				}
 				trips := (far - near).Seconds() / away.Seconds()
 				b.ReportMetric(trips, "round-trips")
 				b.Logf("%d versions: %.2f round trips; %v at 0 ms, %v at 100 ms", n, trips,

@@ -10,14 +10,25 @@ import (
 	"headwater/bucket"
 )
 
-// VerifyRate returns how many of the versions' signatures all processors check in a second, doing nothing else.
+// VerifyRate returns how many of the versions' signatures all processors check in a second, doing nothing else: by
+// crypto/ed25519, one by one.
 func VerifyRate(tb testing.TB, versions []*bucket.Version) float64 {
 	tb.Helper()
+	return verifyRate(tb, versions, bucket.Open)
+}
+
+// OpenerVerifyRate is [VerifyRate] by an opener, which remembers who signs.
+func OpenerVerifyRate(tb testing.TB, versions []*bucket.Version) float64 {
+	tb.Helper()
+	return verifyRate(tb, versions, new(bucket.Opener).Open)
+}
+
+func verifyRate(tb testing.TB, versions []*bucket.Version, open func(bucket.Link, []byte) (*bucket.Version, error)) float64 {
+	tb.Helper()
 	fresh := make([]*bucket.Version, len(versions))
-	var o bucket.Opener
 	for i, v := range versions { // a version remembers its verdict
 		var err error
-		if fresh[i], err = o.Open(v.Link, v.Encoded()); err != nil {
+		if fresh[i], err = open(v.Link, v.Encoded()); err != nil {
 			tb.Fatal(err)
 		}
 	}
