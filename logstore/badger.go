@@ -78,8 +78,11 @@ func badgerOptions(cfg Config, set settings) badger.Options {
 		WithValueLogFileSize(16 << 20).
 		WithValueThreshold(min(1<<20, set.memTable/16)).
 		WithNumCompactors(2).
-		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).
+		// Links are spread over all tables, so that each compaction of new tables rewrites them all: it waits for five, and
+		// there is one level below them for the first two million versions.
+		WithBaseLevelSize(256 << 20).
+		WithNumLevelZeroTables(5).
+		WithNumLevelZeroTablesStall(12).
 		WithCompactL0OnClose(true).
 		WithNumGoroutines(2).
 		WithMetricsEnabled(false).

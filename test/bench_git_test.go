@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"headwater/bucket/buckettest"
-	"headwater/consumer"
-	"headwater/test/natstest"
 )
 
 // Catching up with a history, against git fetch from a git daemon, both over loopback and until all of it is on disk.
@@ -42,7 +40,8 @@ func BenchmarkRatioGitFetch(b *testing.B) {
 		for range gitRuns {
 			for i, before := range []int{0, gitBefore} {
 				theirs[i] = append(theirs[i], g.fetch(b, before))
-				ours[i] = append(ours[i], hintedCatchUp(b, before, gitVersions-before))
+				_, _, took := hintedCatchUp(b, before, gitVersions-before)
+				ours[i] = append(ours[i], took)
 			}
 		}
 		all, further := slices.Min(theirs[0]).Seconds()/slices.Min(ours[0]).Seconds(), slices.Min(theirs[1]).Seconds()/slices.Min(ours[1]).Seconds()
@@ -59,33 +58,6 @@ func BenchmarkRatioGitFetch(b *testing.B) {
 
 // round1 is the shortest of some times, as it is printed.
 func round1(d []time.Duration) time.Duration { return slices.Min(d).Round(time.Millisecond) }
-
-// hintedCatchUp returns how long a peer takes that has so many versions of a chain and hears of n more, with hints, until they
-// are in its log.
-func hintedCatchUp(b *testing.B, before, n int) time.Duration {
-	b.Helper()
-	e := newEnv(b, natstest.Start(b).URL(), 1)
-	p := e.newPeer(200, peerConfig{})
-	chain := buckettest.New(b, buckettest.Identity(b, 1), p.key()).Grow(b, before+n)
-	e.putVersions(chain.Versions...)
-	events := each(p)
-	p.start()
-	if before > 0 {
-		e.prepareHinted(chain.Versions[:before])()
-		await(b, events, consumer.EventApplied, chain.Versions[before-1])
-	}
-	waitUntil(b, "the peer waits for deliveries", func() bool {
-		d := e.durableState(consumer.KindHeads, p)
-		return d.NumWaiting > 0 && d.NumAckPending == 0
-	})
-	announce := e.prepareHinted(chain.Versions)
-	start := time.Now()
-	announce()
-	await(b, events, consumer.EventApplied, chain.Head())
-	took := time.Since(start)
-	p.stop()
-	return took
-}
 
 // git is the program, without anybody's settings, and a repository that it serves.
 type git struct {

@@ -28,12 +28,12 @@ type history struct {
 	verify   float64 // signatures of it that all processors check in a second, doing nothing else
 }
 
-// putHistory makes n versions that are shared with a peer and puts the packs that an author makes of them. Of the
+// putHistory makes n versions that are shared with peers and puts the packs that an author makes of them. Of the
 // manifests themselves, which nobody needs who has the packs, only the newest are put.
-func putHistory(b *testing.B, c *jetstream.Client, n int, mirror bucket.PublicKey) (h history) {
+func putHistory(b *testing.B, c *jetstream.Client, n int, mirrors ...bucket.PublicKey) (h history) {
 	b.Helper()
 	owner := buckettest.Identity(b, 1)
-	chain := buckettest.New(b, owner, mirror)
+	chain := buckettest.New(b, owner, mirrors...)
 	var objects []jetstream.Small
 	put := func(store string) {
 		if err := c.PutObjects(b.Context(), store, objects); err != nil {
@@ -74,32 +74,36 @@ func putHistory(b *testing.B, c *jetstream.Client, n int, mirror bucket.PublicKe
 
 // longPeer is a peer that catches up with a history, in a process of its own, over a connection whose octets are counted.
 type longPeer struct {
-	*cliPeer
-	proxy  *natstest.Proxy
-	client *jetstream.Client
-	peak   int64 // of all its processes
+	*cliPeer // while it runs
+
+	tb      testing.TB
+	dir     string
+	key     bucket.PublicKey
+	history history
+	proxy   *natstest.Proxy
+	client  *jetstream.Client
+	peak    int64 // of all its processes
 }
 
-func (p *longPeer) start(args ...string) {
-	p.cliPeer = startPeerOn(p.tb, p.proxy.URL(), p.dir, args...)
-}
+func (p *longPeer) start() { p.cliPeer = startPeerOn(p.tb, p.proxy.URL(), p.dir) }
 
-func (p *longPeer) halt(b *testing.B, end func()) {
+// end notes how much memory the process took, and ends it.
+func (p *longPeer) end(b *testing.B, end func()) {
 	b.Helper()
 	p.peak = max(p.peak, p.cliPeer.peak())
 	end()
 }
 
 // state asks the peer how it stands with the history.
-func (p *longPeer) state(b *testing.B, id bucket.ID) (s consumer.Status) {
+func (p *longPeer) state(b *testing.B) (s consumer.Status) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Second)
 	defer cancel()
-	request, err := json.Marshal(map[string]bucket.ID{"bucket_id": id})
+	request, err := json.Marshal(map[string]bucket.ID{"bucket_id": p.history.id})
 	if err != nil {
 		b.Fatal(err)
 	}
-	answer, err := p.client.Ask(ctx, p.publicKey(), "status", request)
+	answer, err := p.client.Ask(ctx, p.key, "status", request)
 	var none *jetstream.ServiceError
 	if errors.As(err, &none) {
 		return s // it has not heard of the bucket
@@ -114,14 +118,13 @@ func (p *longPeer) state(b *testing.B, id bucket.ID) (s consumer.Status) {
 	return all.Buckets[0]
 }
 
-// waitState looks four times a second until the state is as wanted, and returns how long that took.
-func (p *longPeer) waitState(b *testing.B, id bucket.ID, want func(consumer.Status) bool) time.Duration {
+// waitState looks four times a second until the state is as wanted, and returns it.
+func (p *longPeer) waitState(b *testing.B, want func(consumer.Status) bool) (s consumer.Status) {
 	b.Helper()
-	start := time.Now()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	limit := time.After(20 * time.Minute)
-	for s := p.state(b, id); !want(s); s = p.state(b, id) {
+	for s = p.state(b); !want(s); s = p.state(b) {
 		if s.State == consumer.StateBlocked {
 			b.Fatalf("the peer gave up: %s; its log:\n%s", s.LastError, p.log.tail())
 		}
@@ -133,55 +136,75 @@ func (p *longPeer) waitState(b *testing.B, id bucket.ID, want func(consumer.Stat
 			b.Fatalf("the peer does not get there: %+v", s)
 		}
 	}
-	return time.Since(start)
+	return s
 }
 
 // A history of a million versions: resident memory of the whole peer, which is the real program, with its log and its
 // stores; the rate, beside that of a tenth of the history; and what is fetched twice where the peer is killed in the middle.
 func BenchmarkRatioLongHistory(b *testing.B) {
 	for range b.N {
-		_, tenth := longCatchUp(b, 100_000, false)
-		p, whole := longCatchUp(b, 1_000_000, false)
+		tenth := newLong(b, 100_000, 1)[0].catchUp(b, false)
+		peers := newLong(b, 1_000_000, 2)
+		whole := peers[0].catchUp(b, false)
 		b.ReportMetric(whole/tenth, "rate/rate-of-100000")
-		b.ReportMetric(float64(p.peak)/(256<<20), "peak/256MiB")
-		longCatchUp(b, 1_000_000, true)
+		b.ReportMetric(float64(peers[0].peak)/(256<<20), "peak/256MiB")
+		peers[1].catchUp(b, true)
+		b.ReportMetric(float64(peers[1].peak)/(256<<20), "killed-peak/256MiB")
 	}
 }
 
-func longCatchUp(b *testing.B, n int, kill bool) (p longPeer, rate float64) {
+// newLong makes a history, and peers that it is shared with and that do not run.
+func newLong(b *testing.B, n, peers int) []*longPeer {
 	b.Helper()
 	server := natstest.Start(b)
-	defer server.Stop()
-	p.proxy = natstest.StartProxy(b, server.URL(), 0)
-	defer p.proxy.Stop()
-	var err error
-	if p.client, err = jetstream.Dial(b.Context(), jetstream.Config{URL: server.URL()}); err != nil {
+	client, err := jetstream.Dial(b.Context(), jetstream.Config{URL: server.URL()})
+	if err != nil {
 		b.Fatal(err)
 	}
-	defer p.client.Close(context.Background())
-	h := newHeadwater(b, "--dir", filepath.Join(b.TempDir(), "peer"), "--nats", p.proxy.URL())
-	p.cliPeer = launchPeer(b, h)
-	p.awaitReady()
-	history := putHistory(b, p.client, n, p.publicKey())
-	_, before := p.proxy.Octets()
-	if _, err := p.client.Announce(b.Context(), history.announce); err != nil {
+	b.Cleanup(func() { _ = client.Close(context.Background()) })
+	if _, err := client.Ensure(b.Context(), jetstream.EnsureConfig{Replicas: 1}); err != nil {
 		b.Fatal(err)
 	}
-	var took time.Duration
+	var all []*longPeer
+	var keys []bucket.PublicKey
+	for range peers {
+		p := &longPeer{tb: b, client: client, proxy: natstest.StartProxy(b, server.URL(), 0), dir: filepath.Join(b.TempDir(), "peer")}
+		id := decoded[statusJSON](b, newHeadwater(b, "--dir", p.dir).run("init", "--json")).PeerID
+		if p.key, err = bucket.ParsePublicKey(id); err != nil {
+			b.Fatal(err)
+		}
+		all, keys = append(all, p), append(keys, p.key)
+	}
+	h := putHistory(b, client, n, keys...)
+	if _, err := client.Announce(b.Context(), h.announce); err != nil {
+		b.Fatal(err)
+	}
+	for _, p := range all {
+		p.history = h
+	}
+	return all
+}
+
+// catchUp starts the peer, has it killed in the middle where that is wanted, and returns how many versions a second it took.
+func (p *longPeer) catchUp(b *testing.B, kill bool) float64 {
+	b.Helper()
+	n := uint64(p.history.versions)
+	start := time.Now()
+	p.start()
 	what := fmt.Sprintf("%d versions", n)
 	if kill {
-		took = p.waitState(b, history.id, func(s consumer.Status) bool { return s.CatchUp.Fetched >= uint64(n)/2 })
-		reached := p.state(b, history.id).CatchUp.Fetched
-		p.halt(b, p.kill)
+		s := p.waitState(b, func(s consumer.Status) bool { return s.CatchUp.Fetched >= n/2 })
+		p.end(b, p.kill)
 		p.start()
-		what = fmt.Sprintf("%d versions, killed after %d", n, reached)
+		what = fmt.Sprintf("%d versions, killed after %d", n, s.CatchUp.Fetched)
 	}
-	took += p.waitState(b, history.id, func(s consumer.Status) bool { return s.Known != nil && s.Known.Height+1 == uint64(n) })
-	_, after := p.proxy.Octets()
-	p.halt(b, func() { p.stop() })
-	rate = float64(n) / took.Seconds()
-	fmt.Printf("%s in %.1f s: %.0f versions/s, %.2f of only checking the signatures (%.0f/s on %d cores); peak %d MiB resident; "+
-		"%.2f times the octets of the packs received\n", what, took.Seconds(), rate, rate/history.verify, history.verify,
-		runtime.GOMAXPROCS(0), p.peak>>20, float64(after-before)/float64(history.octets))
-	return p, rate
+	p.waitState(b, func(s consumer.Status) bool { return s.Known != nil && s.Known.Height+1 == n })
+	took := time.Since(start)
+	_, received := p.proxy.Octets()
+	p.end(b, func() { p.stop() })
+	rate := float64(n) / took.Seconds()
+	fmt.Printf("%s in %.1f s: %.0f versions/s, %.2f of the rate at which crypto/ed25519 only checks the signatures (%.0f/s on %d cores); "+
+		"peak %d MiB resident; %.2f times the octets of the packs received\n", what, took.Seconds(), rate, rate/p.history.verify,
+		p.history.verify, runtime.GOMAXPROCS(0), p.peak>>20, float64(received)/float64(p.history.octets))
+	return rate
 }
