@@ -110,12 +110,15 @@ func watchPeak(pid int) (peak func() int64) {
 }
 
 // peakOf is the most octets of memory that a running process has taken since it began its program.
-func peakOf(pid int) (int64, error) {
+func peakOf(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
+
+// memoryOf reads one of the sizes that Linux tells of a process.
+func memoryOf(pid int, field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, rest, _ := strings.Cut(string(status), field)
 	var kib int64
 	_, err = fmt.Sscan(rest, &kib)
 	return kib << 10, err

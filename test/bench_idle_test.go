@@ -137,7 +137,7 @@ func (i *idle) footing() footing {
 	f := footing{at: time.Now(), most: i.peer.peak()}
 	var err error
 	if f.cpu, err = cpuOf(pid); err == nil {
-		f.resident, err = residentOf(pid)
+		f.resident, err = memoryOf(pid, "VmRSS:")
 	}
 	if err != nil {
 		i.tb.Fatal(err)
@@ -207,16 +207,4 @@ func cpuOf(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
 	}
 	return time.Duration(u+s) * time.Second / ticks, nil
-}
-
-// residentOf is how many octets of memory a process has now.
-func residentOf(pid int) (int64, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	var kib int64
-	_, err = fmt.Sscan(rest, &kib)
-	return kib << 10, err
 }

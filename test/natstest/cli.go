@@ -43,24 +43,32 @@ func NewCLI(tb testing.TB, url string) *CLI {
 }
 
 // findCLI returns the absolute path of the nats program.
-func findCLI() (string, error) {
-	if bin := os.Getenv(CLIVariable); bin != "" {
-		bin, err := filepath.Abs(bin)
+func findCLI() (string, error) { return findProgram(CLIVariable, "nats") }
+
+// findProgram returns the absolute path of a program: what an environment variable says, or where make puts it.
+func findProgram(variable, name string) (bin string, err error) {
+	if bin = os.Getenv(variable); bin == "" {
+		root, err := moduleRoot()
 		if err != nil {
 			return "", err
 		}
-		_, err = os.Stat(bin)
-		return bin, err
+		bin = filepath.Join(root, "bin", name)
 	}
+	if bin, err = filepath.Abs(bin); err == nil {
+		_, err = os.Stat(bin)
+	}
+	return bin, err
+}
+
+// moduleRoot is the directory of the go.mod here or above.
+func moduleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			bin := filepath.Join(dir, "bin", "nats")
-			_, err := os.Stat(bin)
-			return bin, err
+			return dir, nil
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}

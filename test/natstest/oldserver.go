@@ -4,9 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -49,7 +47,7 @@ func StartOldLeaf(tb testing.TB, hub *Server, domain string) *OldServer {
 
 func startOld(tb testing.TB, config func(dir string) string) *OldServer {
 	tb.Helper()
-	bin, err := findOldServer()
+	bin, err := findProgram(OldServerVariable, "nats-server-2.10")
 	if err != nil {
 		tb.Fatalf("find the old NATS server: %v: run `make tools`, or set %s to its path", err, OldServerVariable)
 	}
@@ -137,41 +135,4 @@ func (s *OldServer) Stop() {
 	_ = s.process.Kill()
 	<-s.exited
 	s.process = nil
-}
-
-// findOldServer returns the absolute path of the old server's program.
-func findOldServer() (string, error) {
-	bin := os.Getenv(OldServerVariable)
-	if bin == "" {
-		root, err := moduleRoot()
-		if err != nil {
-			return "", err
-		}
-		bin = filepath.Join(root, "bin", "nats-server-2.10")
-	}
-	bin, err := filepath.Abs(bin)
-	if err == nil {
-		_, err = os.Stat(bin)
-	}
-	return bin, err
-}
-
-// moduleRoot is the directory of the go.mod here or above.
-func moduleRoot() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return "", err
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", errors.New("no go.mod here or above")
-		}
-		dir = up
-	}
 }
