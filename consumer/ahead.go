@@ -59,7 +59,7 @@ func (c *Consumer) fetchAhead(
 	if known, err := h.known(ctx, s.head.Previous); known || err != nil {
 		return err
 	}
-	route, err := c.newRoute(ctx, h.known, a.Hints, stores)
+	route, err := c.newRoute(ctx, h.known, versionsBetween(mine.Known, s.head.Head()), a.Hints, stores)
 	if err != nil || len(route.legs) == 0 {
 		return err
 	}
@@ -189,7 +189,8 @@ func (c *Consumer) newHoard(s *stretch, mine logstore.Bucket, stores []string) *
 	h := &hoard{c: c, s: s, stores: stores, limit: c.nearVersions, taken: s.stage.spool.count()}
 	h.appends = shared && !mine.Known.IsZero() && h.taken == 0
 	s.progress.fetched(h.taken)
-	if versionsBetween(mine.Known, s.head.Head())-h.taken > uint64(h.limit) {
+	missing := versionsBetween(mine.Known, s.head.Head())
+	if missing-min(missing, h.taken) > uint64(h.limit) {
 		h.limit = min(h.limit, batchVersions)
 	}
 	return h

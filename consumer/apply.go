@@ -86,6 +86,9 @@ func (c *Consumer) appendAll(ctx context.Context, stores []string, s *stretch) (
 	if len(s.links) == 1 && s.from == s.to {
 		return c.appendBatch(ctx, stores, s, []*bucket.Version{s.head}) // nothing to do side by side
 	}
+	if s.to > s.from {
+		defer c.pace.long()()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	kept := make(chan []*bucket.Version, 1)
 	g.Go(func() error {

@@ -29,7 +29,7 @@ func New(cfg Config) (*Consumer, error) {
 	}
 	cfg.setDefaults()
 	opener := new(bucket.Opener)
-	stage, err := openStages(cfg.StageDir, cfg.StageLimit, opener)
+	stage, err := openStages(cfg.StageDir, cfg.StageLimit, opener, cfg.Rules)
 	if err != nil {
 		return nil, fmt.Errorf("consumer: %w", err)
 	}
@@ -88,8 +88,10 @@ type handler func(ctx context.Context, m Message) (result, error)
 
 // work handles one delivery and settles it.
 func (c *Consumer) work(ctx context.Context, d Delivery, l *lanes, h handler) {
-	defer c.pace.work()()
 	m := d.Message()
+	if m.Kind == KindHeads {
+		defer c.pace.work()()
+	}
 	if m.Kind == KindHeads && l.superseded(m) {
 		c.settle(ctx, d, result{class: ClassStale}, ctx.Err())
 		return

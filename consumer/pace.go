@@ -9,7 +9,7 @@ import (
 // pace keeps long catch-ups from holding up short work: checking signatures waits for nothing, so that it would take all
 // processors, and each step of everything else would wait for one of them. Safe for concurrent use.
 type pace struct {
-	short atomic.Int32  // deliveries in work that are no long catch-ups
+	short atomic.Int32  // announcements in work that are no long catch-ups
 	slots chan struct{} // what all long catch-ups together may use while there are such
 }
 
@@ -18,13 +18,13 @@ func newPace() *pace {
 	return &pace{slots: make(chan struct{}, max(1, verifiers()/2))}
 }
 
-// work notes that a delivery is in work until done is called.
+// work notes that an announcement is in work until done is called. Pin jobs do not count: they mostly wait for the network.
 func (p *pace) work() (done func()) {
 	p.short.Add(1)
 	return func() { p.short.Add(-1) }
 }
 
-// long notes that a delivery in work is a long catch-up until done is called.
+// long notes that an announcement in work is a long catch-up until done is called.
 func (p *pace) long() (done func()) {
 	p.short.Add(-1)
 	return func() { p.short.Add(1) }

@@ -46,6 +46,7 @@ type route struct {
 	c       *Consumer
 	stores  []string
 	known   knows
+	most    int   // octets asked for at a time: what is missing, generously, so that a longer chain is no use to a liar
 	legs    []leg // oldest first
 	held    map[bucket.Hash][]byte
 	fetched int // objects
@@ -55,9 +56,10 @@ type route struct {
 // knows says whether a version need not be fetched, nor any below it.
 type knows func(ctx context.Context, link bucket.Link) (bool, error)
 
-// newRoute makes a route of hints. Legs whose end is known are left out, with all before them.
-func (c *Consumer) newRoute(ctx context.Context, known knows, h bucket.Hints, stores []string) (*route, error) {
+// newRoute makes a route of hints, to so many versions. Legs whose end is known are left out, with all before them.
+func (c *Consumer) newRoute(ctx context.Context, known knows, missing uint64, h bucket.Hints, stores []string) (*route, error) {
 	r := &route{c: c, known: known, stores: stores, held: map[bucket.Hash][]byte{}}
+	r.most = 2*bucket.MaxPackSize + int(min(missing, windowOctets/manifestOctets))*manifestOctets
 	for _, p := range h.Packs {
 		r.legs = append(r.legs, leg{p.Hash, p.Level, p.Last})
 	}
@@ -140,7 +142,7 @@ func (r *route) take(ctx context.Context, l leg) ([]byte, error) {
 // fetch asks the stores for a leg and those behind it, as many as a window holds.
 func (r *route) fetch(ctx context.Context, first leg) error {
 	window := []bucket.Hash{first.hash}
-	room := r.c.window() - first.octets()
+	room := min(r.c.window(), r.most) - first.octets()
 	for _, l := range r.legs {
 		if room -= l.octets(); room < 0 {
 			break

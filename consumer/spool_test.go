@@ -141,6 +141,34 @@ func TestPrefix_InterruptedHintedCatchUpEndsAtAnotherHead(t *testing.T) {
 	}
 }
 
+// What was verified by laxer rules is verified again by stricter ones.
+func TestOnlyWhoMay_InterruptedHintedCatchUpUnderOtherRules(t *testing.T) {
+	w := newWorld(t)
+	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey())
+	for range 1000 {
+		chain.AddUnsigned(t)
+	}
+	w.putChain(chain)
+	h := w.packChain(chain.Versions)
+	cfg := w.config()
+	cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
+	cfg.Rules.AllowUnsigned = true
+	restorePack, restoreManifest := w.lose(h.Packs[5].Hash), w.lose(chain.Versions[700].Link.Hash())
+	stop := w.runNarrow(cfg)
+	w.tell(chain.Head(), h)
+	w.wait(consumer.EventRetrying)
+	stop()
+	restorePack()
+	restoreManifest()
+	cfg.Rules.AllowUnsigned = false
+	w.tell(chain.Head(), h)
+	w.runNarrow(cfg)
+	w.wait(consumer.EventRejected)
+	if b, err := w.log.Bucket(t.Context(), chain.ID); err == nil && b.Versions > 0 {
+		t.Errorf("%d unsigned versions are in the log, want none", b.Versions)
+	}
+}
+
 // failingLog refuses to append once it has done so a number of times.
 type failingLog struct {
 	logstore.Store

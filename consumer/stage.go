@@ -22,6 +22,7 @@ type stages struct {
 	dir    string
 	limit  int64
 	opener *bucket.Opener
+	spool  string // name of the file: what was verified by other rules is not to be taken for verified
 
 	mu    sync.Mutex
 	sizes map[string]int64 // octets by directory name
@@ -29,11 +30,14 @@ type stages struct {
 }
 
 // openStages makes the directory, and measures what an earlier process left there.
-func openStages(dir string, limit int64, opener *bucket.Opener) (*stages, error) {
+func openStages(dir string, limit int64, opener *bucket.Opener, rules bucket.Rules) (*stages, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make stage directory: %w", err)
 	}
-	s := &stages{dir: dir, limit: limit, opener: opener, sizes: map[string]int64{}, inUse: map[string]bool{}}
+	s := &stages{dir: dir, limit: limit, opener: opener, spool: "spool", sizes: map[string]int64{}, inUse: map[string]bool{}}
+	if rules.AllowUnsigned {
+		s.spool = "spool-unsigned"
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read stage directory: %w", err)
@@ -107,7 +111,7 @@ func (s *stages) open(id bucket.ID) (st *stage, err error) {
 	s.mu.Lock()
 	s.inUse[st.name] = true
 	s.mu.Unlock()
-	if st.spool, err = openSpool(st.path("spool"), s.opener); err != nil {
+	if st.spool, err = openSpool(st.path(s.spool), s.opener); err != nil {
 		return st, err
 	}
 	if _, err := os.Stat(st.path("walk")); err != nil {

@@ -62,6 +62,29 @@ func (c *Chain) Drop() {
 // Add adds one version signed by the owner; edit may change the manifest before it is signed.
 func (c *Chain) Add(tb testing.TB, edit func(*bucket.Manifest)) *bucket.Version {
 	tb.Helper()
+	m := c.next()
+	if edit != nil {
+		edit(m)
+	}
+	return c.add(Sign(tb, c.Owner, m))
+}
+
+// AddUnsigned adds one version that nobody signed, as the original made them in its first months.
+func (c *Chain) AddUnsigned(tb testing.TB) *bucket.Version {
+	tb.Helper()
+	b, err := c.next().Encode()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	v, err := bucket.Open(bucket.ManifestLink(b), b)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return c.add(v)
+}
+
+// next makes the manifest of the next version.
+func (c *Chain) next() *bucket.Manifest {
 	c.nonce++
 	m := &bucket.Manifest{
 		Bucket: c.ID, Name: "test", Height: c.dropped + uint64(len(c.Versions)), Pins: bucket.RawLink(nil),
@@ -71,10 +94,10 @@ func (c *Chain) Add(tb testing.TB, edit func(*bucket.Manifest)) *bucket.Version 
 	if n := len(c.Versions); n > 0 {
 		m.Previous = c.Versions[n-1].Link
 	}
-	if edit != nil {
-		edit(m)
-	}
-	v := Sign(tb, c.Owner, m)
+	return m
+}
+
+func (c *Chain) add(v *bucket.Version) *bucket.Version {
 	c.Versions = append(c.Versions, v)
 	return v
 }
