@@ -119,6 +119,7 @@ func (o runOptions) check() error {
 // runPeer runs until ctx ends; then it stops from the outside in, and everything it started has ended when it returns.
 func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	line := newStatusLine(a.err)
+	defer line.end()
 	log, err := a.logger(line)
 	if err != nil {
 		return err

@@ -76,6 +76,14 @@ func (s *statusLine) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// end removes the line. Nothing is shown from then on but what is logged.
+func (s *statusLine) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	s.terminal = false
+}
+
 func (s *statusLine) clear() {
 	if s.shown {
 		fmt.Fprint(s.w, "\r\x1b[K")
@@ -93,7 +101,7 @@ func (s *statusLine) draw(now time.Time) {
 			id = candidate
 		}
 	}
-	if len(s.under) == 0 {
+	if len(s.under) == 0 || !s.terminal {
 		return
 	}
 	more := ""
