@@ -22,16 +22,16 @@ const (
 	parcelsAhead = 48
 )
 
-// followers counts the catch-ups that follow hints, which share what may be held in memory. Safe for concurrent use.
-type followers struct{ n atomic.Int32 }
+// quota counts those who share what may be held in memory. Safe for concurrent use.
+type quota struct{ n atomic.Int32 }
 
-func (f *followers) join() (leave func()) {
-	f.n.Add(1)
-	return func() { f.n.Add(-1) }
+func (q *quota) join() (leave func()) {
+	q.n.Add(1)
+	return func() { q.n.Add(-1) }
 }
 
 // share is what one of them may have of a limit.
-func (f *followers) share(limit int) int { return limit / max(1, int(f.n.Load())) }
+func (q *quota) share(limit int) int { return limit / max(1, int(q.n.Load())) }
 
 // parcel is a fetched object on its way through the workers that open it. They work side by side; the parcels are taken in
 // their order.

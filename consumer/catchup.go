@@ -17,6 +17,8 @@ import (
 const (
 	batchVersions = 1024
 	batchSize     = 8 << 20 // octets of manifests
+	// walkSize is how many octets of manifests all walks together hold, about.
+	walkSize = 64 << 20
 )
 
 // stretch is the missing part of a chain: from the version after the anchor up to the announced head. Its older part may lie
@@ -25,6 +27,8 @@ type stretch struct {
 	id       bucket.ID
 	head     *bucket.Version
 	progress *progress
+	walks    *quota // of the room for walks, of which the stretch is one until it ends
+	leave    func()
 	anchor   *bucket.Version // newest version of the chain that the log has; nil where the stretch begins with a genesis
 	genesis  bucket.Link     // of the announced chain, where anchor is nil
 	// diverged says that the stretch begins with a genesis although the bucket has another one.
@@ -48,7 +52,10 @@ type stretch struct {
 func (c *Consumer) catchUp(
 	ctx context.Context, mine logstore.Bucket, head *bucket.Version, a bucket.Announcement, stores []string,
 ) (*stretch, error) {
-	s := &stretch{id: head.Bucket, head: head, progress: c.beginProgress(head.Bucket, mine.Known, head.Head())}
+	s := &stretch{
+		id: head.Bucket, head: head, progress: c.beginProgress(head.Bucket, mine.Known, head.Head()),
+		walks: &c.walks, leave: c.walks.join(),
+	}
 	var err error
 	if s.stage, err = c.stage.open(s.id); err != nil {
 		return s, err
@@ -174,7 +181,8 @@ func (s *stretch) add(ctx context.Context, v *bucket.Version) error {
 	if s.near[v.Link] != nil {
 		return nil // its room was found when it was fetched
 	}
-	if len(s.window) >= batchVersions || s.size+len(v.Encoded()) > batchSize {
+	full := len(s.window) >= batchVersions || s.size+len(v.Encoded()) > min(batchSize, s.walks.share(walkSize))
+	if full && len(s.window) > 0 {
 		if err := s.stage.put(ctx, s.window); err != nil {
 			return fmt.Errorf("stage %d versions of bucket %s: %w", len(s.window), s.id, err)
 		}
@@ -256,10 +264,14 @@ func (s *stretch) load(ctx context.Context, i int) (*bucket.Version, error) {
 // end gives the stretch up and returns err. What was staged is kept where err is one that another try may do without: it is
 // not fetched again then.
 func (s *stretch) end(err error) error {
-	if s.stage == nil || s.ended {
+	if s.ended {
 		return err
 	}
 	s.ended = true
+	s.leave()
+	if s.stage == nil {
+		return err
+	}
 	keep := err != nil && bucket.ClassOf(err) == ""
 	return errors.Join(err, s.stage.close(keep))
 }

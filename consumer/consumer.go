@@ -17,7 +17,8 @@ type Consumer struct {
 	stage  *stages
 	opener *bucket.Opener
 
-	followers    followers
+	followers    quota // catch-ups that follow hints
+	walks        quota // all catch-ups
 	pace         *pace
 	nearVersions int // as the constant, but in tests
 }
