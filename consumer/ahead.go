@@ -94,20 +94,7 @@ func (c *Consumer) follow(ctx context.Context, r *route, take func(context.Conte
 	g.Go(func() error {
 		defer close(inOrder)
 		defer close(toOpen)
-		for {
-			l, octets, done, err := r.next(ctx)
-			if done || err != nil {
-				return err
-			}
-			p := &parcel{leg: l, octets: octets, ready: make(chan struct{})}
-			for _, to := range []chan *parcel{inOrder, toOpen} {
-				select {
-				case to <- p:
-				case <-ctx.Done():
-					return ctx.Err()
-				}
-			}
-		}
+		return r.send(ctx, inOrder, toOpen)
 	})
 	for range verifiers() {
 		g.Go(func() error {
@@ -131,6 +118,44 @@ func (c *Consumer) follow(ctx context.Context, r *route, take func(context.Conte
 		return nil
 	})
 	return g.Wait()
+}
+
+// send fetches along the route, and sends what comes to be opened, and to be taken in its order. While it waits for older parts,
+// those that are here already are opened.
+func (r *route) send(ctx context.Context, inOrder, toOpen chan<- *parcel) error {
+	early := map[bucket.Hash]*parcel{}
+	pass := func(to chan<- *parcel, p *parcel) error {
+		select {
+		case to <- p:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for {
+		l, octets, done, err := r.next(ctx, func(l leg, octets []byte) error {
+			if early[l.hash] != nil {
+				return nil
+			}
+			early[l.hash] = &parcel{leg: l, octets: octets, ready: make(chan struct{})}
+			return pass(toOpen, early[l.hash])
+		})
+		if done || err != nil {
+			return err
+		}
+		p := early[l.hash]
+		delete(early, l.hash)
+		fresh := p == nil || p.leg != l
+		if fresh {
+			p = &parcel{leg: l, octets: octets, ready: make(chan struct{})}
+		}
+		if err = pass(inOrder, p); err == nil && fresh {
+			err = pass(toOpen, p)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // open takes the object apart, and checks the signatures in it: the verdict is remembered for whoever asks.

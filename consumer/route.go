@@ -86,11 +86,13 @@ func (k knows) unknown(ctx context.Context, legs []leg) ([]leg, error) {
 }
 
 // next returns the next object that holds versions: the octets of a pack of manifests, or of one manifest. done says that
-// there are no more.
-func (r *route) next(ctx context.Context) (l leg, octets []byte, done bool, err error) {
+// there are no more. Where it has to ask for it, early is called before with objects that are here and come later.
+func (r *route) next(
+	ctx context.Context, early func(l leg, octets []byte) error,
+) (l leg, octets []byte, done bool, err error) {
 	for len(r.legs) > 0 {
 		l, r.legs = r.legs[0], r.legs[1:]
-		octets, err := r.take(ctx, l)
+		octets, err := r.take(ctx, l, early)
 		if err != nil {
 			return l, nil, false, err
 		}
@@ -127,9 +129,12 @@ func (r *route) open(ctx context.Context, l leg, octets []byte) error {
 }
 
 // take returns the octets of a leg, fetched together with those that follow. None are left where no store has them.
-func (r *route) take(ctx context.Context, l leg) ([]byte, error) {
+func (r *route) take(ctx context.Context, l leg, early func(leg, []byte) error) ([]byte, error) {
 	octets, ok := r.held[l.hash]
 	if !ok {
+		if err := r.offer(early); err != nil {
+			return nil, err
+		}
 		if err := r.fetch(ctx, l); err != nil {
 			return nil, err
 		}
@@ -137,6 +142,24 @@ func (r *route) take(ctx context.Context, l leg) ([]byte, error) {
 	}
 	delete(r.held, l.hash)
 	return octets, nil
+}
+
+// offer hands out what is here of the rest of the route, from its beginning, a quarter of a window at most.
+func (r *route) offer(early func(leg, []byte) error) error {
+	room := windowOctets / 4
+	for _, l := range r.legs {
+		octets, held := r.held[l.hash]
+		if !held || l.level > 0 {
+			continue
+		}
+		if room -= len(octets); room < 0 {
+			return nil
+		}
+		if err := early(l, octets); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fetch asks the stores for a leg and those behind it, as many as a window holds.
