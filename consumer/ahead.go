@@ -256,7 +256,7 @@ func (h *hoard) take(ctx context.Context, v *bucket.Version) error {
 	if h.taken > h.c.MaxVersions {
 		return errLed
 	}
-	runtime.Gosched()
+	runtime.Gosched() // as the opening of parcels does
 	if len(h.versions) < h.room() && h.size < h.c.followers.share(nearSize) {
 		return nil
 	}

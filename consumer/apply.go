@@ -40,7 +40,7 @@ func (c *Consumer) verify(ctx context.Context, id bucket.ID, prev *bucket.Versio
 			g.Go(func() error {
 				for i := worker; i < len(batch) && ctx.Err() == nil; i += n {
 					_ = batch[i].VerifySignature() // remembered; judged below, in order
-					runtime.Gosched()
+					runtime.Gosched()              // others wait for this processor, whose work is short
 				}
 				return ctx.Err()
 			})

@@ -60,6 +60,9 @@ func (c *Consumer) catchUp(
 	if s.stage, err = c.stage.open(s.id); err != nil {
 		return s, err
 	}
+	if err := c.dropAppended(ctx, s); err != nil {
+		return s, err
+	}
 	if err := c.fetchAhead(ctx, s, mine, a, stores); err != nil {
 		return s, err
 	}
@@ -97,6 +100,18 @@ func (c *Consumer) catchUp(
 		}
 		v = prev
 	}
+}
+
+// dropAppended empties a spool that the log has all of: its process died before it was removed.
+func (c *Consumer) dropAppended(ctx context.Context, s *stretch) error {
+	if s.stage.spool.count() == 0 {
+		return nil
+	}
+	all, err := c.logged(ctx, s.id, s.stage.spool.last.Link)
+	if err != nil || !all {
+		return err
+	}
+	return s.stage.spool.cut(0)
 }
 
 // place is where a version was found.

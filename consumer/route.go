@@ -198,7 +198,8 @@ func (r *route) fetch(ctx context.Context, first leg) error {
 	return ctx.Err()
 }
 
-// window is how many octets may be asked for now. Fewer where there is short work, whose answers come over the same connection.
+// window is how many octets may be asked for at a time: fewer while there is short work, whose answers come over the same
+// connection.
 func (c *Consumer) window() int {
 	window := c.followers.share(windowOctets)
 	if c.pace.short.Load() > 0 {

@@ -81,6 +81,36 @@ func TestPrefix_InterruptedHintedCatchUpGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+// A process that died when all was appended, and before what it had kept was removed, hinders no later catch-up.
+func TestPrefix_InterruptedHintedCatchUpDiedBeforeItCleanedUp(t *testing.T) {
+	w, chain, h, cfg := interrupted(t)
+	path := spoolOf(cfg, chain.ID)
+	kept, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tell(chain.Head(), h)
+	stop := w.runNarrow(cfg)
+	w.wait(consumer.EventApplied)
+	stop()
+	if err = os.MkdirAll(filepath.Dir(path), 0o700); err == nil {
+		err = os.WriteFile(path, kept, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain.Grow(t, 700)
+	w.putChain(chain)
+	before := w.fetchesOf(chain.Versions)
+	w.tell(chain.Head(), w.packChain(chain.Versions))
+	w.runNarrow(cfg)
+	w.wait(consumer.EventApplied)
+	checkPrefix(t, w.log, chain)
+	if n := w.fetchesOf(chain.Versions) - before; n != 0 {
+		t.Errorf("%d versions were fetched by themselves, want none", n)
+	}
+}
+
 // What was kept and is wrong by now is fetched again.
 func TestPrefix_InterruptedHintedCatchUpWithDamagedFile(t *testing.T) {
 	for name, damage := range map[string]func(b []byte) []byte{
