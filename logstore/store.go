@@ -22,6 +22,9 @@ var (
 	ErrDamaged = errors.New("log is damaged")
 	// ErrSchema: the log was written by a newer Headwater, whose rows this one does not know.
 	ErrSchema = errors.New("log has a schema this version does not know")
+	// ErrStale: a version made here does not follow on the known head any more: another one was appended meanwhile. Nothing was
+	// written; make it again on the new head.
+	ErrStale = errors.New("no longer the newest version")
 	// ErrDiskFull: too little room is left to write safely. Nothing was written.
 	ErrDiskFull = errors.New("too little disk space for the log")
 	// ErrTooMany: the log already holds [MaxStrangers] conditions of buckets that it has no version of.
@@ -62,6 +65,7 @@ type Bucket struct {
 	Known     bucket.Head // head of the log; zero where only a Condition is known
 	Complete  bucket.Head // newest version all of whose pins are held; zero for none
 	Published bucket.Head // newest version whose Published is set; zero for none
+	Announced bucket.Head // newest version that the bus was told of and the object stores have all of; zero for none
 	Versions  uint64      // entries, those on forks included
 	Forks     uint64      // branches beyond the first: entries appended whose predecessor already had another successor
 	Pins      PinCount    // of the complete head, as counted when it was completed
@@ -157,6 +161,54 @@ type Jobs interface {
 	Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error
 	// Drop removes a job that a newer version made needless. Absent is no error. Durable on return.
 	Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
+}
+
+// Tip is a version that no other version in the log follows on. A bucket with one tip has no fork.
+type Tip struct {
+	bucket.Head
+	// Merged reports whether a version holds this tip as merged, so that it is no fork any more. See [Tips].
+	Merged bool
+}
+
+// Tips knows where a bucket's branches end.
+type Tips interface {
+	// Tips returns the tips of a bucket, the greatest first: the known head is one of them. None is no error. Its cost depends
+	// on the number of tips alone.
+	Tips(ctx context.Context, id bucket.ID) ([]Tip, error)
+	// SetMerged marks tips as merged. Links that are no tips of the bucket are passed over. Durable on return.
+	SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error
+}
+
+// Upload is a version that this peer still owes the broker: the object stores may lack something that it needs, or the bus
+// was not told of it.
+type Upload struct {
+	Bucket  bucket.ID
+	Link    bucket.Link
+	Height  uint64
+	Attempt uint32 // 0 at first; one more each time it is recorded again
+}
+
+// Uploads is the half of the outbox that goes out.
+type Uploads interface {
+	// AppendOwn appends one version that was made here, its manifest being durable, together with its upload, in one durable
+	// step. Where held is not nil, the version is complete with that count of pins, and the complete head moves; else job is
+	// recorded as pending, as Append does with newestOnly. Exactly one of job and held is given.
+	//
+	// The version must follow on the bucket's known head, or be the genesis of a bucket without versions: else it is
+	// [ErrStale], and nothing was written. A version that is in the log already is no error and changes nothing. ErrDiskFull.
+	AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCount) error
+	// Uploads yields the uploads by ascending bucket, then head order: those of one bucket, or, for the zero ID, all. An error
+	// ends the sequence.
+	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error]
+	// AddUpload records that a version is owed (again): Attempt grows by one where it is there. Durable on return. ErrNotFound
+	// where the version is not in the log.
+	AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error
+	// Announced moves the bucket's announced head to a version, where it is the greater one. Its upload stays. Durable on
+	// return. ErrNotFound where the version is not in the log.
+	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
+	// Uploaded removes an upload: the object stores have all that the version needs, and it was announced, or a version above
+	// it was. Absent is no error. Durable on return.
+	Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error
 }
 
 // Conditions remembers why buckets are not in sync.
