@@ -1,7 +1,7 @@
 // Package durable writes small files so that a crash leaves the old one or the new one, whole, and never anything between.
 //
-// A file is durable when its octets are synced and the directory that names it is synced too. All functions return when
-// that is so. None of them excludes other processes: whoever shares a path holds a lock.
+// A file is durable when its bytes are synced and the directory that names it is synced too. All functions return when
+// that is so. None of them excludes other processes: whoever shares a path holds a [Lock], which names its holder.
 package durable
 
 import (
@@ -27,6 +27,27 @@ func WriteFile(path string, data []byte) error {
 		return err
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// CreateNew makes path hold data, readable by its owner alone, unless it is there: then it is left as it is, and the error is
+// fs.ErrExist. After a crash the file is whole or not there.
+func CreateNew(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // unlike a rename, it does not replace
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
