@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"cmd/headwater":      {"durable", "jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
-	"peer/local":         {"blobstore", "bucket", "consumer"},
+	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
