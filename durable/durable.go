@@ -1,7 +1,12 @@
-// Package durable writes small files so that a crash leaves the old one or the new one, whole, and never anything between.
+// Package durable is how things become durable, in one place: whole files, locks that name their holder, and commits that
+// callers share.
 //
-// A file is durable when its bytes are synced and the directory that names it is synced too. All functions return when
-// that is so. None of them excludes other processes: whoever shares a path holds a [Lock], which names its holder.
+// A file is durable when its bytes are synced and the directory that names it is synced too. [WriteFile], [CreateNew] and
+// [Remove] return when that is so, and a crash leaves the old file or the new one, whole, never anything between. None of them
+// excludes other processes: whoever shares a path holds a [Lock].
+//
+// A [Lock] excludes other processes for as long as its process lives, and tells them who holds it. A [Group] makes many small
+// writes durable by one sync.
 package durable
 
 import (
