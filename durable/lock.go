@@ -19,6 +19,9 @@ type Holder struct {
 	Role  string    `json:"role"` // what the process does, for people
 }
 
+// Self is this process as a holder, from now on.
+func Self(role string) Holder { return Holder{PID: os.Getpid(), Since: time.Now(), Role: role} }
+
 // ErrHeld is what errors.Is finds in every [*HeldError].
 var ErrHeld = errors.New("lock is held")
 
@@ -86,7 +89,8 @@ func tryLock(path string) (*Lock, error) {
 // acquireEvery is how often [AcquireWait] tries.
 const acquireEvery = 10 * time.Millisecond
 
-// AcquireWait takes the lock as soon as it is free. If ctx ends before, the error is a [*HeldError] and that of ctx.
+// AcquireWait takes the lock as soon as it is free. It tries at least once; if ctx ends before it is free the error is a
+// [*HeldError] and that of ctx.
 func AcquireWait(ctx context.Context, path string, h Holder) (*Lock, error) {
 	tick := time.NewTicker(acquireEvery)
 	defer tick.Stop()
