@@ -12,6 +12,9 @@ import (
 	"headwater/logstore"
 )
 
+// maxAttempts is how often the bus is told of one head if it says that it was.
+const maxAttempts = 8
+
 // round works off the uploads that a bucket has now. See the package comment for its order.
 type round struct {
 	*Publisher
@@ -166,8 +169,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 		}
 		r.cfg.Logger.Debug("announced with few hints", "bucket", r.id, "link", head.Link, "err", err)
 	}
-	duplicate, err := r.cfg.Bus.Announce(ctx, a)
-	if err != nil {
+	if err := r.tell(ctx, a); err != nil {
 		return nil, err
 	}
 	if err := r.cfg.Log.Announced(ctx, r.id, head.Link); err != nil {
@@ -175,9 +177,27 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	}
 	known := bucket.Head{Link: head.Link, Height: head.Height}
 	r.note(func(g *Progress) { g.Announced = known })
-	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height, "duplicate", duplicate)
+	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
 	r.cfg.Events(Event{Kind: EventAnnounced, Bucket: r.id, Head: known, Heads: a.Heads, Progress: r.progress(r.w)})
 	return told, nil
+}
+
+// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id.
+func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
+	for range maxAttempts {
+		duplicate, err := r.cfg.Bus.Announce(ctx, a)
+		if err != nil || !duplicate {
+			return err
+		}
+		all, err := r.cfg.Bus.Heads(ctx, r.id)
+		if err == nil && slices.ContainsFunc(all, func(b bucket.Announcement) bool {
+			return b.Peer == a.Peer && b.Link == a.Link && slices.Equal(b.Heads, a.Heads)
+		}) {
+			return nil
+		}
+		a.Attempt++
+	}
+	return nil // the bus has been told so often within its duplicate window that somebody has heard
 }
 
 func (r *round) owes(link bucket.Link) bool {
