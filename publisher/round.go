@@ -30,6 +30,7 @@ type round struct {
 type owed struct {
 	logstore.Upload
 	pins bucket.Link
+	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
 	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
 }
 
@@ -72,7 +73,7 @@ func (r *round) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read version %s: %w", o.Link, err)
 		}
-		o.pins, o.base = e.Pins, e.Previous
+		o.pins, o.prev, o.base = e.Pins, e.Previous, e.Previous
 		if b, ok := base[e.Previous]; ok {
 			o.base = b
 		}
@@ -227,11 +228,11 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	missing, err := r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, wanted[:added])
+	missing, err := r.pinned(ctx, wanted[:added])
 	if err != nil {
 		return false, err
 	}
-	lost, err := r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, wanted[added:])
+	lost, err := r.pinned(ctx, wanted[added:])
 	if err != nil {
 		return false, err
 	}
@@ -243,6 +244,16 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	}
 	r.forgetMissing(missing, lost)
 	return len(missing) == 0, nil
+}
+
+// pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
+// are looked for, and put, in the store of manifests.
+func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
+	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
+	if err != nil || len(missing) == 0 {
+		return missing, err
+	}
+	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
 }
 
 // hold notes what holds an upload up.
