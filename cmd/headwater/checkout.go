@@ -109,10 +109,10 @@ func (d *desk) write(
 	p := newCount(d.err, "checkout", len(l.Files))
 	defer p.end()
 	o.Progress = p.set
-	o.Save = func(r *worktree.Record) error { return d.records.Save(abs, r) }
+	o.Save = func(r *worktree.Record) error { return d.records.Save(ctx, abs, r) }
 	result, record, err := worktree.Checkout(ctx, abs, l, record, d.bus, o)
 	if record != nil {
-		err = errors.Join(err, d.records.Save(abs, record))
+		err = errors.Join(err, d.records.Save(ctx, abs, record))
 	}
 	return result, err
 }

@@ -85,7 +85,7 @@ func (d *desk) finishCommit(ctx context.Context, name string, e *edition, o comm
 	if !e.answer.Unchanged {
 		d.notes.next = func(link bucket.Link) error {
 			origin = worktree.Origin{Bucket: head.Bucket, Version: link, Height: head.Height + 1}
-			return d.notes.Save(e.dir, worktree.NewRecord(origin, scanned, held))
+			return d.notes.Save(ctx, e.dir, worktree.NewRecord(origin, scanned, held))
 		}
 		change := author.Change{Tree: after, Prev: e.before, Publish: o.publish}
 		if _, err := d.next(ctx, head, change, &e.answer); err != nil {
@@ -93,7 +93,7 @@ func (d *desk) finishCommit(ctx context.Context, name string, e *edition, o comm
 		}
 	}
 	// An unchanged directory gets its record too: it may have caught up by itself.
-	if err := d.records.Save(e.dir, worktree.NewRecord(origin, scanned, held)); err != nil {
+	if err := d.records.Save(ctx, e.dir, worktree.NewRecord(origin, scanned, held)); err != nil {
 		return err
 	}
 	if err := d.notes.Remove(e.dir); err != nil {

@@ -46,7 +46,7 @@ func (d *desk) settleRecord(ctx context.Context, dir string, heads author.Heads)
 	}
 	_, made, err := d.branchOf(ctx, heads, r.Version)
 	if err == nil && made {
-		err = d.records.Save(dir, r)
+		err = d.records.Save(ctx, dir, r)
 	}
 	if err != nil {
 		return err
