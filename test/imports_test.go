@@ -34,13 +34,14 @@ var arrows = map[string][]string{
 	"logstore/logtest":   {"logstore", "bucket"},
 	"consumer":           {"blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
+	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
 	"tree":               {"blobstore", "bucket"},
 	"worktree":           {"tree", "blobstore", "bucket", "durable"},
 	"author":             {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"durable", "jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"cmd/headwater":      {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
-	"peer/local":         {"blobstore", "bucket", "consumer"},
+	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
@@ -54,7 +55,7 @@ var fences = []struct {
 }{
 	{"github.com/nats-io/nats.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/synadia-io/orbit.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
-	{"github.com/nats-io/nats-server", []string{"jetstream", "test/natstest"}, "only jetstream embeds a server, and natstest starts them for tests"},
+	{"github.com/nats-io/nats-server", []string{"jetstream/embedded", "test/natstest"}, "only jetstream/embedded embeds a server, and natstest starts them for tests"},
 	{"github.com/dgraph-io/badger", []string{"logstore"}, "only logstore knows its database"},
 }
 

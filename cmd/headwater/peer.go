@@ -22,6 +22,7 @@ type peer struct {
 	options  runOptions
 	stores   *stores
 	consumer *consumer.Consumer
+	from     consumer.Sources
 	sources  []*jetstream.Source
 	log      *slog.Logger
 }
@@ -41,9 +42,9 @@ func newPeer(
 		return nil, err
 	}
 	names := client.Names()
+	p.from = consumer.Sources{Announcements: []consumer.Source{heads}, PinJobs: []consumer.Source{pins}}
 	p.consumer, err = consumer.New(consumer.Config{
 		Peer: id, Log: stores.log, Manifests: stores.manifests, Blobs: stores.blobs,
-		Announcements: []consumer.Source{heads}, PinJobs: []consumer.Source{pins},
 		Objects: client.Objects(), Jobs: client.Jobs(id), DeadLetters: client.DeadLetters(id), Events: line.before(client.Events(id)),
 		ManifestStores: orDefault(o.manifestStores, names.ManifestStore()), BlobStores: orDefault(o.blobStores, names.BlobStore()),
 		Rules: bucket.Rules{AllowUnsigned: o.allowUnsigned}, AllVersions: o.allVersions,
@@ -96,7 +97,7 @@ func (p *peer) ensure(ctx context.Context) error {
 
 // consume runs the consumer until ctx ends, then gives back what the sources hold.
 func (p *peer) consume(ctx context.Context) error {
-	err := p.consumer.Run(ctx)
+	err := p.consumer.Run(ctx, p.from)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	for _, s := range p.sources {

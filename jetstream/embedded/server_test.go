@@ -1,4 +1,4 @@
-package jetstream_test
+package embedded_test
 
 import (
 	"bytes"
@@ -11,11 +11,12 @@ import (
 
 	"headwater/bucket"
 	"headwater/jetstream"
+	"headwater/jetstream/embedded"
 )
 
-func startServer(tb testing.TB, cfg jetstream.ServerConfig) *jetstream.Server {
+func startServer(tb testing.TB, cfg embedded.Config) *embedded.Server {
 	tb.Helper()
-	s, err := jetstream.StartServer(cfg)
+	s, err := embedded.Start(cfg)
 	noErr(tb, "start", err)
 	tb.Cleanup(func() { noErr(tb, "stop", s.Stop()) })
 	return s
@@ -24,16 +25,16 @@ func startServer(tb testing.TB, cfg jetstream.ServerConfig) *jetstream.Server {
 func TestTheEmbeddedServerKeepsWhatItAcknowledged(t *testing.T) {
 	for name, sync := range map[string]time.Duration{"every message synced": 0, "synced now and then": time.Minute} {
 		t.Run(name, func(t *testing.T) {
-			cfg := jetstream.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", SyncInterval: sync}
+			cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", SyncInterval: sync}
 			s := startServer(t, cfg)
-			c := ensured(t, s.URL(), peer(1))
-			b := octets(1, 300_000)
+			c := ensured(t, s.URL())
+			b := bytes.Repeat([]byte("kept"), 75_000)
 			put(t, c, b)
-			a := announce(t, c, 1)
+			a := announce(t, c)
 			noErr(t, "close", c.Close(within(t)))
 			noErr(t, "stop", s.Stop())
 			noErr(t, "stop twice", s.Stop())
-			c = ensured(t, startServer(t, cfg).URL(), peer(1))
+			c = ensured(t, startServer(t, cfg).URL())
 			wantObject(t, c, b)
 			if heads, err := c.Heads(within(t), a.Bucket); err != nil || len(heads) != 1 {
 				t.Errorf("heads after a restart: got %v, %v", heads, err)
@@ -44,14 +45,14 @@ func TestTheEmbeddedServerKeepsWhatItAcknowledged(t *testing.T) {
 
 func TestASecondServerOnTheDirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, jetstream.ServerConfig{Dir: dir, Listen: "127.0.0.1:0"})
-	_, err := jetstream.StartServer(jetstream.ServerConfig{Dir: dir, Listen: "127.0.0.1:0"})
-	wantErr(t, "second server", err, jetstream.ErrServerLocked)
+	s := startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	_, err := embedded.Start(embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	wantErr(t, "second server", err, embedded.ErrLocked)
 	if !strings.Contains(err.Error(), dir) {
 		t.Errorf("the error does not name the directory: %v", err)
 	}
 	noErr(t, "stop", s.Stop())
-	startServer(t, jetstream.ServerConfig{Dir: dir, Listen: "127.0.0.1:0"})
+	startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
 }
 
 func TestAnAddressThatCannotBeListenedOnIsNamed(t *testing.T) {
@@ -60,22 +61,22 @@ func TestAnAddressThatCannotBeListenedOnIsNamed(t *testing.T) {
 	defer l.Close()
 	dir := t.TempDir()
 	for _, listen := range []string{l.Addr().String(), "nonsense", "127.0.0.1:x", "127.0.0.1:70000"} {
-		_, err := jetstream.StartServer(jetstream.ServerConfig{Dir: dir, Listen: listen})
-		wantErr(t, listen, err, jetstream.ErrListen)
+		_, err := embedded.Start(embedded.Config{Dir: dir, Listen: listen})
+		wantErr(t, listen, err, embedded.ErrListen)
 		if !strings.Contains(err.Error(), listen) || !strings.Contains(err.Error(), "--listen") {
 			t.Errorf("the error names neither address nor flag: %v", err)
 		}
 	}
-	startServer(t, jetstream.ServerConfig{Dir: dir, Listen: "127.0.0.1:0"}) // nothing of it holds the directory
+	startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"}) // nothing of it holds the directory
 }
 
 func TestTheEmbeddedServerLogsToSlog(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := startServer(t, jetstream.ServerConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log, MaxPayload: 32 << 10, Name: "mine"})
-	c := dial(t, s.URL())
-	_, err := c.Announce(within(t), bucket.Announcement{Bucket: bucket.NewID(), Peer: peer(1), Link: manifestLink(1),
+	s := startServer(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log, MaxPayload: 32 << 10, Name: "mine"})
+	c := ensured(t, s.URL())
+	_, err := c.Announce(within(t), bucket.Announcement{Bucket: bucket.NewID(), Peer: owner, Link: bucket.ManifestLink(nil),
 		Stores: []string{strings.Repeat("x", 40<<10)}})
 	wantErr(t, "announce more than the server takes", err, jetstream.ErrPayload)
 	noErr(t, "stop", s.Stop())
@@ -84,7 +85,7 @@ func TestTheEmbeddedServerLogsToSlog(t *testing.T) {
 	if text := out.String(); !strings.Contains(text, "mine") || strings.Contains(text, "level=INFO") {
 		t.Errorf("got log:\n%s", text)
 	}
-	if _, err := jetstream.StartServer(jetstream.ServerConfig{}); err == nil {
+	if _, err := embedded.Start(embedded.Config{}); err == nil {
 		t.Error("without a directory: got no error")
 	}
 }
