@@ -79,6 +79,19 @@ func MakeDir(dir string) error {
 	return SyncDir(filepath.Dir(dir))
 }
 
+// MakeDirAll is [MakeDir], and makes the directories above it that are missing.
+func MakeDirAll(dir string) error {
+	err := MakeDir(dir)
+	above := filepath.Dir(dir)
+	if !errors.Is(err, fs.ErrNotExist) || above == dir {
+		return err
+	}
+	if err := MakeDirAll(above); err != nil {
+		return err
+	}
+	return MakeDir(dir)
+}
+
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a
 // journal.
 func SyncDir(dir string) error {

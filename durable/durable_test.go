@@ -54,7 +54,7 @@ func TestWriteFileThatFailsLeavesNoTemporaryFile(t *testing.T) {
 	}
 }
 
-func TestMakeDirMakesOneLevel(t *testing.T) {
+func TestMakeDirMakesOneLevelAndMakeDirAllThoseAbove(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "dir")
 	for range 2 { // the second finds it there
 		if err := durable.MakeDir(dir); err != nil {
@@ -63,6 +63,14 @@ func TestMakeDirMakesOneLevel(t *testing.T) {
 	}
 	if err := durable.MakeDir(filepath.Join(dir, "a", "b")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no parent: got %v, want %v", err, fs.ErrNotExist)
+	}
+	for range 2 {
+		if err := durable.MakeDirAll(filepath.Join(dir, "a", "b")); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "a", "b")); err != nil || !info.IsDir() || info.Mode().Perm() != 0o700 {
+		t.Errorf("got %v, %v, want a directory for its owner alone", info, err)
 	}
 }
 

@@ -94,7 +94,7 @@ func (r Records) Save(ctx context.Context, abs string, rec *Record) error {
 }
 
 func (r Records) save(ctx context.Context, name string, b []byte) error {
-	if err := durable.MakeDir(r.dir); err != nil {
+	if err := durable.MakeDirAll(r.dir); err != nil {
 		return err
 	}
 	lock, err := durable.AcquireWait(ctx, filepath.Join(r.dir, "lock"), durable.Self("save a record"))

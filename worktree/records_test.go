@@ -176,7 +176,7 @@ func TestTheFormatOfRecordsStays(t *testing.T) {
 }
 
 func TestSaveSaysWhoIsInItsWay(t *testing.T) {
-	peer, dir := t.TempDir(), t.TempDir()
+	peer, dir := filepath.Join(t.TempDir(), "not", "made yet"), t.TempDir()
 	records := worktree.OpenRecords(peer)
 	rec := &worktree.Record{Origin: origin(1)}
 	ended, cancel := context.WithCancel(t.Context())
