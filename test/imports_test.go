@@ -33,10 +33,10 @@ var arrows = map[string][]string{
 	"logstore":           {"bucket", "durable"},
 	"logstore/logtest":   {"logstore", "bucket"},
 	"consumer":           {"blobstore", "logstore", "bucket"},
-	"jetstream":          {"consumer", "blobstore", "bucket"},
+	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
 	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
 	"tree":               {"blobstore", "bucket"},
-	"worktree":           {"tree", "blobstore", "bucket"},
+	"worktree":           {"tree", "blobstore", "bucket", "durable"},
 	"cmd/headwater":      {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
 	"test":               {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
