@@ -124,7 +124,7 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 	if p.stores, err = openStores(ctx, cfg); err != nil {
 		return p, err
 	}
-	if p.broker, err = newBroker(cfg, func() { p.publisher.Connected() }); err != nil {
+	if p.broker, err = newBroker(cfg, id.PublicKey(), func() { p.publisher.Connected() }); err != nil {
 		return p, err
 	}
 	if p.consumer, err = p.newConsumer(id.PublicKey()); err != nil {
