@@ -22,7 +22,7 @@ import (
 // module is the path that all packages of ours begin with.
 const module = "headwater"
 
-// arrows says for each package which others of ours it may import: cmd → jetstream → consumer → {blobstore, logstore} →
+// arrows says for each package which others of ours it may import: cmd → jetstream → consumer → chain → {blobstore, logstore} →
 // bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
@@ -32,7 +32,8 @@ var arrows = map[string][]string{
 	"blobstore/blobtest": {"blobstore", "bucket"},
 	"logstore":           {"bucket", "durable"},
 	"logstore/logtest":   {"logstore", "bucket"},
-	"consumer":           {"blobstore", "logstore", "bucket"},
+	"chain":              {"blobstore", "logstore", "bucket"},
+	"consumer":           {"chain", "blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket"},
 	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
 	"tree":               {"blobstore", "bucket"},

@@ -43,7 +43,7 @@ type statusAnswer struct {
 	PeerID  bucket.PublicKey  `json:"peer_id"`
 	Buckets []consumer.Status `json:"buckets"`
 	// Outcomes counts how messages ended since the peer was started.
-	Outcomes map[consumer.Kind]map[string]uint64 `json:"outcomes"`
+	Outcomes map[consumer.Kind]map[consumer.Outcome]uint64 `json:"outcomes"`
 	Damage   map[string]blobstore.Damage         `json:"damage,omitempty"`
 	More     bool                                `json:"more,omitempty"` // there may be buckets behind the last one
 }
