@@ -85,7 +85,9 @@ func New(cfg Config) (*Engine, error) {
 func (e *Engine) Fetcher() *Fetcher { return e.fetcher }
 
 // Open makes a version of the bytes that somebody says link points to: see [bucket.Open].
-func (e *Engine) Open(link bucket.Link, b []byte) (*bucket.Version, error) { return e.opener.Open(link, b) }
+func (e *Engine) Open(link bucket.Link, b []byte) (*bucket.Version, error) {
+	return e.opener.Open(link, b)
+}
 
 // Manifest returns the version at link: from our own manifests if they have it, else from the first of the given stores and the
 // configured ones that has the right bytes. The errors are those of [Fetcher.Stream]. Bytes that are the link's and no strict

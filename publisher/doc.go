@@ -22,9 +22,9 @@
 //
 // # Limits
 //
-// At most eight buckets are worked off side by side, each by one goroutine at a time, whoever asks. Blobs of up to 64 KiB go in batches of up
-// to 8 MiB, at most three batches at once; larger ones are streamed, at most three at once. So memory is bounded by 24 MiB,
-// what [Stores.Put] holds for three streams, and for each bucket at work five pins lists (32 bytes a pin), about 130 bytes for each upload,
-// and 8 MiB of packs. One announcement packs at most 8,192 versions: hints of a longer chain of which nothing is known begin
-// anew, at a version whose height is a multiple of 128.
+// At most eight buckets are worked off side by side, each by one goroutine at a time, whoever asks. Blobs of up to 64 KiB go in
+// batches of up to 8 MiB, at most three at once; larger ones are streamed, at most three at once. So memory is bounded by
+// 24 MiB, what [Stores.Put] holds for three streams, and for each bucket at work five pins lists (32 bytes a pin), 130 bytes
+// for each upload, and 8 MiB of packs. One announcement packs at most 8,192 versions: the hints of a longer chain of which
+// nothing is known begin anew, at a version whose height is a multiple of 128.
 package publisher

@@ -28,7 +28,11 @@ func (r *round) hints(ctx context.Context, o owed) (bucket.Hints, error) {
 	if err != nil {
 		return bucket.Hints{}, err
 	}
-	s, err := r.stretch(ctx, v, o.Attempt)
+	known, err := r.cfg.Log.Bucket(ctx, r.id)
+	if err != nil {
+		return bucket.Hints{Manifest: b}, err
+	}
+	s, err := r.stretch(ctx, v, known.Announced.Compare(v.Head()) >= 0)
 	if err == nil {
 		err = r.pack(ctx, s)
 	}
@@ -53,11 +57,12 @@ type stretch struct {
 	packed
 }
 
-// stretch finds what is to be packed below a version.
-func (r *round) stretch(ctx context.Context, v *bucket.Version, attempt uint32) (*stretch, error) {
+// stretch finds what is to be packed below a version. repair says that the version was announced before: the packs that are
+// remembered may be lost, too.
+func (r *round) stretch(ctx context.Context, v *bucket.Version, repair bool) (*stretch, error) {
 	if mine, ok := r.packs.of(r.id); ok {
 		if s, found, err := r.walk(ctx, v, mine); err != nil || found {
-			return r.present(ctx, v, s, attempt > 0, err)
+			return r.present(ctx, v, s, repair, err)
 		}
 	}
 	var announced []packed

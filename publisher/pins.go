@@ -26,7 +26,7 @@ func (r *round) wanted(ctx context.Context, o owed) (wanted []bucket.Hash, added
 	wanted = append(wanted, o.pins.Hash())
 	isOld, isUp := ascending(before), ascending(r.up)
 	for _, h := range pins {
-		if !isOld(h) && !isUp(h) {
+		if !isOld(h) && !isUp(h) && h != o.prev.Hash() {
 			wanted = append(wanted, h)
 		}
 	}

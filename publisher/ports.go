@@ -18,6 +18,7 @@ type Log interface {
 
 // Versions is the reading of versions: see [logstore.Reader] and [logstore.Tips].
 type Versions interface {
+	Bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error)
 	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error)
 	Tips(ctx context.Context, id bucket.ID) ([]logstore.Tip, error)
 }

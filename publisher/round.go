@@ -12,6 +12,9 @@ import (
 	"headwater/logstore"
 )
 
+// maxAttempts is how often the bus is told of one head if it says that it was.
+const maxAttempts = 8
+
 // round works off the uploads that a bucket has now. See the package comment for its order.
 type round struct {
 	*Publisher
@@ -27,6 +30,7 @@ type round struct {
 type owed struct {
 	logstore.Upload
 	pins bucket.Link
+	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
 	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
 }
 
@@ -69,7 +73,7 @@ func (r *round) load(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read version %s: %w", o.Link, err)
 		}
-		o.pins, o.base = e.Pins, e.Previous
+		o.pins, o.prev, o.base = e.Pins, e.Previous, e.Previous
 		if b, ok := base[e.Previous]; ok {
 			o.base = b
 		}
@@ -166,8 +170,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 		}
 		r.cfg.Logger.Debug("announced with few hints", "bucket", r.id, "link", head.Link, "err", err)
 	}
-	duplicate, err := r.cfg.Bus.Announce(ctx, a)
-	if err != nil {
+	if err := r.tell(ctx, a); err != nil {
 		return nil, err
 	}
 	if err := r.cfg.Log.Announced(ctx, r.id, head.Link); err != nil {
@@ -175,9 +178,27 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	}
 	known := bucket.Head{Link: head.Link, Height: head.Height}
 	r.note(func(g *Progress) { g.Announced = known })
-	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height, "duplicate", duplicate)
+	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
 	r.cfg.Events(Event{Kind: EventAnnounced, Bucket: r.id, Head: known, Heads: a.Heads, Progress: r.progress(r.w)})
 	return told, nil
+}
+
+// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id.
+func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
+	for range maxAttempts {
+		duplicate, err := r.cfg.Bus.Announce(ctx, a)
+		if err != nil || !duplicate {
+			return err
+		}
+		all, err := r.cfg.Bus.Heads(ctx, r.id)
+		if err == nil && slices.ContainsFunc(all, func(b bucket.Announcement) bool {
+			return b.Peer == a.Peer && b.Link == a.Link && slices.Equal(b.Heads, a.Heads)
+		}) {
+			return nil
+		}
+		a.Attempt++
+	}
+	return nil // the bus has been told so often within its duplicate window that somebody has heard
 }
 
 func (r *round) owes(link bucket.Link) bool {
@@ -207,11 +228,11 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	missing, err := r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, wanted[:added])
+	missing, err := r.pinned(ctx, wanted[:added])
 	if err != nil {
 		return false, err
 	}
-	lost, err := r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, wanted[added:])
+	lost, err := r.pinned(ctx, wanted[added:])
 	if err != nil {
 		return false, err
 	}
@@ -223,6 +244,16 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	}
 	r.forgetMissing(missing, lost)
 	return len(missing) == 0, nil
+}
+
+// pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
+// are looked for, and put, in the store of manifests.
+func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
+	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
+	if err != nil || len(missing) == 0 {
+		return missing, err
+	}
+	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
 }
 
 // hold notes what holds an upload up.

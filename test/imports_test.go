@@ -22,8 +22,8 @@ import (
 // module is the path that all packages of ours begin with.
 const module = "headwater"
 
-// arrows says for each package which others of ours it may import: cmd → jetstream → consumer → chain → {blobstore, logstore} →
-// bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
+// arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
+// tree} → chain → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
 	"durable":            {},
@@ -34,14 +34,15 @@ var arrows = map[string][]string{
 	"logstore/logtest":   {"logstore", "bucket"},
 	"chain":              {"blobstore", "logstore", "bucket"},
 	"consumer":           {"chain", "blobstore", "logstore", "bucket"},
-	"jetstream":          {"consumer", "blobstore", "bucket"},
+	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
 	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
 	"tree":               {"blobstore", "bucket"},
-	"worktree":           {"tree", "blobstore", "bucket"},
-	"author":             {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"worktree":           {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":      {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"test":               {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
+	"publisher":          {"blobstore", "logstore", "bucket"},
+	"peer":               {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
 	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
 }
 
