@@ -8,8 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
-
 	"headwater/bucket"
 )
 
@@ -113,29 +111,30 @@ func (p *plan) needed(ctx context.Context, items []item) ([]item, error) {
 }
 
 // each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile.
-func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) error {
-	g, fetching := errgroup.WithContext(ctx)
-	fetching, cancel := context.WithCancel(fetching)
-	windows := make(chan []*object)
-	g.Go(func() error {
+func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err error) {
+	items := p.items
+	fetching, cancel := context.WithCancel(ctx)
+	windows, sent := make(chan []*object), make(chan error, 1)
+	go func() {
 		defer close(windows)
-		return p.send(fetching, windows)
-	})
-	err := func() error {
-		for window := range windows {
-			for _, o := range window {
-				if err := p.hand(ctx, o, take); err != nil {
-					return err
-				}
+		sent <- p.send(fetching, windows)
+	}()
+	for window := range windows {
+		for _, o := range window {
+			if err == nil {
+				err = p.hand(ctx, o, take)
 			}
 		}
-		return nil
-	}()
+		if err != nil {
+			break
+		}
+	}
 	cancel()
-	if sendErr := g.Wait(); err == nil {
+	if sendErr := <-sent; err == nil {
 		err = sendErr
 	}
 	p.close()
+	p.items = items // for a walk that comes down
 	return err
 }
 
