@@ -23,7 +23,7 @@ import (
 const module = "headwater"
 
 // arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
-// tree} → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
+// tree} → chain → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
 	"durable":            {},
@@ -32,7 +32,8 @@ var arrows = map[string][]string{
 	"blobstore/blobtest": {"blobstore", "bucket"},
 	"logstore":           {"bucket", "durable"},
 	"logstore/logtest":   {"logstore", "bucket"},
-	"consumer":           {"blobstore", "logstore", "bucket"},
+	"chain":              {"blobstore", "logstore", "bucket"},
+	"consumer":           {"chain", "blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
 	"jetstream/embedded": {"durable"},
 	"tree":               {"blobstore", "bucket"},
