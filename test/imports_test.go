@@ -34,10 +34,11 @@ var arrows = map[string][]string{
 	"logstore/logtest":   {"logstore", "bucket"},
 	"consumer":           {"blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket"},
+	"jetstream/embedded": {"durable"},
 	"tree":               {"blobstore", "bucket"},
 	"worktree":           {"tree", "blobstore", "bucket"},
 	"author":             {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"durable", "jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"cmd/headwater":      {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
 }
@@ -51,9 +52,9 @@ var fences = []struct {
 	within  []string
 	why     string
 }{
-	{"github.com/nats-io/nats.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
+	{"github.com/nats-io/nats.go", []string{"jetstream", "jetstream/embedded", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/synadia-io/orbit.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
-	{"github.com/nats-io/nats-server", []string{"jetstream", "test/natstest"}, "only jetstream embeds a server, and natstest starts them for tests"},
+	{"github.com/nats-io/nats-server", []string{"jetstream/embedded", "test/natstest"}, "only jetstream/embedded runs a server, and natstest starts them for tests"},
 	{"github.com/dgraph-io/badger", []string{"logstore"}, "only logstore knows its database"},
 }
 
@@ -115,6 +116,23 @@ func TestImportsCoverEveryPackage(t *testing.T) {
 	for _, pkg := range slices.Sorted(maps.Keys(found)) {
 		if _, ok := arrows[pkg]; !ok {
 			t.Errorf("package %s has no arrows: say in this file what it may import", pkg)
+		}
+	}
+}
+
+// A program that only connects does not carry a server.
+func TestClientsDoNotLinkTheServer(t *testing.T) {
+	for _, pkg := range []string{"jetstream"} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/"+pkg)
+		cmd.Dir = ".."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", pkg, err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			if below(strings.TrimSpace(dep), "github.com/nats-io/nats-server") {
+				t.Errorf("%s links %s", pkg, strings.TrimSpace(dep))
+			}
 		}
 	}
 }
@@ -279,6 +297,7 @@ func TestImportsFindsWhatIsWrong(t *testing.T) {
 		{"nats where it belongs", "", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats.go"`},
 		{"nkeys is not nats.go", "", "cmd/headwater", "a.go", `package main; import "github.com/nats-io/nkeys"`},
 		{"server", "Fences", "test", "a_test.go", `package test; import "github.com/nats-io/nats-server/v2/server"`},
+		{"server in the client", "Fences", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats-server/v2/server"`},
 		{"badger", "Fences", "cmd/headwater", "a.go", `package main; import "github.com/dgraph-io/badger/v4"`},
 		{"clock", "BucketIsPure", "bucket", "a.go", `package bucket; import "time"`},
 		{"log below", "BucketIsPure", "bucket", "a.go", `package bucket; import "log/slog"`},

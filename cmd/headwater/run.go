@@ -16,6 +16,7 @@ import (
 
 	"headwater/bucket"
 	"headwater/jetstream"
+	"headwater/jetstream/embedded"
 )
 
 // runOptions are the flags of run.
@@ -63,7 +64,7 @@ func (a *app) runCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runPeer(cmd.Context(), o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.listen, "listen", jetstream.DefaultListen, "where the embedded server listens, host:port; port 0 is any")
+	f.StringVar(&o.listen, "listen", embedded.DefaultListen, "where the embedded server listens, host:port; port 0 is any")
 	f.DurationVar(&o.syncInterval, "sync-interval", 0, "how often the embedded server syncs to disk; 0: before each acknowledgement")
 	f.BoolVar(&o.ensure.BindOnly, "bind-only", false, "make no streams, durables or stores: fail where one is missing")
 	f.IntVar(&o.ensure.Replicas, "replicas", 1, "replicas of the streams and stores that are made")
@@ -165,9 +166,9 @@ const defaultMemoryLimit = 128 << 20
 // limitMemory tells the garbage collector what to aim at. What is really needed beyond that is taken all the same, and costs
 // processor time. GOMEMLIMIT, where it is set, has been heard already.
 func (a *app) limitMemory(o runOptions) {
-	embedded := a.nats.URL == "" && a.nats.Context == ""
+	own := a.nats.URL == "" && a.nats.Context == ""
 	limit := o.memoryLimit
-	if limit == 0 && !embedded {
+	if limit == 0 && !own {
 		limit = defaultMemoryLimit
 	}
 	if _, set := a.env("GOMEMLIMIT"); limit > 0 && (!set || o.memoryLimit > 0) {
@@ -191,10 +192,10 @@ func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, er
 		return stopServer, nil // the context may say more than a URL does
 	}
 	if a.nats.URL == "" {
-		s, err := jetstream.StartServer(jetstream.ServerConfig{
+		s, err := embedded.Start(embedded.Config{
 			Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
 		})
-		if errors.Is(err, jetstream.ErrListen) {
+		if errors.Is(err, embedded.ErrListen) {
 			return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
 		}
 		if err != nil {

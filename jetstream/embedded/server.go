@@ -1,4 +1,6 @@
-package jetstream
+// Package embedded runs a NATS server with JetStream in this process, durable in a directory, for a peer whose owner runs
+// no broker. It is apart from package jetstream, so that a program that only connects does not link the server.
+package embedded
 
 import (
 	"cmp"
@@ -24,29 +26,37 @@ const DefaultListen = "127.0.0.1:4222"
 // startLimit bounds how long an embedded server may take to come up. It reads its streams from disk first.
 const startLimit = 30 * time.Second
 
-// ServerConfig is an embedded server. Dir is required.
-type ServerConfig struct {
+// Errors of [Start].
+var (
+	// ErrLocked: another server of this kind runs on the directory.
+	ErrLocked = errors.New("directory is in use by another server")
+	// ErrListen: the address is in use or cannot be bound.
+	ErrListen = errors.New("cannot listen")
+)
+
+// Config is an embedded server. Dir is required.
+type Config struct {
 	Dir    string // where it keeps streams, and the lock file that keeps a second server away
 	Listen string // host:port; port 0 is any that is free. Empty: DefaultListen
 	// SyncInterval is how often what was acknowledged is synced to disk, and so how much a power cut may take. 0: every
 	// message before it is acknowledged.
 	SyncInterval time.Duration
 	Name         string // of the server. Empty: "headwater"
-	MaxPayload   int32  // octets in a message. 0: the server's own default, 1 MiB
+	MaxPayload   int32  // bytes of a message. 0: the server's own default, 1 MiB
 	Logger       *slog.Logger
 }
 
-// Server is a NATS server with JetStream in this process.
+// Server is a NATS server with JetStream in this process. Safe for concurrent use.
 type Server struct {
 	run  *server.Server
 	lock *flock.Flock
 	once sync.Once
 }
 
-// StartServer starts a server and returns when it accepts connections. Stop it after the clients are closed. It fails with
-// [ErrServerLocked] where another one runs on the directory, which NATS itself would not notice, and with [ErrListen] where
-// the address cannot be listened on.
-func StartServer(cfg ServerConfig) (*Server, error) {
+// Start starts a server and returns when it accepts connections. Stop it after the clients are closed. It fails with
+// [ErrLocked] if another one runs on the directory, which NATS itself would not notice, and with [ErrListen] if the
+// address cannot be listened on.
+func Start(cfg Config) (*Server, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("start NATS server: a directory is required")
 	}
@@ -62,7 +72,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	if ok, err := lock.TryLock(); err != nil {
 		return nil, fmt.Errorf("start NATS server: lock %s: %w", cfg.Dir, err)
 	} else if !ok {
-		return nil, fmt.Errorf("start NATS server: %w: %s", ErrServerLocked, cfg.Dir)
+		return nil, fmt.Errorf("start NATS server: %w: %s", ErrLocked, cfg.Dir)
 	}
 	s, err := start(opts, listen, &serverLog{log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))})
 	if err != nil {
@@ -71,7 +81,7 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	return &Server{run: s, lock: lock}, nil
 }
 
-func (cfg ServerConfig) options(listen string) (*server.Options, error) {
+func (cfg Config) options(listen string) (*server.Options, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil, fmt.Errorf("%w on %q (--listen): want host:port: %w", ErrListen, listen, err)
