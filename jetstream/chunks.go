@@ -142,7 +142,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	defer cancel()
 	m, err := u.sub.NextMsgWithContext(ctx)
 	if err != nil {
-		return u.p.c.callError(parent, ctx, err)
+		return u.p.c.silence(u.p.c.callError(parent, ctx, err), u.p.ob.store.chunks(u.p.token))
 	}
 	u.waiting--
 	if status, err := statusOf(m); status != 0 {
