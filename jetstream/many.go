@@ -35,8 +35,8 @@ func (o *Objects) GetMany(ctx context.Context, store string, hashes []bucket.Has
 	if err != nil {
 		return fmt.Errorf("get %d objects: %w: %w", len(hashes), consumer.ErrNotFound, err)
 	}
-	chunks := question{
-		in:      o.c.storeAt(s),
+	chunks := question[bucket.Hash]{
+		c: o.c, in: o.c.storeAt(s),
 		subject: func(h bucket.Hash) string { return s.chunks(h.String()) },
 		take: func(h bucket.Hash, m *nats.Msg) error {
 			if bucket.Sum(m.Data) != h {
@@ -45,7 +45,7 @@ func (o *Objects) GetMany(ctx context.Context, store string, hashes []bucket.Has
 			return take(h, m.Data)
 		},
 	}
-	if err := o.c.many(ctx, chunks, hashes); err != nil {
+	if err := chunks.ask(ctx, hashes); err != nil {
 		return fmt.Errorf("get %d objects from %s: %w", len(hashes), store, err)
 	}
 	return nil
@@ -67,8 +67,8 @@ func (c *Client) Absent(ctx context.Context, store string, hashes []bucket.Hash)
 		return nil, fmt.Errorf("ask for %d objects: %w: %w", len(hashes), ErrNotFound, err)
 	}
 	there := make(map[bucket.Hash]bool, len(hashes))
-	descriptions := question{
-		in:      c.storeAt(s),
+	descriptions := question[bucket.Hash]{
+		c: c, in: c.storeAt(s),
 		subject: func(h bucket.Hash) string { return s.meta(h.String()) },
 		take: func(h bucket.Hash, m *nats.Msg) error {
 			_, err := readMeta(m, h)
@@ -76,43 +76,45 @@ func (c *Client) Absent(ctx context.Context, store string, hashes []bucket.Hash)
 			return nil
 		},
 	}
-	if err := c.many(ctx, descriptions, hashes); err != nil {
+	if err := descriptions.ask(ctx, hashes); err != nil {
 		return nil, fmt.Errorf("ask store %s for %d objects: %w", store, len(hashes), err)
 	}
 	return slices.DeleteFunc(distinct(hashes), func(h bucket.Hash) bool { return there[h] }), nil
 }
 
-// question asks a store for one message of each object.
-type question struct {
+// question asks a stream for the last message of each of many subjects.
+type question[K comparable] struct {
+	c       *Client
 	in      place
-	subject func(bucket.Hash) string
-	take    func(bucket.Hash, *nats.Msg) error // called one at a time; its error ends the asking
+	subject func(K) string
+	take    func(K, *nats.Msg) error // called one at a time; its error ends the asking
 }
 
-// many asks for the messages of many objects, each once, and hands on those that are there.
-func (c *Client) many(ctx context.Context, q question, hashes []bucket.Hash) error {
-	left, err := c.batched(ctx, q, distinct(hashes))
+// ask asks for each key once, and hands on what is there.
+func (q question[K]) ask(ctx context.Context, keys []K) error {
+	left, err := q.batched(ctx, distinct(keys))
 	if err != nil {
 		return err
 	}
-	return c.singly(ctx, q, left)
+	return q.singly(ctx, left)
 }
 
-// distinct returns each hash once.
-func distinct(hashes []bucket.Hash) []bucket.Hash {
-	seen := make(map[bucket.Hash]bool, len(hashes))
-	return slices.DeleteFunc(slices.Clone(hashes), func(h bucket.Hash) bool {
-		again := seen[h]
-		seen[h] = true
+// distinct returns each key once.
+func distinct[K comparable](keys []K) []K {
+	seen := make(map[K]bool, len(keys))
+	return slices.DeleteFunc(slices.Clone(keys), func(k K) bool {
+		again := seen[k]
+		seen[k] = true
 		return again
 	})
 }
 
 // batched asks as far as it can with batched gets, and returns what has to be asked for singly: nothing, or, if those do not
 // work here, what it has not asked for.
-func (c *Client) batched(ctx context.Context, q question, hashes []bucket.Hash) (left []bucket.Hash, err error) {
+func (q question[K]) batched(ctx context.Context, keys []K) (left []K, err error) {
+	c := q.c
 	if c.singles.is(q.in) || c.leaders.is(q.in) {
-		return hashes, nil
+		return keys, nil
 	}
 	b, err := c.openBatch(ctx, q.in)
 	if err != nil {
@@ -121,43 +123,43 @@ func (c *Client) batched(ctx context.Context, q question, hashes []bucket.Hash) 
 	defer b.close()
 	var refused error
 	taking := q
-	taking.take = func(h bucket.Hash, m *nats.Msg) error {
-		refused = q.take(h, m)
+	taking.take = func(k K, m *nats.Msg) error {
+		refused = q.take(k, m)
 		return refused
 	}
-	for len(hashes) > 0 {
-		part := hashes[:min(len(hashes), maxMany)]
-		left, err := b.many(taking, part)
+	for len(keys) > 0 {
+		part := keys[:min(len(keys), maxMany)]
+		left, err := taking.request(b, part)
 		switch {
 		case refused != nil:
 			return nil, refused
 		case errors.Is(err, errNoResponders):
-			return hashes, c.directOff(ctx, q.in)
-		case errors.Is(err, errBad), errors.Is(err, ErrNotPermitted) && c.maySingly(ctx, q, hashes[0]):
+			return keys, c.directOff(ctx, q.in)
+		case errors.Is(err, errBad), errors.Is(err, ErrNotPermitted) && q.maySingly(ctx, keys[0]):
 			c.singles.know(q.in, true)
-			return hashes, nil
+			return keys, nil
 		case err != nil:
 			return nil, err
 		}
-		hashes = append(left, hashes[len(part):]...)
+		keys = append(left, keys[len(part):]...)
 	}
 	return nil, nil
 }
 
-// maySingly reports whether the server lets this user ask for an object by itself.
-func (c *Client) maySingly(ctx context.Context, q question, h bucket.Hash) bool {
-	_, err := c.get(ctx, q.in, getRequest{LastFor: q.subject(h)}, false)
+// maySingly reports whether the server lets this user ask for one by itself.
+func (q question[K]) maySingly(ctx context.Context, k K) bool {
+	_, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(k)}, false)
 	return !errors.Is(err, ErrNotPermitted)
 }
 
-// singly asks by a get for each object.
-func (c *Client) singly(ctx context.Context, q question, hashes []bucket.Hash) error {
+// singly asks by a get for each.
+func (q question[K]) singly(ctx context.Context, keys []K) error {
 	var taking sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(singlesAhead)
-	for _, h := range hashes {
+	for _, k := range keys {
 		g.Go(func() error {
-			m, err := c.get(ctx, q.in, getRequest{LastFor: q.subject(h)}, false)
+			m, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(k)}, false)
 			if errors.Is(err, errAbsent) {
 				return nil
 			}
@@ -169,25 +171,26 @@ func (c *Client) singly(ctx context.Context, q question, hashes []bucket.Hash) e
 			if ctx.Err() != nil {
 				return ctx.Err() // nothing is taken after an error
 			}
-			return q.take(h, m)
+			return q.take(k, m)
 		})
 	}
 	return g.Wait()
 }
 
-// many sends one request, and hands on what comes. If the server stopped before the end, it returns what is left to ask for.
-func (b *batch) many(q question, hashes []bucket.Hash) (left []bucket.Hash, err error) {
-	wanted := make(map[string]bucket.Hash, len(hashes))
+// request sends one request, and hands on what comes. If the server stopped before the end, it returns what is left to ask
+// for.
+func (q question[K]) request(b *batch, keys []K) (left []K, err error) {
+	wanted := make(map[string]K, len(keys))
 	req := getRequest{MaxBytes: maxManyBytes}
-	for _, h := range hashes {
-		subject := q.subject(h)
-		wanted[subject] = h
+	for _, k := range keys {
+		subject := q.subject(k)
+		wanted[subject] = k
 		req.Multi = append(req.Multi, subject)
 	}
 	if err := b.send(req); err != nil {
 		return nil, err
 	}
-	for came := 0; came <= len(hashes); came++ {
+	for came := 0; came <= len(keys); came++ {
 		m, err := b.next()
 		if err != nil {
 			return nil, err
@@ -206,23 +209,23 @@ func (b *batch) many(q question, hashes []bucket.Hash) (left []bucket.Hash, err 
 			return nil, err
 		}
 		subject := lastHeader(m.Header, natsjs.SubjectHeader)
-		h, ok := wanted[subject]
+		k, ok := wanted[subject]
 		if !ok {
 			return nil, fmt.Errorf("stream %s answers with %.80q, which was not asked for", b.in.stream, subject)
 		}
-		delete(wanted, subject) // asked for once: what the store holds under it will not change
-		if err := q.take(h, m); err != nil {
+		delete(wanted, subject) // it is asked for once
+		if err := q.take(k, m); err != nil {
 			return nil, err
 		}
 	}
 	return nil, errors.New("more messages than were asked for")
 }
 
-// unanswered returns the hashes of the subjects that are still wanted, in their order.
-func unanswered(wanted map[string]bucket.Hash, subjects []string) (left []bucket.Hash) {
+// unanswered returns the keys of the subjects that are still wanted, in their order.
+func unanswered[K any](wanted map[string]K, subjects []string) (left []K) {
 	for _, s := range subjects {
-		if h, ok := wanted[s]; ok {
-			left = append(left, h)
+		if k, ok := wanted[s]; ok {
+			left = append(left, k)
 		}
 	}
 	return left
