@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -159,6 +160,7 @@ func (c *Client) callError(parent, ctx context.Context, err error) error {
 		}
 		return context.Cause(ctx)
 	}
+	_, broke := errors.AsType[*net.OpError](err) // while writing
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return errNoResponders
@@ -166,7 +168,7 @@ func (c *Client) callError(parent, ctx context.Context, err error) error {
 		return ErrTimeout
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg):
 		return fmt.Errorf("%w: %w", ErrPayload, err)
-	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
+	case broke, errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
 		errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining),
 		errors.Is(err, nats.ErrConnectionReconnecting):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)

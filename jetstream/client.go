@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
+
+	"headwater/bucket"
 
 	"github.com/nats-io/nats.go"
 	natsjs "github.com/nats-io/nats.go/jetstream"
@@ -46,6 +49,10 @@ type Config struct {
 	Domain      string // JetStream domain. Empty: the context's, or none
 	InboxPrefix string // where answers are awaited. Empty: the context's, or the usual one
 
+	// Writer is whose uploads of large objects go on where they stopped: see [Client.PutObject]. One process at a time may put
+	// objects under its name. Zero: none go on.
+	Writer bucket.PublicKey
+
 	// Wait makes Dial try again until its context ends if no server answers.
 	Wait bool
 	// OnDisconnected is called when the connection is lost, and OnConnected when it is there again (not by Dial, nor by
@@ -73,6 +80,8 @@ type Client struct {
 	api     string // prefix of the JetStream API
 	limit   time.Duration
 	log     *slog.Logger
+	writer  bucket.PublicKey
+	puts    sync.Map // tokens of the writer that are in use
 	calls   *calls
 	layouts layouts
 	atomics memory // streams that take batches of messages
@@ -91,6 +100,8 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		limit: cmp.Or(cfg.RequestLimit, DefaultRequestLimit),
 		log:   cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
 		link:  newLink(cfg),
+
+		writer: cfg.Writer,
 	}
 	if err := c.names.Validate(); err != nil {
 		return nil, err

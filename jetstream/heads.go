@@ -108,7 +108,7 @@ func (h *heads) take(peer bucket.PublicKey, m *nats.Msg) error {
 // Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
 // missing.
 func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
-	subjects, err := c.subjectCounts(ctx, c.names.HeadsStream(), c.names.AllHeads())
+	subjects, err := c.subjectCounts(ctx, c.at(c.names.HeadsStream()), c.names.AllHeads())
 	if err != nil {
 		return nil, fmt.Errorf("list the announced buckets: %w", noJetStream(err))
 	}

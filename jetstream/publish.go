@@ -143,7 +143,7 @@ func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.
 func (j *Jobs) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
-	subjects, err := j.c.subjectCounts(ctx, j.c.names.PinsStream(), j.c.names.PinsOf(j.peer))
+	subjects, err := j.c.subjectCounts(ctx, j.c.at(j.c.names.PinsStream()), j.c.names.PinsOf(j.peer))
 	if err != nil {
 		return nil, fmt.Errorf("count the queued pin jobs: %w", noJetStream(err))
 	}
