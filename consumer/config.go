@@ -30,17 +30,18 @@ type Config struct {
 	Manifests Manifests
 	Blobs     Blobs
 
-	Announcements []Source // each is read by a loop of its own; all feed the same lanes
-	PinJobs       []Source
-	Objects       Objects
-	Jobs          Jobs
-	DeadLetters   DeadLetters
-	Events        Events // nil: nobody is told
+	// The broker behind these ports may be out of reach at any time: then their calls fail, and are made again.
+	Objects     Objects
+	Jobs        Jobs
+	DeadLetters DeadLetters
+	Events      Events // nil: nobody is told
 
 	ManifestStores []string // object stores asked for manifests, in order, after those that a message names
 	BlobStores     []string // likewise for pins lists and pinned blobs; manifests are looked for in ManifestStores last
 
 	Rules       bucket.Rules
+	// Visit takes buckets into the log that are not shared with this peer: for a log that is thrown away after it was read.
+	Visit       bool
 	AllVersions bool // a pin job for every version; default: one per sync, for the newest
 
 	Buckets    int // announcements worked on side by side; default 64

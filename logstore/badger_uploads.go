@@ -1,0 +1,93 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
+)
+
+// AppendOwn is described at [Uploads].
+func (s *Badger) AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCount) error {
+	if err := checkOwn(e, job, held); err != nil {
+		return err
+	}
+	_, err := s.append(ctx, e.Bucket, func(l ledger, b Bucket) (appendPlan, error) {
+		return planOwn(ctx, l, b, e, job, held, s.set.now())
+	})
+	return failed(err, "append version %s made here to bucket %s", e.Link, e.Bucket)
+}
+
+// Uploads is described at [Uploads].
+func (s *Badger) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error] {
+	prefix := []byte{kindUpload}
+	if !id.IsZero() {
+		prefix = bucketKey(kindUpload, id)
+	}
+	return pages(ctx, place{}, Upload.place, func(behind place, n int) (page []Upload, err error) {
+		from := prefix
+		if behind != (place{}) {
+			from = after(headKey(kindUpload, behind.bucket, behind.head))
+		}
+		err = s.read(ctx, func(r reader) error {
+			return r.scan(prefix, from, false, func(key []byte, item *badger.Item) (bool, error) {
+				err := valueOf(item, func(value []byte) error {
+					u, err := decodeUpload(key, value)
+					if err == nil {
+						page = append(page, u)
+					}
+					return err
+				})
+				return len(page) < n, err
+			})
+		})
+		return page, failed(err, "list uploads")
+	})
+}
+
+// AddUpload is described at [Uploads].
+func (s *Badger) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := s.change(ctx, id, func(r reader) error {
+		h, err := r.head(id, link)
+		if err != nil {
+			return err
+		}
+		u := Upload{}
+		key := headKey(kindUpload, id, h)
+		err = r.get(key, func(value []byte) (err error) {
+			u, err = decodeUpload(key, value)
+			u.Attempt++
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		return s.log.commit(ctx, []row{{key, encodeUpload(u)}})
+	})
+	return failed(err, "record the upload of version %s of bucket %s", link, id)
+}
+
+// Announced is described at [Uploads].
+func (s *Badger) Announced(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := s.change(ctx, id, func(r reader) error {
+		h, err := r.head(id, link)
+		if err != nil {
+			return err
+		}
+		b, err := r.bucket(id)
+		if err != nil || h.Compare(b.Announced) <= 0 {
+			return err
+		}
+		b.Announced = h
+		return s.log.commit(ctx, []row{{bucketKey(kindBucket, id), encodeBucket(b)}})
+	})
+	return failed(err, "move the announced head of bucket %s to %s", id, link)
+}
+
+// Uploaded is described at [Uploads].
+func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	return failed(s.remove(ctx, kindUpload, id, link), "remove the upload of version %s of bucket %s", link, id)
+}

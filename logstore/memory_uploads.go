@@ -1,0 +1,120 @@
+package logstore
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"time"
+
+	"headwater/bucket"
+)
+
+// Tips is described at [Tips].
+func (m *Memory) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error) {
+	err = m.use(ctx, false, func() error {
+		b := m.bucket(id)
+		for link, merged := range b.tips {
+			tips = append(tips, Tip{Head: b.entries[link].Head(), Merged: merged})
+		}
+		slices.SortFunc(tips, func(x, y Tip) int { return y.Compare(x.Head) })
+		return nil
+	})
+	return tips, failed(err, "read the tips of bucket %s", id)
+}
+
+// SetMerged is described at [Tips].
+func (m *Memory) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+	err := m.use(ctx, true, func() error {
+		b := m.bucket(id)
+		for _, link := range links {
+			if _, ok := b.tips[link]; ok && link != b.Known.Link {
+				b.tips[link] = true
+			}
+		}
+		return nil
+	})
+	return failed(err, "mark tips of bucket %s as merged", id)
+}
+
+// AppendOwn is described at [Uploads].
+func (m *Memory) AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCount) error {
+	if err := checkOwn(e, job, held); err != nil {
+		return err
+	}
+	_, err := m.append(ctx, e.Bucket, func(b *memoryBucket) (appendPlan, error) {
+		return planOwn(ctx, b, b.Bucket, e, job, held, time.Now())
+	})
+	return failed(err, "append version %s made here to bucket %s", e.Link, e.Bucket)
+}
+
+// Uploads is described at [Uploads].
+func (m *Memory) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error] {
+	return pages(ctx, place{}, Upload.place, func(after place, n int) (page []Upload, err error) {
+		err = m.use(ctx, false, func() error {
+			for _, each := range m.ids {
+				if (id.IsZero() || each == id) && len(page) < n && compareIDs(each, after.bucket) >= 0 {
+					page = append(page, m.buckets[each].uploadsAfter(after)...)
+				}
+			}
+			page = page[:min(n, len(page))]
+			return nil
+		})
+		return page, failed(err, "list uploads")
+	})
+}
+
+// uploadsAfter returns the bucket's uploads behind a place, by head order.
+func (b *memoryBucket) uploadsAfter(after place) (uploads []Upload) {
+	for _, u := range b.uploads {
+		if b.ID != after.bucket || u.place().head.Compare(after.head) > 0 {
+			uploads = append(uploads, u)
+		}
+	}
+	slices.SortFunc(uploads, func(x, y Upload) int { return x.place().head.Compare(y.place().head) })
+	return uploads
+}
+
+// AddUpload is described at [Uploads].
+func (m *Memory) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := m.use(ctx, true, func() error {
+		b := m.bucket(id)
+		e, ok := b.entries[link]
+		if !ok {
+			return ErrNotFound
+		}
+		u, again := b.uploads[link]
+		if again {
+			u.Attempt++
+		} else {
+			u = Upload{Bucket: id, Link: link, Height: e.Height}
+		}
+		b.uploads[link] = u
+		return nil
+	})
+	return failed(err, "record the upload of version %s of bucket %s", link, id)
+}
+
+// Announced is described at [Uploads].
+func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := m.use(ctx, true, func() error {
+		b := m.bucket(id)
+		e, ok := b.entries[link]
+		if !ok {
+			return ErrNotFound
+		}
+		if e.Head().Compare(b.Bucket.Announced) > 0 {
+			b.Bucket.Announced = e.Head()
+		}
+		return nil
+	})
+	return failed(err, "move the announced head of bucket %s to %s", id, link)
+}
+
+// Uploaded is described at [Uploads].
+func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
+	err := m.use(ctx, true, func() error {
+		delete(m.bucket(id).uploads, link)
+		return nil
+	})
+	return failed(err, "remove the upload of version %s of bucket %s", link, id)
+}
