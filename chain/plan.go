@@ -71,9 +71,10 @@ type plan struct {
 	held    map[bucket.Hash]*object
 	holds   atomic.Int64 // bytes of those, and of those that are sent and not handed on
 	opening sync.WaitGroup
-	fetched int  // objects
-	yielded int  // of those, how many held versions
-	begun   bool // the oldest item that is needed is found, so that all others are needed too
+	fetched int         // objects
+	yielded int         // of those, how many held versions
+	taken   bucket.Link // the newest version that was handed on
+	begun   bool        // the oldest item that is needed is found, so that all others are needed too
 }
 
 // newPlan makes a plan of hints. Items whose newest version is known are left out, with all before them.
@@ -134,7 +135,7 @@ func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err 
 		err = sendErr
 	}
 	p.close()
-	p.items = items // for a walk that comes down
+	p.items = p.behind(items) // for a walk that comes down
 	return err
 }
 
@@ -153,8 +154,14 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 		if err := take(v); err != nil {
 			return err
 		}
+		p.taken = v.Link
 	}
 	return o.err
+}
+
+// behind returns the items behind the newest version that was taken.
+func (p *plan) behind(items []item) []item {
+	return items[1+slices.IndexFunc(items, func(it item) bool { return it.newest == p.taken }):]
 }
 
 // send fetches the items, and sends those that hold versions, in order.
@@ -341,7 +348,7 @@ func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Ve
 		if err != nil {
 			return nil, nil //nolint:nilerr // a lie; the walk goes on without
 		}
-		p.items = append(p.items, inner...)
+		p.items = append(p.items, p.behind(inner)...)
 	}
 }
 
