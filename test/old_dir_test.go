@@ -194,7 +194,7 @@ func (h headwater) killedAfter(moment time.Duration, args ...string) (o outcome,
 func TestOldPeers_ProgramIsReplacedInPlace(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()
-	dir, src := filepath.Join(t.TempDir(), "alice"), sourceTree(t, 51, 30)
+	dir, src := filepath.Join(t.TempDir(), "alice"), sourceTree(t, 51, 60)
 	old := startOldPeerOn(t, url, dir)
 	id := old.makes("create", "photos").BucketID
 	first := old.makes("commit", "photos", src)
@@ -229,7 +229,7 @@ func TestOldPeers_SyncWithNewOnesBothWays(t *testing.T) {
 		maker, with *cliPeer
 	}{{"old to new", old, now}, {"new to old", now, old}} {
 		t.Run(tt.name, func(t *testing.T) {
-			src, target := sourceTree(t, 52, 30), newTarget(t)
+			src, target := sourceTree(t, 52, 60), newTarget(t)
 			id := tt.maker.makes("create", tt.name).BucketID
 			tt.maker.makes("commit", id, src)
 			tt.maker.makes("share", id, other.id)
