@@ -1,9 +1,6 @@
 package test_test
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -222,34 +219,4 @@ func (r *requests) flush() {
 		r.tb.Fatalf("the broker did not answer within %s", pollLimit)
 	}
 	_ = sub.Unsubscribe()
-}
-
-// awaitEvent returns a function that waits for the next event of a kind from a peer about a version.
-func awaitEvent(tb testing.TB, nc *nats.Conn, peer, id, kind string) (wait func(link string)) {
-	tb.Helper()
-	events := make(chan *nats.Msg, 1024)
-	sub, err := nc.ChanSubscribe(fmt.Sprintf("headwater.events.%s.%s.%s", peer, id, kind), events)
-	if err == nil {
-		err = nc.Flush()
-	}
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return func(link string) {
-		tb.Helper()
-		defer func() { _ = sub.Unsubscribe() }()
-		ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Minute)
-		defer cancel()
-		for {
-			select {
-			case m := <-events:
-				var e eventJSON
-				if json.Unmarshal(m.Data, &e) == nil && e.Link == link {
-					return
-				}
-			case <-ctx.Done():
-				tb.Fatalf("no event %q of version %s", kind, link)
-			}
-		}
-	}
 }
