@@ -91,8 +91,35 @@ func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) erro
 	return c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
 }
 
-// sync brings the announced head into the log.
-func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
+// sync brings the announced head into the log. What was appended by then has its job published, however it ends.
+func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (r result, err error) {
+	done, err := c.turns.wait(ctx, a.Bucket)
+	if err != nil {
+		return result{}, err
+	}
+	defer done()
+	if r, err = c.syncAlone(ctx, m, a); err != nil {
+		c.publishHead(ctx, a.Bucket)
+	}
+	return r, err
+}
+
+// publishHead publishes the job of a bucket's newest version, if that is still to be done: a catch-up that failed may have
+// appended a part.
+func (c *Consumer) publishHead(ctx context.Context, id bucket.ID) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	b, err := c.Log.Bucket(ctx, id)
+	if err == nil && !b.Known.IsZero() {
+		err = c.publishPending(ctx, id, b.Known.Link)
+	}
+	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+		c.Logger.Debug("pin job not published yet", "bucket", id, "error", err)
+	}
+}
+
+// syncAlone is sync while nobody else works on an announcement of the bucket.
+func (c *Consumer) syncAlone(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	stores := append(a.Stores, c.ManifestStores...)
 	head, err := c.announcedManifest(ctx, a, stores)
 	if err != nil {

@@ -122,6 +122,19 @@ func (b *board) done(m Message, class string) {
 	}
 }
 
+// looked notes that nobody works on the way to an announced head any more, which nobody delivered.
+func (b *board) looked(id bucket.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a := b.activity[id]
+	if a == nil {
+		return
+	}
+	if a.target, a.working = (bucket.Head{}), false; a.transfer == nil && a.lastError == "" {
+		delete(b.activity, id)
+	}
+}
+
 // failed counts one more failure of a message and returns how many there were in a row.
 func (b *board) failed(m Message, err error, now time.Time) int {
 	b.mu.Lock()

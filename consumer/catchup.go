@@ -287,6 +287,10 @@ func (s *stretch) end(err error) error {
 	if s.stage == nil {
 		return err
 	}
-	keep := err != nil && bucket.ClassOf(err) == ""
+	keep := err != nil
+	if len(s.window) > 0 && keep && bucket.ClassOf(err) == "" {
+		// What was walked last is kept too, however short the way was: the next try goes on from there.
+		err = errors.Join(err, s.stage.put(context.Background(), s.window))
+	}
 	return errors.Join(err, s.stage.close(keep))
 }

@@ -30,12 +30,11 @@ type Config struct {
 	Manifests Manifests
 	Blobs     Blobs
 
-	Announcements []Source // each is read by a loop of its own; all feed the same lanes
-	PinJobs       []Source
-	Objects       Objects
-	Jobs          Jobs
-	DeadLetters   DeadLetters
-	Events        Events // nil: nobody is told
+	// The broker behind these ports may be out of reach at any time: then their calls fail, and are made again.
+	Objects     Objects
+	Jobs        Jobs
+	DeadLetters DeadLetters
+	Events      Events // nil: nobody is told
 
 	ManifestStores []string // object stores asked for manifests, in order, after those that a message names
 	BlobStores     []string // likewise for pins lists and pinned blobs; manifests are looked for in ManifestStores last

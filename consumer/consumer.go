@@ -16,6 +16,7 @@ type Consumer struct {
 	board  *board
 	stage  *stages
 	opener *bucket.Opener
+	turns  turns // one announcement of a bucket at a time
 
 	followers    quota // catch-ups that follow hints
 	walks        quota // all catch-ups
@@ -37,17 +38,20 @@ func New(cfg Config) (*Consumer, error) {
 	return &Consumer{Config: cfg, board: newBoard(), stage: stage, opener: opener, pace: newPace(), nearVersions: nearVersions}, nil
 }
 
+// Sources are where deliveries come from. Each is read by a loop of its own; all of one kind feed the same lanes.
+type Sources struct{ Announcements, PinJobs []Source }
+
 // Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its
 // workers are gone, and every delivery it took is settled: done, or given back. It returns nil where ctx ended, and an
 // error where a source broke or the outbox could not be read. It is called once.
-func (c *Consumer) Run(ctx context.Context) error {
+func (c *Consumer) Run(ctx context.Context, from Sources) error {
 	if err := c.runOutbox(ctx); err != nil {
 		return c.ended(err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.keepJobs(ctx) })
-	heads := c.runLoop(ctx, g, c.Announcements, c.Buckets, c.handleAnnouncement)
-	pins := c.runLoop(ctx, g, c.PinJobs, c.PinJobsMax, c.handlePinJob)
+	heads := c.runLoop(ctx, g, from.Announcements, c.Buckets, c.handleAnnouncement)
+	pins := c.runLoop(ctx, g, from.PinJobs, c.PinJobsMax, c.handlePinJob)
 	err := g.Wait()
 	heads.wait()
 	pins.wait()

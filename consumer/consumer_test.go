@@ -73,7 +73,7 @@ func TestOnce_ThousandDeliveriesInAnyOrder(t *testing.T) {
 	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 20)
 	w.putChain(chain)
 	cfg := w.config()
-	cfg.Announcements = append(cfg.Announcements, w.heads) // two loops
+	w.from.Announcements = append(w.from.Announcements, w.heads) // two loops
 	c, stop := w.run(cfg)
 	for i := range 1000 {
 		v := chain.Head()

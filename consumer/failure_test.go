@@ -343,13 +343,19 @@ func TestBrokerIsNotTrusted_LostJobIsPublishedAgain(t *testing.T) {
 	cfg := w.config()
 	cfg.Reconcile = 5 * time.Millisecond
 	lost := newQueue() // takes jobs and forgets them
-	w.pins, cfg.PinJobs = lost, []consumer.Source{newQueue()}
+	w.pins, w.from.PinJobs = lost, []consumer.Source{newQueue()}
 	chain, _ := pinned(t, w, 2)
 	c, _ := w.run(cfg)
 	w.announce(chain.ID, chain.Head().Link, 1, "")
 	w.wait(consumer.EventApplied)
+	waitState(t, c, chain.ID, consumer.StateFetching)
 	lost.forget()
-	for w.jobsPublished() < 2 {
-		waitState(t, c, chain.ID, consumer.StateFetching)
+	again := fmt.Sprintf("%s.%s.%d", chain.ID, chain.Head().Link, 1)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); w.publishedAs(again) == 0; <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("the job that the broker lost was not published again under its next attempt")
+		}
 	}
 }

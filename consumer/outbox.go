@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -59,8 +58,8 @@ func (c *Consumer) publishLeftOver(ctx context.Context) error {
 	return nil
 }
 
-// keepJobs publishes again, every Reconcile until ctx ends, the jobs that were published, are not done, and are not in
-// the broker's queue: it lost them. A job has to be missing twice in a row, so that one that is being published, or settled, at
+// keepJobs publishes again, every Reconcile until ctx ends, the jobs that are not done and not in the broker's queue: it lost
+// them, or could not be reached when they were recorded. A job has to be missing twice in a row, so that one that is being published, or settled, at
 // this moment is left alone. Where no job is waiting nobody is asked.
 func (c *Consumer) keepJobs(ctx context.Context) error {
 	tick := time.NewTicker(c.Reconcile)
@@ -82,7 +81,6 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 // reconcile is one round of keepJobs: it returns what is missing now and was not before.
 func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (map[bucket.Link]bool, error) {
 	jobs, err := c.jobsNotDead(ctx)
-	jobs = slices.DeleteFunc(jobs, func(j logstore.Job) bool { return j.State != logstore.JobPublished })
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -98,7 +96,7 @@ func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (
 		case !before[key]:
 			missing[key] = true
 		default:
-			c.Logger.Warn("the broker lost a pin job; it is published again", "bucket", job.Bucket, "link", job.Link)
+			c.Logger.Warn("a pin job is not in the broker's queue; it is published again", "bucket", job.Bucket, "link", job.Link)
 			if err := c.republish(ctx, job); err != nil {
 				return missing, err
 			}

@@ -132,5 +132,6 @@ const (
 	EventRejected  EventKind = "rejected"
 	EventRetrying  EventKind = "retrying"
 	EventDead      EventKind = "dead"
-	EventProgress  EventKind = "progress" // once a second, of a catch-up that takes longer than that
+	EventProgress  EventKind = "progress"  // once a second, of a catch-up that takes longer than that
+	EventAnnounced EventKind = "announced" // this peer told the bus of a head; the object stores have all that it needs
 )

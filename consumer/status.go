@@ -22,6 +22,9 @@ const (
 	StateBlocked    = "blocked"     // given up: a dead letter says why
 	StateDiverged   = "diverged"    // a chain from another genesis is announced for the bucket
 	StateNotShared  = "not_shared"  // this peer is not among the shares of the newest version
+	StateUploading  = "uploading"   // the object stores, or the bus, still lack a version that was made here
+	StateOffline    = "offline"     // the broker does not answer, so that nobody knows whether there is something newer
+	StateNotRunning = "not_running" // no peer runs, so that nobody hears
 )
 
 // Status is how one bucket stands. Its JSON is what scripts rely on.
@@ -29,8 +32,9 @@ type Status struct {
 	BucketID  bucket.ID    `json:"bucket_id"`
 	Name      string       `json:"name"`
 	State     string       `json:"state"`
-	Known     *bucket.Head `json:"known"`    // null where no version is logged
-	Complete  *bucket.Head `json:"complete"` // null where no version has all its pins
+	Known     *bucket.Head `json:"known"`     // null where no version is logged
+	Complete  *bucket.Head `json:"complete"`  // null where no version has all its pins
+	Announced *bucket.Head `json:"announced"` // newest version that the bus was told of; null for none
 	Published *bucket.Head `json:"published"`
 	Target    *bucket.Head `json:"target,omitempty"`  // announced head that is being caught up with
 	Behind    uint64       `json:"behind"`            // versions between the known head and the target
@@ -106,7 +110,7 @@ func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, err
 	a := c.board.view(b.ID)
 	s := Status{
 		BucketID: b.ID, Name: b.Name, Known: headOrNil(b.Known), Complete: headOrNil(b.Complete),
-		Published: headOrNil(b.Published), Versions: b.Versions, Forks: b.Forks, LastError: a.lastError,
+		Announced: headOrNil(b.Announced), Published: headOrNil(b.Published), Versions: b.Versions, LastError: a.lastError,
 		Since: timeOrNil(a.since), NextTry: timeOrNil(a.next),
 	}
 	if s.LastError == "" && !b.Condition.IsZero() {
@@ -117,9 +121,26 @@ func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, err
 		s.Behind = versionsBetween(b.Known, a.target)
 	}
 	var err error
+	if s.Forks, err = c.forks(ctx, b); err != nil {
+		return s, err
+	}
 	s.Pins, err = c.pinStatus(ctx, b, a)
 	s.State = stateOf(b, a)
 	return s, err
+}
+
+// forks counts the branches beside the head that nobody has merged, as far as that is known.
+func (c *Consumer) forks(ctx context.Context, b logstore.Bucket) (n uint64, err error) {
+	if b.Forks == 0 {
+		return 0, nil
+	}
+	tips, err := c.Log.Tips(ctx, b.ID)
+	for _, t := range tips {
+		if !t.Merged && t.Link != b.Known.Link {
+			n++
+		}
+	}
+	return n, err
 }
 
 // stateOf picks the one state that a person should see: work in hand first, then what stops it.

@@ -36,11 +36,14 @@ type world struct {
 	gets      map[bucket.Hash]int
 	many      map[bucket.Hash]int // objects handed out by the batch
 	batches   int
+	got       int            // objects asked for by themselves
+	hangs     int            // each so manieth of them never comes; 0: all come
 	published map[string]int // by bucket, link and attempt
 	dead      []letter
 	sequence  uint64
 
 	heads, pins *queue
+	from        consumer.Sources // of a run; heads and pins, each once, unless the test says otherwise
 }
 
 type letter struct {
@@ -55,6 +58,7 @@ func newWorld(t testing.TB) *world {
 		broken: map[string]bool{}, gets: map[bucket.Hash]int{}, many: map[bucket.Hash]int{}, published: map[string]int{},
 		heads: newQueue(), pins: newQueue(),
 	}
+	w.from = consumer.Sources{Announcements: []consumer.Source{w.heads}, PinJobs: []consumer.Source{w.pins}}
 	return w
 }
 
@@ -65,7 +69,6 @@ func newMemory(testing.TB) *blobstore.Memory {
 func (w *world) config() consumer.Config {
 	return consumer.Config{
 		Peer: w.me.PublicKey(), Log: w.log, Manifests: w.kept, Blobs: w.blobs, Objects: w, Jobs: w, DeadLetters: w, Events: w,
-		Announcements: []consumer.Source{w.heads}, PinJobs: []consumer.Source{w.pins},
 		ManifestStores: []string{"manifests"}, BlobStores: []string{"blobs"},
 		RetryMin: time.Millisecond, RetryMax: 10 * time.Millisecond, StageDir: w.t.(interface{ TempDir() string }).TempDir(),
 		FetchTimeout: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
@@ -87,7 +90,7 @@ func (w *world) runs(c *consumer.Consumer) (stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	go func() { done <- c.Run(ctx, w.from) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -135,10 +138,14 @@ func (w *world) message(kind consumer.Kind, id bucket.ID, peer bucket.PublicKey,
 }
 
 // Get, GetMany, PublishJob, QueuedJobs, Bury and Emit are the ports.
-func (w *world) Get(_ context.Context, store string, h bucket.Hash, _ bool) (io.ReadCloser, int64, error) {
+func (w *world) Get(ctx context.Context, store string, h bucket.Hash, _ bool) (io.ReadCloser, int64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.gets[h]++
+	if w.got++; w.hangs > 0 && w.got%w.hangs == 0 {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
 	if w.broken[store] {
 		return nil, 0, errors.New("no responders")
 	}
@@ -185,6 +192,13 @@ func (w *world) PublishJob(_ context.Context, j bucket.PinJob, attempt uint32) (
 		w.pins.add(w.message(consumer.KindPins, j.Bucket, w.me.PublicKey(), b))
 	}
 	return !first, nil
+}
+
+// publishedAs returns how often a job was published as bucket, link and attempt.
+func (w *world) publishedAs(key string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.published[key]
 }
 
 func (w *world) QueuedJobs(context.Context) (map[bucket.ID]uint64, error) { return w.pins.count(), nil }

@@ -1,7 +1,12 @@
-// Package durable writes small files so that a crash leaves the old one or the new one, whole, and never anything between.
+// Package durable is how things become durable, in one place: whole files, locks that name their holder, and commits that
+// callers share.
 //
-// A file is durable when its octets are synced and the directory that names it is synced too. All functions return when
-// that is so. None of them excludes other processes: whoever shares a path holds a lock.
+// A file is durable when its bytes are synced and the directory that names it is synced too. [WriteFile], [CreateNew],
+// [Remove] and [MakeDir] return when that is so, and a crash leaves the old file or the new one, whole, never anything between. None of them
+// excludes other processes: whoever shares a path holds a [Lock].
+//
+// A [Lock] excludes other processes for as long as its process lives, and tells them who holds it. A [Group] makes many small
+// writes durable by one sync.
 package durable
 
 import (
@@ -32,6 +37,27 @@ func WriteFile(path string, data []byte) error {
 	return SyncDir(filepath.Dir(path))
 }
 
+// CreateNew makes path hold data, readable by its owner alone, unless it is there: then it is left as it is, and the error is
+// fs.ErrExist. After a crash the file is whole or not there.
+func CreateNew(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // unlike a rename, it does not replace
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // Remove removes path for good. Absent is no error.
 func Remove(path string) error {
 	err := os.Remove(path)
@@ -42,6 +68,15 @@ func Remove(path string) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// MakeDir makes a directory, for its owner alone; its parent must exist. One that is there already is left as it is, but its
+// name is synced too: whoever made it may have died before.
+func MakeDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(filepath.Dir(dir))
 }
 
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a

@@ -44,6 +44,13 @@ type Config struct {
 	Domain      string // JetStream domain. Empty: the context's, or none
 	InboxPrefix string // where answers are awaited. Empty: the context's, or the usual one
 
+	// Conn is a connection that the caller has already, and keeps: none is made, all fields above but Prefix and Domain mean
+	// nothing, and Close leaves it open. Its own handlers stay as they are; so a request that the server forbids ends with
+	// ErrTimeout, not at once with ErrNotPermitted.
+	Conn *nats.Conn
+
+	// OnConnected, if not nil, is told each time that a broken connection is restored. It must not block.
+	OnConnected func()
 	// Wait makes Dial try again until its context ends where no server answers.
 	Wait bool
 	// RequestLimit bounds each request, beside its context. 0: DefaultRequestLimit.
@@ -73,6 +80,16 @@ type Client struct {
 	leaders memory        // streams that allow no direct gets: only their leader answers
 	closed  chan struct{} // closed with the connection
 	closing sync.Once
+
+	state struct {
+		sync.Mutex
+		connected bool
+		since     time.Time
+	}
+	onConnected func() // told of each reconnection; nil for none
+
+	adopted   bool           // somebody else keeps the connection
+	following sync.WaitGroup // of what follows how it stands
 }
 
 // Dial connects. It fails with [ErrUnreachable] where no server answers (with Wait: when ctx ends, ctx's error beside it),
@@ -83,7 +100,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		names:  Names{Prefix: cfg.Prefix},
 		limit:  cmp.Or(cfg.RequestLimit, DefaultRequestLimit),
 		log:    cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
-		closed: make(chan struct{}),
+		closed: make(chan struct{}), onConnected: cfg.OnConnected,
 	}
 	if err := c.names.Validate(); err != nil {
 		return nil, err
@@ -92,7 +109,13 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("JetStream domain %.80q: want letters, digits, _ and -", cfg.Domain)
 	}
 	c.calls = newCalls(cmp.Or(cfg.InboxPrefix, inboxPrefix))
-	settings, err := c.connectRetrying(ctx, cfg)
+	settings := natscontext.Settings{}
+	var err error
+	if cfg.Conn != nil {
+		err = c.adopt(cfg.Conn)
+	} else {
+		settings, err = c.connectRetrying(ctx, cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +125,52 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		c.api = strings.TrimSuffix(settings.JSAPIPrefix, ".")
 	}
 	if c.js, err = natsjs.NewWithAPIPrefix(c.nc, c.api); err != nil {
-		c.nc.Close()
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, errors.Join(fmt.Errorf("connect: %w", err), c.Close(ctx))
 	}
+	c.note(true)
 	return c, nil
+}
+
+// adopt uses a connection that somebody else keeps, and follows how it stands until the client is closed.
+func (c *Client) adopt(nc *nats.Conn) error {
+	if nc.IsClosed() {
+		return fmt.Errorf("%w: the connection that was handed in is closed", ErrUnreachable)
+	}
+	c.nc, c.adopted = nc, true
+	changes := nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	c.following.Go(func() {
+		defer nc.RemoveStatusListener(changes)
+		for {
+			select {
+			case <-c.closed:
+				return
+			case status, ok := <-changes:
+				switch {
+				case !ok:
+					return
+				case status == nats.CONNECTED:
+					c.onReconnect(nc)
+				default:
+					c.onDisconnect(nc, nil)
+				}
+			}
+		}
+	})
+	return nil
+}
+
+// note takes note of how the connection stands from now on.
+func (c *Client) note(connected bool) {
+	c.state.Lock()
+	defer c.state.Unlock()
+	c.state.connected, c.state.since = connected, time.Now()
+}
+
+// Since reports whether there is a connection, and since when that is so.
+func (c *Client) Since() (connected bool, since time.Time) {
+	c.state.Lock()
+	defer c.state.Unlock()
+	return c.state.connected, c.state.since
 }
 
 // connectRetrying connects, once or until it succeeds or ctx ends.
@@ -242,6 +307,7 @@ func dialTimeout(ctx context.Context, urls string) time.Duration {
 }
 
 func (c *Client) onDisconnect(nc *nats.Conn, err error) {
+	c.note(false)
 	c.calls.fail(fmt.Errorf("%w: the connection broke", ErrUnreachable))
 	if err != nil {
 		c.log.Warn("connection to NATS lost, reconnecting", "error", err)
@@ -254,6 +320,10 @@ func (c *Client) onReconnect(nc *nats.Conn) {
 		m.forget()
 	}
 	c.log.Info("connected to NATS again", "server", nc.ConnectedUrlRedacted())
+	c.note(true)
+	if c.onConnected != nil {
+		c.onConnected()
+	}
 }
 
 func (c *Client) onError(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -276,9 +346,14 @@ func (c *Client) URL() string { return c.nc.ConnectedUrlRedacted() }
 // Connected says whether there is a connection at this moment.
 func (c *Client) Connected() bool { return c.nc.IsConnected() }
 
-// Close sends what is still to be sent, ends every subscription and closes the connection. It returns when that is done or
-// ctx ends, whichever is first; the connection is closed either way. Closing twice does nothing.
+// Close sends what is still to be sent, ends every subscription and closes the connection, unless it was handed in. It returns
+// when that is done or ctx ends, whichever is first; the connection is closed either way. Closing twice does nothing.
 func (c *Client) Close(ctx context.Context) error {
+	if c.adopted {
+		c.closing.Do(func() { close(c.closed) })
+		c.following.Wait()
+		return nil
+	}
 	if c.nc.IsClosed() {
 		return nil
 	}

@@ -24,10 +24,6 @@ var (
 	ErrNoPeer = errors.New("peer is not running")
 	// ErrSuperseded: a newer announcement stands where a dead letter would be replayed.
 	ErrSuperseded = errors.New("a newer announcement stands on the subject")
-	// ErrServerLocked: another server of this kind runs on the directory.
-	ErrServerLocked = errors.New("directory is in use by another server")
-	// ErrListen: the address for the embedded server is in use or cannot be bound.
-	ErrListen = errors.New("cannot listen")
 )
 
 // errNoResponders: nobody listens on the subject of a request at this moment. What that means depends on the subject.

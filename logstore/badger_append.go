@@ -70,6 +70,7 @@ func (c *chunker) next() (rows []row, end int) {
 	rows, end, size := c.versions()
 	if end > c.start {
 		rows = append(rows, row{bucketKey(kindBucket, c.bucket.ID), encodeBucket(c.bucket)})
+		rows = append(rows, tipRows(c.plan.fresh[c.start], c.plan.fresh[end-1])...)
 	}
 	if c.plan.job != nil && !c.plan.forEvery && c.start <= c.plan.at && c.start < end {
 		rows = append(rows, c.job(min(end-1, c.plan.at))...)
@@ -84,7 +85,7 @@ func (c *chunker) next() (rows []row, end int) {
 
 // versions returns the rows of as many versions as fit beside the head row and a job, counted into the head row.
 func (c *chunker) versions() (rows []row, end, size int) {
-	const others = 3                               // head row, job, removed stand-in
+	const others = 5                               // head row, two of tips, job, removed stand-in
 	size = 8 << 10                                 // the head row, generously
 	if c.plan.job != nil && c.start <= c.plan.at { // a later chunk holds no job
 		size += len(encodeJob(*c.plan.job)) + 256
@@ -126,6 +127,16 @@ func (c *chunker) job(i int) []row {
 	j := jobFor(c.plan.fresh[i], c.plan.job)
 	c.standIn = &j
 	return append(rows, row{headKey(kindJob, c.bucket.ID, j.cursor().head), encodeJob(j)})
+}
+
+// tipRows returns the rows that make the last of some versions a tip, in the place of what the first follows on.
+func tipRows(first, last Entry) []row {
+	rows := []row{{headKey(kindTip, last.Bucket, last.Head()), encodeTip(false)}}
+	if first.Height > 0 {
+		before := bucket.Head{Link: first.Previous, Height: first.Height - 1}
+		rows = append(rows, row{key: headKey(kindTip, first.Bucket, before)})
+	}
+	return rows
 }
 
 // countStranger counts buckets that are kept for their condition alone.

@@ -8,10 +8,13 @@ import (
 	"headwater/bucket"
 )
 
-// The first octet of every value is the version of its form; this one knows one version of each.
+// The first byte of every value is the version of its form. This program knows one version of each, but of head rows, which have
+// an announced head since version 2.
 const (
-	rowVersion    = 1
-	schemaVersion = 1
+	rowVersion     = 1
+	headRowVersion = 2
+	// schemaVersion 1 had no tip rows and no upload rows: see convert.go.
+	schemaVersion = 2
 )
 
 // Flags of an entry row.
@@ -78,9 +81,9 @@ func decodeSchema(value []byte) (uint32, error) {
 
 // encodeBucket makes the value of a head row.
 func encodeBucket(r Bucket) []byte {
-	b := make([]byte, 0, 1+3*headSize+4*8+2+len(r.Name)+1)
-	b = append(b, rowVersion)
-	for _, h := range []bucket.Head{r.Known, r.Complete, r.Published} {
+	b := make([]byte, 0, 1+4*headSize+4*8+2+len(r.Name)+1)
+	b = append(b, headRowVersion)
+	for _, h := range []bucket.Head{r.Known, r.Complete, r.Published, r.Announced} {
 		b = append(binary.BigEndian.AppendUint64(b, h.Height), h.Link[:]...)
 	}
 	for _, n := range []uint64{r.Versions, r.Forks, r.Pins.Needed, r.Pins.Bytes} {
@@ -111,9 +114,14 @@ func decodeBucket(key, value []byte) (r Bucket, err error) {
 		return Bucket{}, err
 	}
 	c := cursor{rest: value}
-	c.version()
+	version := c.octet()
+	c.bad = c.bad || version < rowVersion || version > headRowVersion
+	r = Bucket{ID: id, Known: c.head(), Complete: c.head(), Published: c.head()}
+	if version == headRowVersion {
+		r.Announced = c.head()
+	}
 	r = Bucket{
-		ID: id, Known: c.head(), Complete: c.head(), Published: c.head(),
+		ID: id, Known: r.Known, Complete: r.Complete, Published: r.Published, Announced: r.Announced,
 		Versions: c.number(), Forks: c.number(), Pins: PinCount{Needed: c.number(), Bytes: c.number()},
 		Name: c.text(MaxNameSize),
 	}

@@ -32,6 +32,7 @@ func sampleBucket() logstore.Bucket {
 		ID: bucket.ID{1, 2}, Name: "né", Known: bucket.Head{Link: link(bucket.CodecDagCBOR, 0x11), Height: 9},
 		Complete:  bucket.Head{Link: link(bucket.CodecDagCBOR, 0x22), Height: 8},
 		Published: bucket.Head{Link: link(bucket.CodecDagCBOR, 0x33), Height: 7},
+		Announced: bucket.Head{Link: link(bucket.CodecDagCBOR, 0x44), Height: 6},
 		Versions:  12, Forks: 2, Pins: logstore.PinCount{Needed: 5, Bytes: 6},
 		Condition: logstore.Condition{
 			State: "blocked", Class: "retry", Reason: "why", Link: link(bucket.CodecDagCBOR, 0x55), Height: 10,
@@ -80,8 +81,8 @@ func headKey(tb testing.TB) []byte { return octets(tb, "01", bucketHex) }
 // TestRowsKeepTheirBytes holds what is on people's disks.
 func TestRowsKeepTheirBytes(t *testing.T) {
 	entryRow := octets(t, "01", "03", "71", digest22, "33", zeros31, "55", digest44, "0000018bcfe5687b", "0003", "6ec3a9")
-	bucketRow := octets(t, "01", "0000000000000009", "71", digest11, "0000000000000008", "71", digest22,
-		"0000000000000007", "71", digest33, "000000000000000c", "0000000000000002", "0000000000000005", "0000000000000006",
+	bucketRow := octets(t, "02", "0000000000000009", "71", digest11, "0000000000000008", "71", digest22,
+		"0000000000000007", "71", digest33, "0000000000000006", "71", digest44, "000000000000000c", "0000000000000002", "0000000000000005", "0000000000000006",
 		"0003", "6ec3a9", "01", "0007", hex.EncodeToString([]byte("blocked")), "0005", hex.EncodeToString([]byte("retry")),
 		"0003", hex.EncodeToString([]byte("why")), "71", digest55, "000000000000000a", "66", zeros31, "0000018bcfe569c8")
 	jobRow := octets(t, "01", "02", "00000003", "55", digest44, "00000002", "0009", hex.EncodeToString([]byte("hub/blobs")),
@@ -137,7 +138,9 @@ func FuzzDecodeBucket(f *testing.F) {
 	f.Add(logstore.EncodeBucketRow(logstore.Bucket{Versions: 1, Known: sampleBucket().Known}))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		got, err := logstore.DecodeBucketRow(headKey(t), value)
-		checkDecoder(t, value, got, err, logstore.EncodeBucketRow)
+		if err != nil || value[0] != 1 { // rows of version 1 are read, and written no more
+			checkDecoder(t, value, got, err, logstore.EncodeBucketRow)
+		}
 		_, err = logstore.DecodeBucketRow(value, logstore.EncodeBucketRow(sampleBucket()))
 		checkDecoder(t, nil, nil, err, func([]byte) []byte { return nil })
 	})
@@ -151,6 +154,22 @@ func FuzzDecodeJob(f *testing.F) {
 		checkDecoder(t, value, got, err, logstore.EncodeJobRow)
 		_, err = logstore.DecodeJobRow(value, logstore.EncodeJobRow(sampleJob()))
 		checkDecoder(t, nil, nil, err, func([]byte) []byte { return nil })
+	})
+}
+
+func FuzzDecodeTip(f *testing.F) {
+	f.Add(logstore.EncodeTipRow(true))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		got, err := logstore.DecodeTipRow(octets(t, "06", bucketHex, "0000000000000102", "71", digest11), value)
+		checkDecoder(t, value, got, err, func(tip logstore.Tip) []byte { return logstore.EncodeTipRow(tip.Merged) })
+	})
+}
+
+func FuzzDecodeUpload(f *testing.F) {
+	f.Add(logstore.EncodeUploadRow(logstore.Upload{Attempt: 3}))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		got, err := logstore.DecodeUploadRow(octets(t, "07", bucketHex, "0000000000000102", "71", digest11), value)
+		checkDecoder(t, value, got, err, logstore.EncodeUploadRow)
 	})
 }
 

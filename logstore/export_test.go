@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
 )
 
 // OpenSmall opens a log whose transactions hold few hundred versions, and that writes tables often.
@@ -52,6 +54,12 @@ var (
 	DecodeSchemaRow = decodeSchema
 	EncodeSchemaRow = encodeSchema
 	SchemaKey       = schemaKey
+	DecodeTipRow    = decodeTip
+	EncodeTipRow    = encodeTip
+	DecodeUploadRow = decodeUpload
+	EncodeUploadRow = encodeUpload
+	TipKey          = func(id bucket.ID, h bucket.Head) []byte { return headKey(kindTip, id, h) }
+	HeadRowKey      = func(id bucket.ID) []byte { return bucketKey(kindBucket, id) }
 	LinkKey         = linkKey
 	MoveAside       = func(dir string, now time.Time) (string, error) { return moveAside(dir, now) }
 )

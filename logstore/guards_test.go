@@ -138,7 +138,7 @@ func TestDamageIsFoundWhenTheLogIsOpened(t *testing.T) {
 		"the MANIFEST, crash":            {killed, remove("MANIFEST"), logstore.ErrDamaged},
 		"empty key registry":             {closed, cut("KEYREGISTRY", 1<<30), logstore.ErrDamaged},
 		"garbage for a schema":           {closed, schemaFile("x"), logstore.ErrDamaged},
-		"a newer schema":                 {closed, schemaFile("2"), logstore.ErrSchema},
+		"a newer schema":                 {closed, schemaFile("3"), logstore.ErrSchema},
 		"a memtable without octets":      {killed, emptyFile("00077.mem"), nil},
 		"a value log without octets":     {killed, emptyFile("000077.vlog"), nil},
 		"the same after a clean closing": {closed, emptyFile("00077.mem"), nil},
@@ -235,7 +235,7 @@ func TestRowsThatCannotBeReadAreDamage(t *testing.T) {
 func TestANewerSchemaRowIsNotTouched(t *testing.T) {
 	dir := t.TempDir() + "/log"
 	s := small(t, dir)
-	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(2)))
+	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(3)))
 	ok(t, s.Close())
 	wantOpen(t, dir, logstore.ErrSchema)
 }

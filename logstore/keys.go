@@ -15,12 +15,16 @@ import (
 //	03 bucket[16] height[8] link[33]  entry row
 //	04 bucket[16] link[33]            link row: the height of the version
 //	05 bucket[16] height[8] link[33]  job row
+//	06 bucket[16] height[8] link[33]  tip row: no version in the log follows on it
+//	07 bucket[16] height[8] link[33]  upload row
 const (
 	kindSchema byte = 0x00
 	kindBucket byte = 0x01
 	kindEntry  byte = 0x03
 	kindLink   byte = 0x04
 	kindJob    byte = 0x05
+	kindTip    byte = 0x06
+	kindUpload byte = 0x07
 )
 
 const (

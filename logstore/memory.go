@@ -29,6 +29,8 @@ type memoryBucket struct {
 	entries map[bucket.Link]Entry
 	heads   []bucket.Head // ascending
 	outbox  map[bucket.Link]Job
+	tips    map[bucket.Link]Tip
+	uploads map[bucket.Link]Upload
 }
 
 // NewMemory returns an empty log.
@@ -60,6 +62,7 @@ func (m *Memory) bucket(id bucket.ID) *memoryBucket {
 	return &memoryBucket{
 		Bucket:  Bucket{ID: id},
 		entries: make(map[bucket.Link]Entry), outbox: make(map[bucket.Link]Job),
+		tips: make(map[bucket.Link]Tip), uploads: make(map[bucket.Link]Upload),
 	}
 }
 
@@ -110,6 +113,9 @@ func (b *memoryBucket) apply(p appendPlan) {
 		i, _ := slices.BinarySearchFunc(b.heads, e.Head(), bucket.Head.Compare)
 		b.heads = slices.Insert(b.heads, i, e.Head())
 	}
+	delete(b.tips, p.fresh[0].Previous)
+	last := p.fresh[len(p.fresh)-1].Head()
+	b.tips[last.Link] = Tip{Head: last}
 	for _, h := range p.replaced {
 		delete(b.outbox, h.Link)
 	}

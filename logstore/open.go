@@ -126,7 +126,7 @@ func checkVersion(v uint32) error {
 	switch {
 	case v > schemaVersion:
 		return fmt.Errorf("%w: %d, newer than %d", ErrSchema, v, schemaVersion)
-	case v < schemaVersion:
+	case v < 1:
 		return fmt.Errorf("%w: schema %d never was", ErrDamaged, v)
 	}
 	return nil
@@ -235,6 +235,11 @@ func (s *Badger) checkSchema(made bool) error {
 	}
 	if err == nil {
 		err = checkVersion(version)
+	}
+	if err == nil && version < schemaVersion {
+		if err = s.convert(context.Background()); err == nil {
+			version, made = schemaVersion, false
+		}
 	}
 	if err != nil || made {
 		return err

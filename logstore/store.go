@@ -221,8 +221,10 @@ type Conditions interface {
 // Store is a whole log.
 type Store interface {
 	Reader
+	Tips
 	Appender
 	Jobs
+	Uploads
 	Conditions
 	// Close makes everything durable and gives the directory free. Calls after it return ErrClosed.
 	Close() error

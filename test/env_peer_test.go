@@ -52,6 +52,7 @@ type worker struct {
 	client   *jetstream.Client
 	sources  []*jetstream.Source
 	consumer *consumer.Consumer
+	from     consumer.Sources
 	cancel   context.CancelFunc
 	ended    chan error
 }
@@ -126,8 +127,8 @@ func (p *peer) newWorker(i int) *worker {
 	cfg := p.config(w.client)
 	cfg.StageDir = filepath.Join(p.dir, fmt.Sprintf("stage%d", i))
 	for range max(p.cfg.sources, 1) {
-		cfg.Announcements = append(cfg.Announcements, p.source(w, consumer.KindHeads, cfg.Buckets))
-		cfg.PinJobs = append(cfg.PinJobs, p.source(w, consumer.KindPins, cfg.PinJobsMax))
+		w.from.Announcements = append(w.from.Announcements, p.source(w, consumer.KindHeads, cfg.Buckets))
+		w.from.PinJobs = append(w.from.PinJobs, p.source(w, consumer.KindPins, cfg.PinJobsMax))
 	}
 	if w.consumer, err = consumer.New(cfg); err != nil {
 		p.tb.Fatal(err)
@@ -171,7 +172,7 @@ func (p *peer) run() {
 	for _, w := range p.working {
 		ctx, cancel := context.WithCancel(context.Background())
 		w.cancel = cancel
-		go func() { w.ended <- w.consumer.Run(ctx) }()
+		go func() { w.ended <- w.consumer.Run(ctx, w.from) }()
 	}
 }
 

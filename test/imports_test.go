@@ -22,8 +22,8 @@ import (
 // module is the path that all packages of ours begin with.
 const module = "headwater"
 
-// arrows says for each package which others of ours it may import: cmd → jetstream → consumer → {blobstore, logstore} →
-// bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
+// arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
+// tree} → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":             {},
 	"durable":            {},
@@ -34,13 +34,15 @@ var arrows = map[string][]string{
 	"logstore/logtest":   {"logstore", "bucket"},
 	"consumer":           {"blobstore", "logstore", "bucket"},
 	"jetstream":          {"consumer", "blobstore", "bucket"},
+	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
 	"tree":               {"blobstore", "bucket"},
 	"worktree":           {"tree", "blobstore", "bucket"},
-	"author":             {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"durable", "jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"cmd/headwater":      {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"test":               {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":      {},
-	"peer/local":         {"blobstore", "bucket", "consumer"},
+	"publisher":          {"blobstore", "logstore", "bucket"},
+	"peer":               {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
@@ -54,7 +56,7 @@ var fences = []struct {
 }{
 	{"github.com/nats-io/nats.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/synadia-io/orbit.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
-	{"github.com/nats-io/nats-server", []string{"jetstream", "test/natstest"}, "only jetstream embeds a server, and natstest starts them for tests"},
+	{"github.com/nats-io/nats-server", []string{"jetstream/embedded", "test/natstest"}, "only jetstream/embedded embeds a server, and natstest starts them for tests"},
 	{"github.com/dgraph-io/badger", []string{"logstore"}, "only logstore knows its database"},
 }
 

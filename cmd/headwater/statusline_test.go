@@ -24,7 +24,7 @@ func TestStatusLineStaysBelowTheLog(t *testing.T) {
 	}
 	start := time.Now()
 	tell := func(after time.Duration, fetched, appended uint64) {
-		events.Emit(consumer.Event{At: start.Add(after), Kind: consumer.EventProgress, BucketID: id,
+		events.hear(consumer.Event{At: start.Add(after), Kind: consumer.EventProgress, BucketID: id,
 			Progress: &consumer.Progress{Total: 1000, Fetched: fetched, Appended: appended}})
 	}
 	const gone = "\r\x1b[K"
@@ -36,7 +36,7 @@ func TestStatusLineStaysBelowTheLog(t *testing.T) {
 		{func() { tell(2*time.Second, 400, 0) }, gone + "9d63cc69 400 of 1000 versions (40 %), 0 logged, 2s to go"},
 		{func() { _, _ = s.Write([]byte("a line\n")) }, gone + "a line\n9d63cc69 400 of 1000 versions (40 %), 0 logged, 2s to go"},
 		{func() { tell(3*time.Second, 1000, 500) }, gone + "9d63cc69 1000 of 1000 versions (100 %), 500 logged"},
-		{func() { events.Emit(consumer.Event{At: start, Kind: consumer.EventApplied, BucketID: id}) }, gone},
+		{func() { events.hear(consumer.Event{At: start, Kind: consumer.EventApplied, BucketID: id}) }, gone},
 		{func() { tell(4*time.Second, 1, 0) }, "9d63cc69 1 of 1000 versions (0 %), 0 logged"},
 		{s.end, gone},
 		{func() { _, _ = s.Write([]byte("the last\n")) }, "the last\n"},
