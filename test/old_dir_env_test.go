@@ -162,38 +162,62 @@ func (h headwater) checkHolds(f oldFacts, state ...string) {
 func (h headwater) checkFiles(f oldFacts) (dir string) {
 	h.tb.Helper()
 	dir = newTarget(h.tb)
-	h.checksOut(f.Name, dir)
+	h.checksOut(f.BucketID, dir)
 	if diff := cmp.Diff(f.Files, described(h.tb, dir)); diff != "" {
 		h.tb.Errorf("files (-want +got):\n%s", diff)
 	}
 	return dir
 }
 
-// putOld puts what an old directory's stores hold into the broker's object stores.
+// putOld puts what the stores of an old directory hold into the broker's object stores.
 func putOld(tb testing.TB, url, name string) {
 	tb.Helper()
 	dir, cli := unpackOld(tb, name), natstest.NewCLI(tb, url)
 	for _, store := range []string{"manifests", "blobs"} {
-		d, err := blobstore.OpenDisk(blobstore.Config{Dir: filepath.Join(dir, store)})
-		if err != nil {
-			tb.Fatal(err)
+		held := filesOf
+		if _, err := os.Stat(filepath.Join(dir, store, "format")); err == nil {
+			held = blobsOf
 		}
 		var objects []buckettest.Object
-		for info, err := range d.All(tb.Context()) {
-			if err != nil {
-				tb.Fatal(err)
-			}
-			b, err := blobstore.ReadAll(tb.Context(), d, info.Hash, bucket.MaxManifestSize)
-			if err != nil {
-				tb.Fatal(err)
-			}
+		for _, b := range held(tb, filepath.Join(dir, store)) {
 			objects = append(objects, buckettest.Object{Link: bucket.ManifestLink(b), Bytes: b})
-		}
-		if err := d.Close(); err != nil {
-			tb.Fatal(err)
 		}
 		putWithCLI(tb, cli, "headwater-"+store, objects...)
 	}
+}
+
+// filesOf reads the files of a directory.
+func filesOf(tb testing.TB, dir string) (all [][]byte) {
+	tb.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, []byte(readTree(tb, dir, e.Name())))
+	}
+	return all
+}
+
+// blobsOf reads the blobs of a store.
+func blobsOf(tb testing.TB, dir string) (all [][]byte) {
+	tb.Helper()
+	s, err := blobstore.OpenDisk(blobstore.Config{Dir: dir})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer s.Close()
+	for info, err := range s.All(tb.Context()) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		b, err := blobstore.ReadAll(tb.Context(), s, info.Hash, bucket.MaxManifestSize)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		all = append(all, b)
+	}
+	return all
 }
 
 // buildOld builds the old program from the repository, once per run of the tests.
