@@ -156,7 +156,7 @@ func TestOldDirectory_KeepsTheGenesisThatWasTrusted(t *testing.T) {
 		}
 		announceWithCLI(t, cli, id, me, link)
 	}
-	h.checkHolds(f, "not_running")
+	h.checkHolds(f, "not_running", "diverged") // the rival is announced, and not taken
 }
 
 // A process that is killed while it converts a directory leaves one that the next process converts.
