@@ -136,6 +136,7 @@ func (c *Consumer) syncAlone(ctx context.Context, m Message, a bucket.Announceme
 		return result{}, err
 	}
 	_, shared := head.Share(c.Peer)
+	shared = shared || c.Visit
 	if !shared && mine.Known.IsZero() {
 		return c.notShared(ctx, m, head)
 	}

@@ -41,11 +41,25 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
 		return result{}, err
 	}
+	if err := c.noteAnnounced(ctx, e); err != nil {
+		return result{}, err
+	}
 	if err := c.clearCondition(ctx, e.Bucket); err != nil {
 		return result{}, err
 	}
 	r.class, r.event.Pins, r.event.Bytes = ClassApplied, n.Needed, n.Bytes
 	return r, nil
+}
+
+// noteAnnounced moves the announced head to a version that others announced and whose content came from the stores: it is there,
+// and everybody can hear of it. One that this peer still owes the broker is announced when that is done.
+func (c *Consumer) noteAnnounced(ctx context.Context, e logstore.Entry) error {
+	for u, err := range c.Log.Uploads(ctx, e.Bucket) {
+		if err != nil || u.Link == e.Link {
+			return err
+		}
+	}
+	return c.Log.Announced(ctx, e.Bucket, e.Link)
 }
 
 // readPinJob decodes a job and compares it with its subject.

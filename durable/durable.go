@@ -28,11 +28,11 @@ func WriteFile(path string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return SyncDir(filepath.Dir(path))
 }
@@ -77,6 +77,19 @@ func MakeDir(dir string) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(dir))
+}
+
+// MakeDirAll is [MakeDir], and makes the directories above it that are missing.
+func MakeDirAll(dir string) error {
+	err := MakeDir(dir)
+	above := filepath.Dir(dir)
+	if !errors.Is(err, fs.ErrNotExist) || above == dir {
+		return err
+	}
+	if err := MakeDirAll(above); err != nil {
+		return err
+	}
+	return MakeDir(dir)
 }
 
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a

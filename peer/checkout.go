@@ -89,14 +89,14 @@ func (s *Session) write(
 	}
 	options := worktree.CheckoutOptions{
 		Origin: originOf(v), Path: o.Path, Force: o.Force, Delete: o.Delete, OutsideLinks: o.OutsideLinks, Exclude: s.exclude(),
-		Save: func(r *worktree.Record) error { return s.records.Save(abs, r) },
+		Save: func(r *worktree.Record) error { return s.records.Save(ctx, abs, r) },
 	}
 	if o.Progress != nil {
 		options.Progress = func(files, bytes int64) { o.Progress(files, bytes, len(l.Files)) }
 	}
 	result, record, err := worktree.Checkout(ctx, abs, l, record, s.holder, options)
 	if record != nil {
-		err = errors.Join(err, s.records.Save(abs, record))
+		err = errors.Join(err, s.records.Save(ctx, abs, record))
 	}
 	return result, err
 }

@@ -91,21 +91,21 @@ func (c *committing) try(ctx context.Context, v *view) (*bucket.Version, error) 
 	} else {
 		c.made.Behind = c.record != nil && c.record.Version != v.head.Link
 		change := change{tree: after, before: before, publish: c.o.Publish}
-		made, err = c.s.make(ctx, v.head, change, c.made, func(v *bucket.Version) error { return c.save(c.s.intents, v) })
+		made, err = c.s.make(ctx, v.head, change, c.made, func(v *bucket.Version) error { return c.save(ctx, c.s.intents, v) })
 		if err != nil {
 			return nil, err
 		}
 	}
 	// An unchanged directory gets its record too: it may have caught up by itself.
-	if err := c.save(c.s.records, made); err != nil {
+	if err := c.save(ctx, c.s.records, made); err != nil {
 		return nil, err
 	}
 	return made, c.s.intents.Remove(c.dir)
 }
 
 // save keeps what the directory has in common with a version.
-func (c *committing) save(records worktree.Records, v *bucket.Version) error {
-	return records.Save(c.dir, worktree.NewRecord(originOf(v), c.scanned, c.held))
+func (c *committing) save(ctx context.Context, records worktree.Records, v *bucket.Version) error {
+	return records.Save(ctx, c.dir, worktree.NewRecord(originOf(v), c.scanned, c.held))
 }
 
 func originOf(v *bucket.Version) worktree.Origin {
@@ -235,7 +235,7 @@ func (s *Session) recoverIntent(ctx context.Context, dir string, v *view) error 
 	}
 	_, made, err := s.branchOf(ctx, v, r.Version)
 	if err == nil && made {
-		err = s.records.Save(dir, r)
+		err = s.records.Save(ctx, dir, r)
 	}
 	if err != nil {
 		return err

@@ -284,9 +284,8 @@ func (r *roaming) Await(ctx context.Context, id bucket.ID, link bucket.Link, rep
 }
 
 // Announce implements [local.Maker].
-func (r *roaming) Announce(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Announce(ctx, id, link) }))
-	return err
+func (r *roaming) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
+	return ask(ctx, r, func(h local.Holder) (bool, error) { return h.Announce(ctx, id, link) })
 }
 
 // Status implements [local.Teller].

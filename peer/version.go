@@ -109,6 +109,10 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 		if err != nil {
 			return nil, err
 		}
+		if view.unshared != nil {
+			return nil, fmt.Errorf("next version of bucket %s: %w: our key %s is not among its shares any more; "+
+				"an owner can share the bucket with it", id, ErrNotShared, s.ID())
+		}
 		v, err := f(view)
 		if !errors.Is(err, ErrStale) || try == tries {
 			return v, err

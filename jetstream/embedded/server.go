@@ -1,5 +1,5 @@
-// Package embedded is a NATS server with JetStream in the process, for a peer that has no other. It is apart from package jetstream
-// so that a program that only uses the client does not link the server.
+// Package embedded runs a NATS server with JetStream in this process, durable in a directory, for a peer whose owner runs
+// no broker. It is apart from package jetstream, so that a program that only connects does not link the server.
 package embedded
 
 import (
@@ -20,19 +20,19 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// Sentinels of this package, wrapped with the operation and its subject.
+// DefaultListen is where an embedded server listens: on loopback only, at the port where NATS clients look.
+const DefaultListen = "127.0.0.1:4222"
+
+// startLimit bounds how long an embedded server may take to come up. It reads its streams from disk first.
+const startLimit = 30 * time.Second
+
+// Errors of [Start].
 var (
 	// ErrLocked: another server of this kind runs on the directory.
 	ErrLocked = errors.New("directory is in use by another server")
 	// ErrListen: the address is in use or cannot be bound.
 	ErrListen = errors.New("cannot listen")
 )
-
-// DefaultListen is where an embedded server listens: on loopback only, at the port where NATS clients look.
-const DefaultListen = "127.0.0.1:4222"
-
-// startLimit bounds how long an embedded server may take to come up. It reads its streams from disk first.
-const startLimit = 30 * time.Second
 
 // Config is an embedded server. Dir is required.
 type Config struct {
@@ -42,11 +42,11 @@ type Config struct {
 	// message before it is acknowledged.
 	SyncInterval time.Duration
 	Name         string // of the server. Empty: "headwater"
-	MaxPayload   int32  // bytes in a message. 0: the server's own default, 1 MiB
+	MaxPayload   int32  // bytes of a message. 0: the server's own default, 1 MiB
 	Logger       *slog.Logger
 }
 
-// Server is a NATS server with JetStream in this process.
+// Server is a NATS server with JetStream in this process. Safe for concurrent use.
 type Server struct {
 	run  *server.Server
 	lock *flock.Flock
@@ -54,8 +54,8 @@ type Server struct {
 }
 
 // Start starts a server and returns when it accepts connections. Stop it after the clients are closed. It fails with
-// [ErrLocked] where another one runs on the directory, which NATS itself would not notice, and with [ErrListen] where
-// the address cannot be listened on.
+// [ErrLocked] if another one runs on the directory, which NATS itself would not notice, and with [ErrListen] if the
+// address cannot be listened on.
 func Start(cfg Config) (*Server, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("start NATS server: a directory is required")

@@ -48,9 +48,8 @@ func (c *Client) Keep(ctx context.Context, manifest []byte) (Kept, error) {
 }
 
 // Announce implements [Maker].
-func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	_, err := ask[any](ctx, c, request{Method: "announce", Bucket: id, Link: link})
-	return err
+func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
+	return ask[bool](ctx, c, request{Method: "announce", Bucket: id, Link: link})
 }
 
 // Await implements [Maker].

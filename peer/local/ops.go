@@ -51,7 +51,7 @@ var methods = map[string]func(context.Context, Holder, request) (any, error){
 	},
 	"keep": func(ctx context.Context, h Holder, q request) (any, error) { return h.Keep(ctx, q.Manifest) },
 	"announce": func(ctx context.Context, h Holder, q request) (any, error) {
-		return nil, h.Announce(ctx, q.Bucket, q.Link)
+		return h.Announce(ctx, q.Bucket, q.Link)
 	},
 	"status": func(ctx context.Context, h Holder, q request) (any, error) {
 		return h.Status(ctx, q.Bucket, q.After, q.Limit)
