@@ -235,16 +235,15 @@ func (o *ownKilling) killPeerOfCommit() bool {
 func (o *ownKilling) killUploader() bool {
 	p := o.up(o.alice)
 	o.edit()
-	start := time.Now()
 	m := o.alice.made("commit", "photos", o.src, "--no-wait")
 	o.report(m)
-	timer := time.NewTimer(o.moment("upload"))
-	defer timer.Stop()
-	if o.took["upload"] == 0 {
+	if start := time.Now(); o.took["upload"] == 0 {
 		o.awaitAnnounced(m.head())
 		o.took["upload"] = time.Since(start)
 		return false
 	}
+	timer := time.NewTimer(o.moment("upload"))
+	defer timer.Stop()
 	<-timer.C
 	p.kill()
 	return !o.isAnnounced(m.head())
