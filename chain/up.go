@@ -25,13 +25,7 @@ func local(err error) error {
 //
 // Hints that lie cost what they made fetch. Then, as without any, the walk goes on by itself.
 func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
-	head, hints := u.req.Head, u.req.Hints
-	if head.Previous.IsZero() || len(hints.Packs)+len(hints.Recent) == 0 {
-		return nil
-	}
-	if known, err := u.newestKnown(ctx, []bucket.Link{head.Previous}); known == 0 || err != nil {
-		return err
-	}
+	head := u.req.Head
 	var err error
 	if u.plan, err = newPlan(ctx, u, u.newestKnown); err != nil || len(u.plan.items) == 0 {
 		return err
@@ -157,7 +151,7 @@ func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
 		}
 		if err != nil {
 			u.share.give(u.tail.bytes)
-			u.tail = &run{up: true}
+			u.tail = run{up: true}
 			return err
 		}
 		if u.early {
