@@ -98,6 +98,7 @@ func (u *CatchUp) step(ctx context.Context, cur *run, v *bucket.Version) (*bucke
 	u.share.take(len(prev.Encoded()))
 	u.report(1)
 	if len(cur.mem) >= batchVersions || cur.bytes >= batchBytes || u.share.full(cur.bytes) {
+		u.goesLong()
 		size := cur.bytes
 		if err := cur.flush(); err != nil {
 			return nil, err

@@ -46,18 +46,18 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 
 // takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
 func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
-	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
-	if err == nil {
-		return c.alreadyLogged(ctx, a, known)
-	}
-	if !errors.Is(err, logstore.ErrNotFound) {
-		return result{}, err
-	}
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
+	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
+	switch {
+	case err == nil:
+		return c.alreadyLogged(ctx, a, known)
+	case !errors.Is(err, logstore.ErrNotFound):
+		return result{}, err
+	}
 	return c.sync(ctx, a)
 }
 

@@ -104,7 +104,7 @@ func (w *appender) wait(ctx context.Context) error {
 }
 
 // finish ends a catch-up that reached its head: it names a fork, and publishes the job.
-func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (r result, err error) {
+func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (_ result, err error) {
 	if w.under != nil {
 		err = w.wait(ctx)
 	}
@@ -122,11 +122,7 @@ func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (r result, err
 		err = w.c.publishPending(ctx, w.id, w.head.Link)
 		w.published = err == nil
 	}
-	r = result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}
-	if w.added == 0 {
-		r.outcome = ClassDuplicate // somebody else was faster
-	}
-	return r, err
+	return result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
 }
 
 // close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not
