@@ -102,8 +102,8 @@ func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 		if !ok {
 			return ErrNotFound
 		}
-		if e.Head().Compare(b.Bucket.Announced) > 0 {
-			b.Bucket.Announced = e.Head()
+		if e.Head().Compare(b.Announced) > 0 {
+			b.Announced = e.Head()
 		}
 		return nil
 	})

@@ -150,7 +150,7 @@ func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, e
 // have it, but remembers that it was verified.
 func (p *Peer) unshared(ctx context.Context, b logstore.Bucket) []byte {
 	c := b.Condition
-	if c.State != consumer.StateNotShared || c.Height <= b.Known.Height {
+	if c.State != string(consumer.StateNotShared) || c.Height <= b.Known.Height {
 		return nil
 	}
 	m, err := p.manifest(ctx, c.Link)

@@ -148,4 +148,4 @@ func (p *Peer) reachable(ctx context.Context, client *jetstream.Client) error {
 }
 
 // settings are the broker's, as other processes are told them.
-func (p *Peer) settings() local.Settings { return settingsOf(p.broker.cfg, p.cfg.Embedded) }
+func (p *Peer) settings() local.BrokerSettings { return settingsOf(p.broker.cfg, p.cfg.Embedded) }

@@ -117,7 +117,7 @@ func (a *app) printTrouble(b consumer.Status) {
 	fmt.Fprintln(a.out)
 }
 
-func countsText(counts map[string]uint64) string {
+func countsText(counts map[consumer.Outcome]uint64) string {
 	parts := make([]string, 0, len(counts))
 	for _, class := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%d %s", counts[class], class))

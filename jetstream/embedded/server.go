@@ -16,7 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
+	"headwater/durable"
+
 	"github.com/nats-io/nats-server/v2/server"
 )
 
@@ -49,7 +50,7 @@ type Config struct {
 // Server is a NATS server with JetStream in this process. Safe for concurrent use.
 type Server struct {
 	run  *server.Server
-	lock *flock.Flock
+	lock *durable.Lock
 	once sync.Once
 }
 
@@ -68,15 +69,16 @@ func Start(cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
-	lock := flock.New(filepath.Join(cfg.Dir, "server.lock"), flock.SetPermissions(0o600))
-	if ok, err := lock.TryLock(); err != nil {
-		return nil, fmt.Errorf("start NATS server: lock %s: %w", cfg.Dir, err)
-	} else if !ok {
-		return nil, fmt.Errorf("start NATS server: %w: %s", ErrLocked, cfg.Dir)
+	lock, err := durable.Acquire(filepath.Join(cfg.Dir, "server.lock"), durable.Self("NATS server"))
+	if errors.Is(err, durable.ErrHeld) {
+		err = fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
 	s, err := start(opts, listen, &serverLog{log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), lock.Unlock())
+		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), lock.Release())
 	}
 	return &Server{run: s, lock: lock}, nil
 }
@@ -137,7 +139,7 @@ func (s *Server) Stop() error {
 	s.once.Do(func() {
 		s.run.Shutdown()
 		s.run.WaitForShutdown()
-		err = s.lock.Unlock()
+		err = s.lock.Release()
 	})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,15 +16,12 @@ import (
 	"headwater/logstore"
 )
 
-// runNarrow runs a consumer that holds few versions ahead of its walk.
+// runNarrow runs a consumer that holds as little in memory as it can.
 func (w *world) runNarrow(cfg consumer.Config) (stop func()) {
 	w.t.Helper()
-	c, err := consumer.New(cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	c.HoldNear(100)
-	return w.runs(c)
+	cfg.Memory = 1
+	_, stop = w.run(cfg)
+	return stop
 }
 
 // lose takes an object out of the store, and returns what puts it back.
@@ -47,7 +45,7 @@ func interrupted(t *testing.T) (w *world, chain *buckettest.Chain, h bucket.Hint
 	w.tell(chain.Head(), h)
 	w.wait(consumer.EventRetrying)
 	stop()
-	if info, err := os.Stat(spoolOf(cfg, chain.ID)); err != nil || info.Size() == 0 {
+	if info, err := os.Stat(runOf(cfg, chain.ID)); err != nil || info.Size() == 0 {
 		t.Errorf("nothing is kept of the interrupted catch-up: %v", err)
 	}
 	if _, err := w.log.Bucket(t.Context(), chain.ID); !errors.Is(err, logstore.ErrNotFound) {
@@ -58,8 +56,10 @@ func interrupted(t *testing.T) (w *world, chain *buckettest.Chain, h bucket.Hint
 	return w, chain, h, cfg
 }
 
-func spoolOf(cfg consumer.Config, id bucket.ID) string {
-	return filepath.Join(cfg.StageDir, id.String(), "spool")
+// runOf returns the file with what came from below of a bucket.
+func runOf(cfg consumer.Config, id bucket.ID) string {
+	all, _ := filepath.Glob(filepath.Join(cfg.StageDir, id.String(), "up-*"))
+	return strings.Join(all, " ")
 }
 
 func TestPrefix_InterruptedHintedCatchUpGoesOnWhereItStopped(t *testing.T) {
@@ -76,15 +76,15 @@ func TestPrefix_InterruptedHintedCatchUpGoesOnWhereItStopped(t *testing.T) {
 	if n := w.fetchesOf(chain.Versions[:640]); n != 0 {
 		t.Errorf("%d versions of those packs were fetched by themselves, want none", n)
 	}
-	if _, err := os.Stat(filepath.Dir(spoolOf(cfg, chain.ID))); err == nil {
-		t.Error("the stage is still there after the catch-up")
+	if left, _ := os.ReadDir(cfg.StageDir); len(left) > 0 {
+		t.Errorf("runs are still there after the catch-up: %v", left)
 	}
 }
 
 // A process that died when all was appended, and before what it had kept was removed, hinders no later catch-up.
 func TestPrefix_InterruptedHintedCatchUpDiedBeforeItCleanedUp(t *testing.T) {
 	w, chain, h, cfg := interrupted(t)
-	path := spoolOf(cfg, chain.ID)
+	path := runOf(cfg, chain.ID)
 	kept, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func TestPrefix_InterruptedHintedCatchUpWithDamagedFile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w, chain, h, cfg := interrupted(t)
 			w.tell(chain.Head(), h)
-			path := spoolOf(cfg, chain.ID)
+			path := runOf(cfg, chain.ID)
 			b, err := os.ReadFile(path)
 			if err == nil {
 				err = os.WriteFile(path, damage(b), 0o600)
@@ -251,12 +251,8 @@ func TestStatusTellsHowFarACatchUpIs(t *testing.T) {
 	cfg.RetryLimit = 1000
 	restore := w.lose(h.Packs[5].Hash)
 	restoreManifest := w.lose(chain.Versions[700].Link.Hash())
-	c, err := consumer.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.HoldNear(100)
-	w.runs(c)
+	cfg.Memory = 1
+	c, _ := w.run(cfg)
 	w.tell(chain.Head(), h)
 	w.wait(consumer.EventRetrying)
 	s, err := c.Status(t.Context(), chain.ID)

@@ -1,12 +1,14 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"headwater/bucket"
+	"headwater/chain"
 	"headwater/logstore"
 )
 
@@ -38,7 +40,8 @@ func (c *Consumer) Look(ctx context.Context, id bucket.ID, announced []bucket.An
 		return nil, err
 	}
 	for _, a := range announced {
-		err := c.look(ctx, id, a)
+		a.Bucket = id
+		err := c.look(ctx, a)
 		if ctx.Err() != nil {
 			return ignored, ctx.Err()
 		}
@@ -59,91 +62,47 @@ func (c *Consumer) membersFirst(ctx context.Context, id bucket.ID, all []bucket.
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 		return nil, err
 	}
-	if !b.Known.IsZero() {
-		if head, err := c.fetchManifest(ctx, nil, b.Known.Link); err == nil {
-			all = slices.Clone(all)
-			slices.SortStableFunc(all, func(x, y bucket.Announcement) int {
-				_, xMember := head.Share(x.Peer)
-				_, yMember := head.Share(y.Peer)
-				switch {
-				case xMember == yMember:
-					return 0
-				case xMember:
-					return -1
-				}
-				return 1
-			})
+	if b.Known.IsZero() {
+		return all[:min(len(all), maxLooked)], nil
+	}
+	if head, err := c.chain.Manifest(ctx, nil, b.Known.Link); err == nil {
+		rank := func(a bucket.Announcement) int {
+			if _, member := head.Share(a.Peer); member {
+				return 0
+			}
+			return 1
 		}
+		all = slices.Clone(all)
+		slices.SortStableFunc(all, func(x, y bucket.Announcement) int { return cmp.Compare(rank(x), rank(y)) })
 	}
 	return all[:min(len(all), maxLooked)], nil
 }
 
 // look takes one announced head into the log, or says why not.
-func (c *Consumer) look(ctx context.Context, id bucket.ID, a bucket.Announcement) error {
-	a.Bucket = id
-	if _, err := c.Log.Entry(ctx, id, a.Link); !errors.Is(err, logstore.ErrNotFound) {
+func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
+	if _, err := c.Log.Entry(ctx, a.Bucket, a.Link); !errors.Is(err, logstore.ErrNotFound) {
 		return err
 	}
-	m := Message{Kind: KindHeads, Bucket: id, Peer: a.Peer}
 	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)
 	defer cancel()
-	r, err := c.sync(ctx, m, a)
-	c.board.looked(id)
+	r, err := c.takeHead(ctx, a)
+	c.board.looked(a.Bucket)
 	if err != nil {
 		return err
 	}
-	switch r.class {
+	switch r.outcome {
 	case ClassDiverged:
 		return fmt.Errorf("%w: %s", ErrDiverged, r.event.Reason)
 	case ClassNotShared:
 		return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, c.Peer, a.Link)
 	case ClassApplied:
-		c.emit(m, EventApplied, r.event)
+		c.emit(Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}, EventApplied, r.event)
 	}
 	return nil
 }
 
-// AppendOwn appends a version that was made here: once its rules hold against its predecessor it is durable, in one step with its
-// outbox entry. held counts its pins if all are held; else, with nil, a pin job is recorded for those that are not. A version
-// that does not follow on the known head any more is logstore.ErrStale. Whether the broker answers does not matter. Safe for
-// concurrent use, also without Run.
-func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logstore.PinCount) error {
-	prev, err := c.before(ctx, v)
-	if err != nil {
-		return err
-	}
-	if err := c.Rules.Succeed(v.Bucket, prev, v); err != nil {
-		return err
-	}
-	if err := putVersions(ctx, c.Manifests, []*bucket.Version{v}); err != nil {
-		return err
-	}
-	var job *logstore.Job
-	if held == nil {
-		job = jobFor(v, nil)
-	}
-	if err := c.Log.AppendOwn(ctx, entryOf(v), job, held); err != nil {
-		return err
-	}
-	if job != nil {
-		c.publishHead(ctx, v.Bucket)
-	}
-	c.Events.Emit(Event{
-		At: c.Now().UTC(), Kind: EventApplied, BucketID: v.Bucket, PeerID: c.Peer, Link: v.Link, Height: v.Height, Versions: 1,
-	})
-	return nil
-}
-
-// before returns the version before one that is made here, which the log has to have; nil for a genesis.
-func (c *Consumer) before(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
-	if v.Previous.IsZero() {
-		return nil, nil
-	}
-	if _, err := c.Log.Entry(ctx, v.Bucket, v.Previous); err != nil {
-		return nil, fmt.Errorf("what version %s follows on: %w", v.Link, err)
-	}
-	return c.fetchManifest(ctx, c.ManifestStores, v.Previous)
-}
+// Fetcher reads the object stores, for what is not held here. Safe for concurrent use, also without Run.
+func (c *Consumer) Fetcher() *chain.Fetcher { return c.chain.Fetcher() }
 
 // Hold holds one blob when it returns: it fetches it from the configured stores unless it is held. [ErrNotFound], or why a store
 // could not be asked. Safe for concurrent use, also without Run.
@@ -155,5 +114,5 @@ func (c *Consumer) Hold(ctx context.Context, h bucket.Hash) error {
 // Manifest returns a version, from our own manifests or the configured stores. [ErrNotFound]. Safe for concurrent use, also
 // without Run.
 func (c *Consumer) Manifest(ctx context.Context, link bucket.Link) (*bucket.Version, error) {
-	return c.fetchManifest(ctx, c.ManifestStores, link)
+	return c.chain.Manifest(ctx, nil, link)
 }
