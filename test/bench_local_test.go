@@ -98,5 +98,6 @@ func (h headwater) timed(b *testing.B, args ...string) (took time.Duration, peak
 	syscall.Sync()
 	m := startMeasured(b, h.command(b.Context(), args...))
 	m.wait(b)
+	fmt.Printf("%-44s %7.2f s, %.2f s of a processor\n", args[0], m.took.Seconds(), m.processor().Seconds())
 	return m.took, m.peak()
 }

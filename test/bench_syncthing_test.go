@@ -106,7 +106,10 @@ func headwaterTime(b *testing.B, c corpus) (took time.Duration, lines []string) 
 	}
 	target := filepath.Join(b.TempDir(), "target")
 	syscall.Sync()
-	start := time.Now()
+	used := func() [2]time.Duration {
+		return [2]time.Duration{processorOf(b, alice.process.Process.Pid), processorOf(b, bob.process.Process.Pid)}
+	}
+	before, start := used(), time.Now()
 	commit := startMeasured(b, alice.command(b.Context(), "commit", id, c.dir, "--json"))
 	received()
 	complete := time.Since(start)
@@ -114,6 +117,9 @@ func headwaterTime(b *testing.B, c corpus) (took time.Duration, lines []string) 
 	checkout.wait(b)
 	took = time.Since(start)
 	commit.wait(b)
+	after := used()
+	lines = append(lines, fmt.Sprintf("  processor time: commit %.2f s, alice's peer %.2f s, bob's peer %.2f s, checkout %.2f s",
+		commit.processor().Seconds(), (after[0]-before[0]).Seconds(), (after[1]-before[1]).Seconds(), checkout.processor().Seconds()))
 	lines = append(lines,
 		fmt.Sprintf("  commit %.2f s, complete at the other peer after %.2f s, checkout %.2f s", commit.took.Seconds(), complete.Seconds(), checkout.took.Seconds()))
 	memory["commit"], memory["checkout"] = commit.peak, checkout.peak
@@ -183,6 +189,27 @@ func (m *measured) wait(b *testing.B) {
 	if err := <-m.ended; err != nil {
 		b.Fatalf("%v: %v: %s", m.cmd.Args, err, m.stderr.String())
 	}
+}
+
+// processor is the time of processors that a command took, once it has ended.
+func (m *measured) processor() time.Duration {
+	return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
+}
+
+// processorOf is the time of processors that a running process has taken so far.
+func processorOf(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // behind the name, which may hold anything
+	fields := strings.Fields(rest)
+	var user, system int64 // hundredths of a second
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
 // watchAnonymous looks at the anonymous memory of a process every few milliseconds, until the function it returns is called,
