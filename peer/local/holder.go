@@ -8,6 +8,7 @@ import (
 
 	"headwater/blobstore"
 	"headwater/bucket"
+	"headwater/logstore"
 )
 
 // Sentinels that a [Holder] returns, wrapped with what failed and what to do. They cross the socket.
@@ -20,6 +21,8 @@ var (
 	ErrStale = errors.New("no longer the newest version")
 	// ErrOffline: the broker does not answer, and what was asked for needs it.
 	ErrOffline = errors.New("the broker does not answer")
+	// ErrGone: the holder has closed, and the call was not begun. Whoever holds the directory next can be asked the same.
+	ErrGone = errors.New("the process that held the directory is gone")
 	// ErrRefused: the holder does not speak this version of the protocol, or is about to close.
 	ErrRefused = errors.New("refused by the process that holds the directory")
 )
@@ -54,8 +57,9 @@ type History interface {
 	Look(ctx context.Context, id bucket.ID, bus bool) (View, error)
 	// Ancestor returns a version in the chain of a version: see [AncestorQuery]. ErrNoVersion.
 	Ancestor(ctx context.Context, q AncestorQuery) (bucket.Head, error)
-	// MergeBase returns the newest version that is in the chains of both versions. ErrNoVersion.
-	MergeBase(ctx context.Context, id bucket.ID, a, b bucket.Link) (bucket.Head, error)
+	// Carried returns what the version after the known head has to pin so that everybody sees what is merged: the manifests of the
+	// branches that end in tips, down to where they leave what the head has, and what the head and these tips hold as merged.
+	Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (bucket.Pins, error)
 	// Log returns up to limit versions, newest first, those before the given head (zero: all).
 	Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (LogPage, error)
 }
@@ -147,4 +151,19 @@ type Teller interface {
 	// Watch calls handle with each event of this peer as it happens, one at a time, as JSON, until ctx ends, whose error it
 	// returns. A reader that is too slow misses events. started, if not nil, is called once no event is missed any more.
 	Watch(ctx context.Context, started func(), handle func(event []byte)) error
+}
+
+// NewLogEntry returns an entry of the log as it is told; known is the bucket's known head.
+func NewLogEntry(e logstore.Entry, known bucket.Head) LogEntry {
+	l := LogEntry{
+		BucketID: e.Bucket, Link: e.Link, Height: e.Height, Published: e.Published, Head: e.Head() == known,
+		Complete: e.Complete, Name: e.Name, Added: e.Added,
+	}
+	if !e.Previous.IsZero() {
+		l.Previous = &e.Previous
+	}
+	if !e.Author.IsZero() {
+		l.Author = &e.Author
+	}
+	return l
 }

@@ -14,9 +14,9 @@ const PageSize = 500
 // Status is how a peer and its buckets stand.
 type Status struct {
 	PeerID  bucket.PublicKey  `json:"peer_id"`
-	Running bool              `json:"running"`         // a peer runs on the directory
-	Broker  Broker            `json:"broker"`          // how the connection stands
-	Buckets []consumer.Status `json:"buckets"`         // ascending by id
+	Running bool              `json:"running"`        // a peer runs on the directory
+	Broker  Broker            `json:"broker"`         // how the connection stands
+	Buckets []consumer.Status `json:"buckets"`        // ascending by id
 	More    bool              `json:"more,omitempty"` // there may be buckets behind the last one
 	// Outcomes counts how messages ended since the peer was started.
 	Outcomes map[consumer.Kind]map[string]uint64 `json:"outcomes"`
