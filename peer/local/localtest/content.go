@@ -130,7 +130,7 @@ func readToTheSize(t *testing.T, w *world) {
 
 func concurrent(t *testing.T, w *world) {
 	var calls sync.WaitGroup
-	for i := range 16 {
+	for i := range 8 {
 		calls.Go(func() {
 			for j, n := range sizes() {
 				own, shared := Bytes(uint64(100+i*100+j), n), Bytes(uint64(j), n)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"testing"
 
 	"headwater/bucket"
@@ -26,10 +27,14 @@ func keep(t *testing.T, w *world) {
 		w.wantHead(t, w.keep(t, c, nil))
 	}
 	large := w.keep(t, c, func(m *bucket.Manifest) {
-		for i := range 5_000 {
-			k := bucket.PublicKey{1, byte(i), byte(i >> 8)}
-			m.Shares = append(m.Shares, bucket.Share{Identity: k, Role: bucket.Mirror})
+		for i := range 3_000 { // more than goes with a request
+			seed := make([]byte, bucket.SeedSize)
+			seed[1], seed[2] = byte(i), byte(i>>8)+1
+			id, err := bucket.NewIdentity(seed)
+			wantErr(t, "identity", err, nil)
+			m.Shares = append(m.Shares, bucket.Share{Identity: id.PublicKey(), Role: bucket.Mirror})
 		}
+		slices.SortFunc(m.Shares, func(a, b bucket.Share) int { return a.Identity.Compare(b.Identity) })
 	})
 	w.wantHead(t, large)
 }
