@@ -36,12 +36,19 @@ func child(role, dir string) int {
 	case "putter":
 		c, dialErr := local.Dial(ctx, dir, local.DialOptions{})
 		if err = dialErr; err == nil {
-			fmt.Println("ready")
-			err = c.Put(ctx, bucket.Hash{}, 1<<40, zeros{})
+			err = c.Put(ctx, bucket.Hash{}, 1<<40, io.MultiReader(io.LimitReader(zeros{}, 1<<20), readyReader{}, zeros{}))
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)
 	return 1
+}
+
+// readyReader is empty, and tells the parent that the child has come that far.
+type readyReader struct{}
+
+func (readyReader) Read([]byte) (int, error) {
+	fmt.Println("ready")
+	return 0, io.EOF
 }
 
 // start starts a child process and waits until it is ready.
