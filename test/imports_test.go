@@ -25,27 +25,28 @@ const module = "headwater"
 // arrows says for each package which others of ours it may import: cmd → jetstream → consumer → {blobstore, logstore} →
 // bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"bucket":             {},
-	"durable":            {},
-	"bucket/buckettest":  {"bucket"},
-	"blobstore":          {"bucket", "durable"},
-	"blobstore/blobtest": {"blobstore", "bucket"},
-	"logstore":           {"bucket", "durable"},
-	"logstore/logtest":   {"logstore", "bucket"},
-	"consumer":           {"blobstore", "logstore", "bucket"},
-	"jetstream":          {"consumer", "blobstore", "bucket"},
-	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
-	"tree":               {"blobstore", "bucket"},
-	"worktree":           {"tree", "blobstore", "bucket"},
-	"author":             {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test":               {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test/natstest":      {},
-	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
+	"bucket":               {},
+	"durable":              {},
+	"bucket/buckettest":    {"bucket"},
+	"blobstore":            {"bucket", "durable"},
+	"blobstore/blobtest":   {"blobstore", "bucket"},
+	"logstore":             {"bucket", "durable"},
+	"logstore/logtest":     {"logstore", "bucket"},
+	"consumer":             {"blobstore", "logstore", "bucket"},
+	"jetstream":            {"consumer", "blobstore", "bucket"},
+	"jetstream/embedded":   {"jetstream", "bucket"}, // the latter two for its tests
+	"tree":                 {"blobstore", "bucket"},
+	"worktree":             {"tree", "blobstore", "bucket"},
+	"author":               {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":        {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"test":                 {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"test/natstest":        {},
+	"peer/local":           {"blobstore", "logstore", "bucket", "consumer"},
+	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "bucket/buckettest", "consumer"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
-var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "test", "test/natstest"}
+var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "peer/local/localtest", "test", "test/natstest"}
 
 // fences keep a library to the packages that may know it, tests included. A fence holds for everything below its path.
 var fences = []struct {
