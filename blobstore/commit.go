@@ -11,6 +11,33 @@ import (
 // writeSize is how many octets of records a commit collects before it writes them out.
 const writeSize = 4 << 20
 
+// opKind says what an op does to the segments.
+type opKind byte
+
+const (
+	opPut    opKind = iota // append the blob, unless it is held
+	opDelete               // bury the blob, if it is held
+	opDrop                 // bury it only if it is still the one at the place: its bytes are wrong
+	opMove                 // append it again only if it is still the one at the place: its segment is being rewritten
+)
+
+// place is where a record stands.
+type place struct{ segment, offset uint32 }
+
+// op is one change to the small blobs. Commits decide and apply them one at a time, so they need no lock.
+type op struct {
+	kind opKind
+	hash bucket.Hash
+	data []byte // of a blob to append
+	at   place
+}
+
+// request is what one caller wants done, and its error.
+type request struct {
+	ops []op
+	err error
+}
+
 // change is a word that a commit is about to publish, and the one it makes void.
 type change struct {
 	entry
@@ -27,12 +54,22 @@ type batch struct {
 	last    map[bucket.Hash]int // the newest change for each hash
 }
 
-// submit applies ops to the small blobs; they are durable on return.
-func (d *Disk) submit(ctx context.Context, ops ...op) error { return d.group.do(ctx, ops, d.commit) }
+// submit applies ops to the small blobs, together with those of other callers; they are durable on return. When ctx ends before
+// anybody has begun with them they are not applied.
+func (d *Disk) submit(ctx context.Context, ops ...op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	req := &request{ops: ops}
+	if err := d.group.Do(ctx, req); err != nil {
+		return err
+	}
+	return req.err
+}
 
-// commit applies requests in their order and settles them. After an error those that were not made durable before fail with
-// it; a disk that has failed once is not asked again on behalf of the others.
-func (d *Disk) commit(reqs []*request) {
+// commit applies requests in their order and gives each its error. After an error those that were not made durable before fail
+// with it; a disk that has failed once is not asked again on behalf of the others. Once begun, commit does not stop halfway.
+func (d *Disk) commit(_ context.Context, reqs []*request) error {
 	b := &batch{d: d, buf: d.scratch[:0], end: d.active.size, last: make(map[bucket.Hash]int)}
 	durable := 0 // requests whose every op is synced
 	err := func() error {
@@ -56,12 +93,10 @@ func (d *Disk) commit(reqs []*request) {
 	if cap(b.buf) <= 2*writeSize {
 		d.scratch = b.buf
 	}
-	for i, req := range reqs {
-		if i >= durable {
-			req.err = err
-		}
-		close(req.done)
+	for _, req := range reqs[durable:] {
+		req.err = err
 	}
+	return nil
 }
 
 // makeRoom sees to it that the active segment takes one more record: a full one is synced and sealed first.

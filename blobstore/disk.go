@@ -11,9 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/gofrs/flock"
-
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 // DefaultSegmentSize is the size in octets at which a segment is sealed where the configuration names none: 64 MiB, some
@@ -39,7 +38,7 @@ type Disk struct {
 	segmentSize int64
 	log         *slog.Logger
 	salt        [saltSize]byte
-	lock        *flock.Flock
+	lock        *durable.Lock
 	open        opener
 	calls       calls
 	buffers     sync.Pool // *[]byte, for look-ups
@@ -48,9 +47,9 @@ type Disk struct {
 	shards     [256]shard
 	compacting sync.Mutex
 
-	group   *group
-	scratch []byte // leader only
-	retire  bool   // leader only: the active segment takes no more
+	group   *durable.Group[*request]
+	scratch []byte // of the commit under way
+	retire  bool   // likewise: the active segment takes no more
 
 	mu       sync.RWMutex // guards what follows; held for memory work only, never for I/O
 	active   *segment
@@ -118,7 +117,7 @@ func (d *Disk) shut() error {
 	for _, s := range d.segments {
 		s.release()
 	}
-	return d.lock.Close()
+	return d.lock.Release()
 }
 
 // Has implements [Reader].

@@ -31,15 +31,6 @@ func openFile(name string, flag int) (file, error) {
 	return f, nil
 }
 
-// makeDir makes a directory whose parent exists, durably. One that is there already is left as it is, but synced too: whoever
-// made it may have died, or failed, before it had done so.
-func makeDir(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(dir))
-}
-
 // stage writes a temporary file and syncs it. The file is gone again where that fails; a crash leaves it to the sweep of the
 // next open.
 func (d *Disk) stage(write func(io.Writer) error) (name string, err error) {

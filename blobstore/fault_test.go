@@ -12,7 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"headwater/bucket"
 )
@@ -25,6 +25,7 @@ type faultyDisk struct {
 	stuck  bool           // nothing can be truncated
 	synced map[string]int // octets durable, by name
 	count  int            // syncs made
+	gate   chan struct{}  // each sync waits for one, unless nil
 }
 
 func newFaultyDisk() *faultyDisk {
@@ -66,6 +67,9 @@ func (f *faultyFile) WriteAt(b []byte, off int64) (int, error) {
 }
 
 func (f *faultyFile) Sync() error {
+	if f.disk.gate != nil {
+		<-f.disk.gate
+	}
 	f.disk.mu.Lock()
 	defer f.disk.mu.Unlock()
 	if !spend(&f.disk.syncs) {
@@ -216,90 +220,67 @@ func TestPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 	wantExactly(t, d, want)
 }
 
-// TestManyPutsShareSyncs holds the lead while callers queue up: one sync must do for all of them.
+// TestManyPutsShareSyncs keeps one sync waiting while callers queue up: the next must do for all of them.
 func TestManyPutsShareSyncs(t *testing.T) {
-	f := newFaultyDisk()
-	d := openFaulty(t, t.TempDir(), f)
-	defer d.Close()
-	<-d.group.lead
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			if _, err := putOctets(t.Context(), d, i, 160); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	waitForQueue(t, d.group, 8)
-	before := f.count
-	d.group.lead <- struct{}{}
-	wg.Wait()
-	if got := f.count - before; got != 1 {
-		t.Errorf("syncs for 8 blobs put at the same time: got %d, want 1", got)
-	}
-	before = f.count
-	var batch []Small
-	for i := range 10 {
-		b := []byte(fmt.Sprint("batch ", i))
-		batch = append(batch, Small{bucket.Sum(b), b})
-	}
-	if err := d.PutBatch(t.Context(), batch); err != nil {
-		t.Fatal(err)
-	}
-	if got := f.count - before; got != 1 {
-		t.Errorf("syncs for a batch of 10: got %d, want 1", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaultyDisk()
+		d := openFaulty(t, t.TempDir(), f)
+		defer d.Close()
+		f.gate = make(chan struct{})
+		before := f.count
+		var wg sync.WaitGroup
+		for i := range 9 {
+			wg.Go(func() {
+				if _, err := putOctets(t.Context(), d, i, 160); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		close(f.gate)
+		wg.Wait()
+		if got := f.count - before; got != 2 {
+			t.Errorf("syncs for 1 blob, and 8 put while it was synced: got %d, want 2", got)
+		}
+		before = f.count
+		var batch []Small
+		for i := range 10 {
+			b := []byte(fmt.Sprint("batch ", i))
+			batch = append(batch, Small{bucket.Sum(b), b})
+		}
+		if err := d.PutBatch(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.count - before; got != 1 {
+			t.Errorf("syncs for a batch of 10: got %d, want 1", got)
+		}
+	})
 }
 
-// TestCancelledWaiterLeavesTheQueue cancels one of two who wait for the lead.
+// TestCancelledWaiterLeavesTheQueue cancels one of two who wait for a commit under way.
 func TestCancelledWaiterLeavesTheQueue(t *testing.T) {
-	d := openFaulty(t, t.TempDir(), newFaultyDisk())
-	defer d.Close()
-	<-d.group.lead
-	ctx, cancel := context.WithCancel(t.Context())
-	gone, stays := make(chan error, 1), make(chan error, 1)
-	var h1, h2 bucket.Hash
-	go func() {
-		var err error
-		h1, err = putOctets(ctx, d, 1, 80)
-		gone <- err
-	}()
-	waitForQueue(t, d.group, 1)
-	go func() {
-		var err error
-		h2, err = putOctets(t.Context(), d, 2, 80)
-		stays <- err
-	}()
-	waitForQueue(t, d.group, 2)
-	cancel()
-	if err := <-gone; !errors.Is(err, context.Canceled) {
-		t.Fatalf("cancelled while waiting: got %v, want %v", err, context.Canceled)
-	}
-	d.group.lead <- struct{}{}
-	if err := <-stays; err != nil {
-		t.Fatal(err)
-	}
-	wantExactly(t, d, map[bucket.Hash]bool{h1: false, h2: true})
-}
-
-// waitForQueue returns once n requests wait.
-func waitForQueue(t *testing.T, g *group, n int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	ticker := time.NewTicker(time.Millisecond)
-	defer ticker.Stop()
-	for {
-		g.mu.Lock()
-		got := len(g.queue)
-		g.mu.Unlock()
-		if got >= n {
-			return
+	synctest.Test(t, func(t *testing.T) {
+		f := newFaultyDisk()
+		d := openFaulty(t, t.TempDir(), f)
+		defer d.Close()
+		f.gate = make(chan struct{})
+		leaving, leave := context.WithCancel(t.Context())
+		var hashes [3]bucket.Hash
+		var errs [3]error
+		for i, ctx := range []context.Context{t.Context(), leaving, t.Context()} {
+			go func() { hashes[i], errs[i] = putOctets(ctx, d, i, 80) }()
+			synctest.Wait()
 		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			t.Fatalf("requests that wait: got %d, want %d", got, n)
+		leave()
+		synctest.Wait()
+		if !errors.Is(errs[1], context.Canceled) {
+			t.Errorf("cancelled while waiting: got %v, want %v", errs[1], context.Canceled)
 		}
-	}
+		close(f.gate)
+		synctest.Wait()
+		if errs[0] != nil || errs[2] != nil {
+			t.Errorf("the others: got %v, %v", errs[0], errs[2])
+		}
+		wantExactly(t, d, map[bucket.Hash]bool{hashes[0]: true, hashes[1]: false, hashes[2]: true})
+	})
 }

@@ -76,7 +76,7 @@ func (d *Disk) putLarge(h bucket.Hash, r io.Reader) (size int64, err error) {
 		return size, os.Remove(staged)
 	}
 	if !shard.made {
-		if err := makeDir(d.path(dirLarge, shardName(h[0]))); err != nil {
+		if err := durable.MakeDir(d.path(dirLarge, shardName(h[0]))); err != nil {
 			return 0, errors.Join(err, os.Remove(staged))
 		}
 		shard.made = true

@@ -5,15 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/gofrs/flock"
 
 	"headwater/bucket"
 	"headwater/durable"
@@ -39,8 +36,9 @@ func OpenDisk(cfg Config) (*Disk, error) { return openDisk(cfg, openFile) }
 func openDisk(cfg Config, open opener) (*Disk, error) {
 	d := &Disk{
 		dir: cfg.Dir, limit: cfg.MaxBlobSize, segmentSize: cfg.SegmentSize, log: cfg.Logger, open: open,
-		group: newGroup(), segments: make(map[uint32]*segment),
+		segments: make(map[uint32]*segment),
 	}
+	d.group = durable.NewGroup(durable.GroupConfig[*request]{Commit: d.commit})
 	d.buffers.New = func() any { return new(make([]byte, 0, 128*entrySize)) }
 	if d.limit == 0 {
 		d.limit = DefaultMaxBlobSize
@@ -63,16 +61,16 @@ func openDisk(cfg Config, open opener) (*Disk, error) {
 
 // begin takes the lock and brings the directory in order.
 func (d *Disk) begin() error {
-	if err := makeDir(d.dir); err != nil {
-		return err
-	}
-	d.lock = flock.New(d.path(fileLock))
-	locked, err := d.lock.TryLock()
+	err := durable.MakeDir(d.dir)
 	if err != nil {
 		return err
 	}
-	if !locked {
-		return fmt.Errorf("%w: another process holds %s; stop it first", ErrLocked, d.path(fileLock))
+	d.lock, err = durable.Acquire(d.path(fileLock), durable.Self("blob store"))
+	if errors.Is(err, durable.ErrHeld) {
+		return fmt.Errorf("%w: %w; stop it first", ErrLocked, err)
+	}
+	if err != nil {
+		return err
 	}
 	for _, step := range []func() error{d.makeDirs, d.sweep, d.readFormat, d.openSegments} {
 		if err := step(); err != nil {
@@ -86,7 +84,7 @@ func (d *Disk) begin() error {
 // that made them may have died before it had done so.
 func (d *Disk) makeDirs() error {
 	for _, dir := range []string{dirTemporary, dirLarge, dirSmall, dirDamaged} {
-		if err := makeDir(d.path(dir)); err != nil {
+		if err := durable.MakeDir(d.path(dir)); err != nil {
 			return err
 		}
 	}
@@ -137,10 +135,7 @@ func (d *Disk) readFormat() error {
 	if err := d.findSalt(); err != nil {
 		return err
 	}
-	return d.replace(d.path(fileFormat), func(w io.Writer) error {
-		_, err := io.WriteString(w, d.formatText(d.salt))
-		return err
-	})
+	return durable.WriteFile(d.path(fileFormat), []byte(d.formatText(d.salt)))
 }
 
 // formatText is what the format file holds: version, salt, and a checksum of both.

@@ -162,7 +162,7 @@ func (d *Disk) lookupSealed(h bucket.Hash, sealed []*segment) (s *segment, w wor
 	return nil, word{}, false, nil
 }
 
-// rotate seals the active segment and begins a new one. Only the leader calls it, with everything written synced.
+// rotate seals the active segment and begins a new one. Only a commit calls it, with everything written synced.
 func (d *Disk) rotate() error {
 	s := d.active
 	x, err := d.sealIndex(s, entries(s.words))

@@ -126,6 +126,7 @@ type Blob struct {
 	r       io.Reader
 	c       io.Closer // nil: nothing to close
 	corrupt func()    // called once where the octets turn out wrong; may be nil
+	after   func()    // called once it is closed; may be nil
 	closed  bool
 }
 
@@ -138,6 +139,9 @@ func NewBlob(h bucket.Hash, size int64, rc io.ReadCloser) *Blob {
 
 // OnCorrupt makes b call f, once, when its octets turn out wrong. It is to be set before b is read; f must not be nil.
 func (b *Blob) OnCorrupt(f func()) { b.corrupt = f }
+
+// OnClose makes b call f, once, when it was closed; f must not be nil.
+func (b *Blob) OnClose(f func()) { b.after = f }
 
 // verifiedBlob returns a blob whose octets have been verified already.
 func verifiedBlob(size int64, r io.Reader) *Blob { return &Blob{size: size, r: r} }
@@ -160,10 +164,15 @@ func (b *Blob) Read(p []byte) (int, error) {
 
 // Close frees what the blob holds. Closing again does nothing.
 func (b *Blob) Close() error {
-	if b.closed || b.c == nil {
-		b.closed = true
+	if b.closed {
 		return nil
 	}
 	b.closed = true
+	if b.after != nil {
+		defer b.after()
+	}
+	if b.c == nil {
+		return nil
+	}
 	return b.c.Close()
 }

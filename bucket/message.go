@@ -29,7 +29,8 @@ type wireMessage struct {
 	// These two stand in pin jobs only.
 	Pins    *Link        `cbor:"pins,omitempty" json:"pins,omitempty"`
 	PeerIDs []messageKey `cbor:"peer_ids,omitempty" json:"peer_ids,omitempty"`
-	// Hints stand in announcements only.
+	// Heads and hints stand in announcements only.
+	Heads    []Link      `cbor:"heads,omitempty" json:"heads,omitempty"`
 	Manifest *hintOctets `cbor:"manifest,omitempty" json:"manifest,omitempty"`
 	Recent   *hintOctets `cbor:"recent,omitempty" json:"recent,omitempty"`
 	PackRefs *hintOctets `cbor:"packs,omitempty" json:"packs,omitempty"`
@@ -88,7 +89,7 @@ func (a Announcement) EncodeJSON() ([]byte, error) { return json.Marshal(a.wire(
 func (a Announcement) wire() *wireMessage {
 	w := &wireMessage{
 		V: new(uint64(messageFormat)), Link: presentLink(a.Link), Height: a.Height, BucketID: presentID(a.Bucket),
-		Stores: a.Stores, PeerID: presentKey(a.Peer),
+		Stores: a.Stores, PeerID: presentKey(a.Peer), Heads: a.Heads,
 	}
 	a.Hints.wire(w)
 	return w
@@ -102,7 +103,7 @@ func DecodeAnnouncement(contentType string, body []byte) (Announcement, error) {
 	if err != nil {
 		return Announcement{}, err
 	}
-	a := Announcement{Link: *w.Link, Height: w.Height, Stores: w.Stores, Hints: w.hints()}
+	a := Announcement{Link: *w.Link, Height: w.Height, Stores: w.Stores, Heads: w.Heads, Hints: w.hints()}
 	if w.BucketID != nil {
 		a.Bucket = ID(*w.BucketID)
 	}
@@ -190,6 +191,16 @@ func (w *wireMessage) check(what string) error {
 		return refuse(WrongCodec, "%s whose link is of codec %#x", what, byte(w.Link.Codec()))
 	case len(w.Stores) > MaxStores:
 		return refuse(Malformed, "%s that names %d stores; the limit is %d", what, len(w.Stores), MaxStores)
+	case len(w.Heads) > MaxHeads:
+		return refuse(Malformed, "%s that names %d other heads; the limit is %d", what, len(w.Heads), MaxHeads)
+	}
+	for _, l := range w.Heads {
+		switch {
+		case l.IsZero():
+			return refuse(Malformed, "%s that names a head without a link", what)
+		case l.Codec() != CodecDagCBOR:
+			return refuse(WrongCodec, "%s that names a head of codec %#x", what, byte(l.Codec()))
+		}
 	}
 	for _, s := range w.Stores {
 		if err := CheckStoreName(s); err != nil {

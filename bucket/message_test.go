@@ -41,6 +41,13 @@ var announcements = []struct {
 	{"store with a dot", "", `{"link":"` + someLink + `","stores":["a.b"]}`, bucket.Malformed},
 	{"store with a wildcard", "", `{"link":"` + someLink + `","stores":["*"]}`, bucket.Malformed},
 	{"too many stores", "", `{"link":"` + someLink + `","stores":["a"` + strings.Repeat(`,"a"`, bucket.MaxStores) + `]}`, bucket.Malformed},
+	{"other heads", "", `{"link":"` + someLink + `","heads":["` + someLink + `"]}`, ""},
+	{"a head of null", "", `{"link":"` + someLink + `","heads":[null]}`, bucket.Malformed},
+	{"a head of a raw link", "", `{"link":"` + someLink + `","heads":["bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4"]}`, bucket.WrongCodec},
+	{"a head that is a number", "", `{"link":"` + someLink + `","heads":[7]}`, bucket.Malformed},
+	{"heads that are no list", "", `{"link":"` + someLink + `","heads":"` + someLink + `"}`, bucket.Malformed},
+	{"as many other heads as may be", "", `{"link":"` + someLink + `","heads":["` + someLink + `"` + strings.Repeat(`,"`+someLink+`"`, bucket.MaxHeads-1) + `]}`, ""},
+	{"too many other heads", "", `{"link":"` + someLink + `","heads":["` + someLink + `"` + strings.Repeat(`,"`+someLink+`"`, bucket.MaxHeads) + `]}`, bucket.Malformed},
 	{"too large", "", `{"link":"` + someLink + `"}` + strings.Repeat(" ", bucket.MaxMessageSize), bucket.TooLarge},
 	{"CBOR with link of tag 42", "application/cbor", "\xa1\x64link\xd8\x2a\x58\x25\x00\x01\x71\x1e\x20" + strings.Repeat("\x07", 32), ""},
 	{"CBOR link without tag", "application/cbor", "\xa1\x64link\x58\x25\x00\x01\x71\x1e\x20" + strings.Repeat("\x07", 32), bucket.Malformed},
@@ -83,8 +90,12 @@ func checkAnnouncement(t *testing.T, a bucket.Announcement) {
 }
 
 // equateEmpty takes a list that is absent for one that is empty.
-var equateEmpty = cmp.FilterValues(func(a, b []string) bool { return len(a) == 0 && len(b) == 0 },
-	cmp.Comparer(func(_, _ []string) bool { return true }))
+var equateEmpty = cmp.Options{
+	cmp.FilterValues(func(a, b []string) bool { return len(a) == 0 && len(b) == 0 },
+		cmp.Comparer(func(_, _ []string) bool { return true })),
+	cmp.FilterValues(func(a, b []bucket.Link) bool { return len(a) == 0 && len(b) == 0 },
+		cmp.Comparer(func(_, _ []bucket.Link) bool { return true })),
+}
 
 func checkPinJob(t *testing.T, j bucket.PinJob) {
 	t.Helper()
@@ -132,10 +143,43 @@ func TestPinJobRoundTrip(t *testing.T) {
 	}
 }
 
+// TestAnnouncementEncode_WritesWhatOthersRead: the bytes on the wire, as they were when heads were added.
+func TestAnnouncementEncode_WritesWhatOthersRead(t *testing.T) {
+	link, _ := bucket.ParseLink(someLink)
+	other := bucket.NewLink(bucket.CodecDagCBOR, bucket.Hash{1})
+	a := bucket.Announcement{Link: link, Height: new(uint64(3)), Heads: []bucket.Link{other}, Attempt: 7}
+	const want = "a4" + "617601" + "646c696e6b" + "d82a58250001711e20" + "6e1c3a258fd803879718190276da705911a531f450a951258709e0f666731368" +
+		"656865616473" + "81" + "d82a58250001711e20" + "0100000000000000000000000000000000000000000000000000000000000000" +
+		"66686569676874" + "03"
+	b, err := a.Encode()
+	if got := fmt.Sprintf("%x", b); err != nil || got != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	const text = `{"v":1,"link":"` + someLink + `","height":3,"heads":["bafyr4iabaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}`
+	if b, err = a.EncodeJSON(); err != nil || string(b) != text {
+		t.Errorf("got %s, %v, want %s", b, err, text)
+	}
+}
+
 func TestAnnouncementMessageID_SameForTheSameHead(t *testing.T) {
 	link, _ := bucket.ParseLink(someLink)
 	a := bucket.Announcement{Link: link, Height: new(uint64(3)), Stores: []string{"a"}}
 	if got, want := (bucket.Announcement{Link: link}).MessageID(), a.MessageID(); got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	x, y := bucket.NewLink(bucket.CodecDagCBOR, bucket.Hash{1}), bucket.NewLink(bucket.CodecDagCBOR, bucket.Hash{2})
+	a.Heads = []bucket.Link{x, y}
+	if got, want := a.MessageID(), (bucket.Announcement{Link: link, Heads: []bucket.Link{y, x}}).MessageID(); got != want {
+		t.Errorf("the order of other heads counts: got %s, want %s", got, want)
+	}
+	seen := map[string]bool{}
+	for _, b := range []bucket.Announcement{
+		{Link: link}, {Link: x}, {Link: link, Heads: []bucket.Link{x}}, {Link: link, Heads: []bucket.Link{y}},
+		{Link: link, Attempt: 1}, {Link: link, Heads: []bucket.Link{x}, Attempt: 1}, {Link: link, Attempt: 2},
+	} {
+		if seen[b.MessageID()] {
+			t.Errorf("%+v has the id of another announcement", b)
+		}
+		seen[b.MessageID()] = true
 	}
 }

@@ -6,23 +6,25 @@ import (
 	"fmt"
 
 	"headwater/bucket"
+	"headwater/chain"
 	"headwater/logstore"
 )
 
-// handleAnnouncement takes one announcement from its octets to a logged, published and settled sync.
+// handleAnnouncement takes one announcement from its bytes to a logged and published head. Other heads that it names are looked
+// at in the same way.
 func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, error) {
 	a, err := readAnnouncement(m)
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
-	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
-	if err == nil {
-		return c.alreadyLogged(ctx, a, known)
+	r, err := c.takeHead(ctx, a)
+	for _, link := range a.Heads {
+		other := bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores}
+		if otherErr := c.look(ctx, other); err == nil && !errors.Is(otherErr, ErrDiverged) && !errors.Is(otherErr, ErrNotShared) {
+			err = otherErr
+		}
 	}
-	if !errors.Is(err, logstore.ErrNotFound) {
-		return result{}, err
-	}
-	return c.sync(ctx, m, a)
+	return r, err
 }
 
 // readAnnouncement decodes an announcement and compares it with its subject, which decides.
@@ -42,6 +44,85 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 	return a, nil
 }
 
+// takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
+func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
+	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
+	if err == nil {
+		return c.alreadyLogged(ctx, a, known)
+	}
+	if !errors.Is(err, logstore.ErrNotFound) {
+		return result{}, err
+	}
+	done, err := c.turns.wait(ctx, a.Bucket)
+	if err != nil {
+		return result{}, err
+	}
+	defer done()
+	return c.sync(ctx, a)
+}
+
+// sync catches up with an announced head: what is missing is found and verified by package chain, and appended here, batch by
+// batch, each with its job. Whatever was appended has its job published, however this ends.
+func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, error) {
+	head, err := c.fetchHead(ctx, a)
+	if err != nil {
+		return result{}, err
+	}
+	mine, err := c.Log.Bucket(ctx, a.Bucket)
+	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+		return result{}, err
+	}
+	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
+		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
+	}
+	w := c.newAppender(a, mine, head)
+	up, err := c.chain.CatchUp(ctx, chain.Request{
+		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.progress.fetched,
+	})
+	if err != nil {
+		return result{}, err
+	}
+	defer c.closing("catch-up", up.Close)
+	defer w.close(ctx)
+	for batch, err := range up.Verified(ctx) {
+		if err == nil {
+			err = w.append(ctx, batch)
+		}
+		if err != nil {
+			return result{}, err
+		}
+	}
+	if up.Relation() != chain.Follows {
+		return c.recordUnapplied(ctx, a, head, up.Relation(), up.Genesis())
+	}
+	return w.finish(ctx, up)
+}
+
+// closing calls close, and reports its error to whoever reads the log.
+func (c *Consumer) closing(what string, close func() error) {
+	if err := close(); err != nil {
+		c.Logger.Warn("not closed well", "what", what, "error", err)
+	}
+}
+
+// fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. What the announcement says of
+// it must be so.
+func (c *Consumer) fetchHead(ctx context.Context, a bucket.Announcement) (head *bucket.Version, err error) {
+	if len(a.Hints.Manifest) > 0 {
+		head, err = c.chain.Open(a.Link, a.Hints.Manifest)
+	}
+	if head == nil {
+		head, err = c.chain.Manifest(ctx, a.Stores, a.Link)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if head.Bucket != a.Bucket {
+		return nil, bucket.Refuse(bucket.WrongBucket, a.Link, "it is a version of bucket %s", head.Bucket)
+	}
+	return head, checkHeight(a, head.Height)
+}
+
 // checkHeight compares an announced height with the manifest's.
 func checkHeight(a bucket.Announcement, height uint64) error {
 	if a.Height != nil && *a.Height != height {
@@ -50,8 +131,8 @@ func checkHeight(a bucket.Announcement, height uint64) error {
 	return nil
 }
 
-// alreadyLogged is what is left to do for a version that the log has: publishing its job, where that was not done, and
-// taking it up again where it was given up.
+// alreadyLogged is what a known head costs: nothing, but publishing a job of it that was not published, and taking up again one
+// that was given up.
 func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e logstore.Entry) (result, error) {
 	if err := checkHeight(a, e.Height); err != nil {
 		return result{}, err
@@ -67,15 +148,10 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 	if errors.Is(err, logstore.ErrNotFound) {
 		return r, nil
 	}
-	if err != nil {
-		return result{}, err
+	if err == nil && job.State == logstore.JobDead {
+		job, err = c.revive(ctx, job)
 	}
-	if job.State == logstore.JobDead {
-		if job, err = c.revive(ctx, job); err != nil {
-			return result{}, err
-		}
-	}
-	if job.State == logstore.JobPending {
+	if err == nil && job.State == logstore.JobPending {
 		err = c.publish(ctx, job)
 	}
 	return r, err
@@ -85,104 +161,27 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 // that is.
 func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) error {
 	b, err := c.Log.Bucket(ctx, a.Bucket)
-	if err != nil || b.Condition.State != StateBlocked || (b.Condition.Link != a.Link && b.Condition.Peer != a.Peer) {
+	if err != nil || b.Condition.State != string(StateBlocked) || (b.Condition.Link != a.Link && b.Condition.Peer != a.Peer) {
 		return err
 	}
 	return c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
 }
 
-// sync brings the announced head into the log. What was appended by then has its job published, however it ends.
-func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (r result, err error) {
-	done, err := c.turns.wait(ctx, a.Bucket)
-	if err != nil {
-		return result{}, err
-	}
-	defer done()
-	if r, err = c.syncAlone(ctx, m, a); err != nil {
-		c.publishHead(ctx, a.Bucket)
-	}
-	return r, err
-}
-
-// publishHead publishes the job of a bucket's newest version, if that is still to be done: a catch-up that failed may have
-// appended a part.
-func (c *Consumer) publishHead(ctx context.Context, id bucket.ID) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-	defer cancel()
-	b, err := c.Log.Bucket(ctx, id)
-	if err == nil && !b.Known.IsZero() {
-		err = c.publishPending(ctx, id, b.Known.Link)
-	}
-	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
-		c.Logger.Debug("pin job not published yet", "bucket", id, "error", err)
-	}
-}
-
-// syncAlone is sync while nobody else works on an announcement of the bucket.
-func (c *Consumer) syncAlone(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
-	stores := append(a.Stores, c.ManifestStores...)
-	head, err := c.announcedManifest(ctx, a, stores)
-	if err != nil {
-		return result{}, err
-	}
-	if head.Bucket != a.Bucket {
-		return result{}, bucket.Refuse(bucket.WrongBucket, a.Link, "it is a version of bucket %s", head.Bucket)
-	}
-	if err := checkHeight(a, head.Height); err != nil {
-		return result{}, err
-	}
-	mine, err := c.Log.Bucket(ctx, a.Bucket)
-	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
-		return result{}, err
-	}
-	_, shared := head.Share(c.Peer)
-	if !shared && mine.Known.IsZero() {
-		return c.notShared(ctx, m, head)
-	}
-	s, err := c.catchUp(ctx, mine, head, a, stores)
-	if err == nil {
-		err = c.verifyAll(ctx, s)
-	}
-	var r result
-	switch {
-	case err != nil:
-	case s.diverged || !shared:
-		r, err = c.refrain(ctx, m, s)
-	default:
-		r, err = c.apply(ctx, a, mine, s)
-	}
-	return r, s.end(err)
-}
-
-// announcedManifest returns the announced version: out of the announcement, where it carries it, else fetched.
-func (c *Consumer) announcedManifest(ctx context.Context, a bucket.Announcement, stores []string) (*bucket.Version, error) {
-	if len(a.Hints.Manifest) > 0 {
-		if v, err := c.opener.Open(a.Link, a.Hints.Manifest); err == nil {
-			return v, nil
-		}
-	}
-	return c.fetchManifest(ctx, stores, a.Link)
-}
-
-// notShared ends the sync of a bucket that is not ours: nothing is kept, and status says so.
-func (c *Consumer) notShared(ctx context.Context, m Message, head *bucket.Version) (result, error) {
-	err := c.setCondition(ctx, m, logstore.Condition{
-		State: StateNotShared, Class: ClassNotShared, Link: head.Link, Height: head.Height,
+// recordUnapplied ends the sync of a head that is not to be appended; status says why. One of a bucket that we hold was verified
+// all the same, so that nobody can take a bucket from us with a version that no owner signed. Another genesis proves nothing
+// about its author: anybody can make one, so that state says only who announced it.
+func (c *Consumer) recordUnapplied(
+	ctx context.Context, a bucket.Announcement, head *bucket.Version, relation chain.Relation, genesis bucket.Link,
+) (result, error) {
+	cond := logstore.Condition{
+		State: string(StateNotShared), Class: string(ClassNotShared), Link: head.Link, Height: head.Height, Peer: a.Peer,
 		Reason: fmt.Sprintf("peer %s is not among the shares of version %s", c.Peer, head.Link),
-	})
-	return result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}, err
-}
-
-// refrain ends the sync of a verified stretch that is not appended. It was verified all the same, so that nobody can take a
-// bucket from us with a version that no owner signed. Another genesis proves nothing about its author: anybody can make one, so
-// that state only says who announced it.
-func (c *Consumer) refrain(ctx context.Context, m Message, s *stretch) (result, error) {
-	if !s.diverged {
-		return c.notShared(ctx, m, s.head)
 	}
-	reason := fmt.Sprintf("the chain that peer %s announces reaches the genesis %s, which is not ours", m.Peer, s.genesis)
-	err := c.setCondition(ctx, m, logstore.Condition{
-		State: StateDiverged, Class: ClassDiverged, Link: s.head.Link, Height: s.head.Height, Reason: reason,
-	})
-	return result{ClassDiverged, Event{Link: s.head.Link, Height: s.head.Height, Class: ClassDiverged, Reason: reason}}, err
+	r := result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}
+	if relation == chain.Diverged {
+		cond.State, cond.Class = string(StateDiverged), string(ClassDiverged)
+		cond.Reason = fmt.Sprintf("the chain that peer %s announces reaches the genesis %s, which is not ours", a.Peer, genesis)
+		r = result{ClassDiverged, Event{Link: head.Link, Height: head.Height, Class: cond.Class, Reason: cond.Reason}}
+	}
+	return r, c.setCondition(ctx, a.Bucket, cond)
 }

@@ -18,7 +18,7 @@ type board struct {
 	mu       sync.Mutex
 	activity map[bucket.ID]*activity
 	failures map[string]failure // by subject
-	counts   map[Kind]map[string]uint64
+	counts   map[Kind]map[Outcome]uint64
 }
 
 // activity is what is going on with one bucket, or went wrong with it last.
@@ -44,7 +44,7 @@ type failure struct {
 func newBoard() *board {
 	return &board{
 		activity: map[bucket.ID]*activity{}, failures: map[string]failure{},
-		counts: map[Kind]map[string]uint64{KindHeads: {}, KindPins: {}},
+		counts: map[Kind]map[Outcome]uint64{KindHeads: {}, KindPins: {}},
 	}
 }
 
@@ -101,7 +101,7 @@ func (b *board) fetchEnded(id bucket.ID) {
 }
 
 // done counts an outcome that ends a message well, and forgets what went wrong before it.
-func (b *board) done(m Message, class string) {
+func (b *board) done(m Message, class Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts[m.Kind][class]++
@@ -165,13 +165,13 @@ func (b *board) retrying(m Message, next time.Time) {
 }
 
 // dead counts a message that was set aside.
-func (b *board) dead(m Message, class, reason string, now time.Time) {
+func (b *board) dead(m Message, class Outcome, reason string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts[m.Kind][class]++
 	delete(b.failures, m.Subject)
 	a := b.of(m.Bucket)
-	a.lastError, a.next = class+": "+reason, time.Time{}
+	a.lastError, a.next = string(class)+": "+reason, time.Time{}
 	if a.since.IsZero() {
 		a.since = now
 	}
@@ -202,10 +202,10 @@ func (b *board) buckets() []bucket.ID {
 }
 
 // outcomes returns a copy of the counts.
-func (b *board) outcomes() map[Kind]map[string]uint64 {
+func (b *board) outcomes() map[Kind]map[Outcome]uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := make(map[Kind]map[string]uint64, len(b.counts))
+	out := make(map[Kind]map[Outcome]uint64, len(b.counts))
 	for k, v := range b.counts {
 		out[k] = maps.Clone(v)
 	}

@@ -3,7 +3,6 @@ package consumer
 import (
 	"errors"
 	"log/slog"
-	"runtime"
 	"time"
 
 	"headwater/blobstore"
@@ -39,7 +38,9 @@ type Config struct {
 	ManifestStores []string // object stores asked for manifests, in order, after those that a message names
 	BlobStores     []string // likewise for pins lists and pinned blobs; manifests are looked for in ManifestStores last
 
-	Rules       bucket.Rules
+	Rules bucket.Rules
+	// Visit takes buckets into the log that are not shared with this peer: for a log that is thrown away after it was read.
+	Visit       bool
 	AllVersions bool // a pin job for every version; default: one per sync, for the newest
 
 	Buckets    int // announcements worked on side by side; default 64
@@ -47,7 +48,7 @@ type Config struct {
 	Fetches    int // blobs fetched side by side per pin job; default 16
 
 	MaxVersions   uint64        // versions that one catch-up may fetch; default bucket.MaxChainLength
-	MaxBlobSize   int64         // octets of a pinned blob; default blobstore.DefaultMaxBlobSize
+	MaxBlobSize   int64         // bytes of a pinned blob; default blobstore.DefaultMaxBlobSize
 	FetchTimeout  time.Duration // for one manifest or pins list; default 10 s. Blobs have it for each silent stretch
 	SyncTimeout   time.Duration // for one delivery; then it is retried, going on where it stopped; default 1 h
 	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
@@ -56,8 +57,9 @@ type Config struct {
 	RetryMin      time.Duration // first delay; default 250 ms
 	RetryMax      time.Duration // longest delay; default 5 min
 
-	StageDir   string // where long stretches wait for verification; made where missing
-	StageLimit int64  // octets that all of them may take; default 8 GiB
+	StageDir   string // where catch-ups that are under way keep what they have; made if it is missing
+	StageLimit int64  // bytes that all of them may take; default 8 GiB
+	Memory     int64  // bytes that all of them may hold in memory; default 64 MiB
 
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // nil discards
@@ -75,10 +77,9 @@ const (
 	defaultRetryLimit    = 10
 	defaultRetryMin      = 250 * time.Millisecond
 	defaultRetryMax      = 5 * time.Minute
-	defaultStageLimit    = 8 << 30
 )
 
-// check says which required field is missing.
+// check reports which required field is missing.
 func (c *Config) check() error {
 	missing := map[string]bool{
 		"Peer": c.Peer.IsZero(), "Log": c.Log == nil, "Manifests": c.Manifests == nil, "Blobs": c.Blobs == nil,
@@ -106,7 +107,6 @@ func (c *Config) setDefaults() {
 	setDefault(&c.RetryLimit, defaultRetryLimit)
 	setDefault(&c.RetryMin, defaultRetryMin)
 	setDefault(&c.RetryMax, defaultRetryMax)
-	setDefault(&c.StageLimit, defaultStageLimit)
 	if c.Events == nil {
 		c.Events = silence{}
 	}
@@ -123,9 +123,6 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
-
-// verifiers is how many signatures are checked side by side.
-func verifiers() int { return runtime.GOMAXPROCS(0) }
 
 // silence is the Events of a configuration that names none.
 type silence struct{}

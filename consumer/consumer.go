@@ -7,21 +7,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"headwater/bucket"
+	"headwater/chain"
 )
 
-// Consumer is the peer's working half. It is made by [New] and does nothing until [Consumer.Run].
+// Consumer is the peer's working half. It is made by [New]. What does not need deliveries works without [Consumer.Run]. Safe for
+// concurrent use.
 type Consumer struct {
 	Config
-	board  *board
-	stage  *stages
-	opener *bucket.Opener
-	turns  turns // one announcement of a bucket at a time
-
-	followers    quota // catch-ups that follow hints
-	walks        quota // all catch-ups
-	pace         *pace
-	nearVersions int // as the constant, but in tests
+	board *board
+	chain *chain.Engine
+	turns turns // one announcement of a bucket at a time
 }
 
 // New checks the configuration and fills in its defaults. It starts nothing.
@@ -30,15 +25,18 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, err
 	}
 	cfg.setDefaults()
-	opener := new(bucket.Opener)
-	stage, err := openStages(cfg.StageDir, cfg.StageLimit, opener, cfg.Rules)
+	engine, err := chain.New(chain.Config{
+		Peer: cfg.Peer, Visit: cfg.Visit, Log: cfg.Log, Manifests: cfg.Manifests, Objects: cfg.Objects, Stores: cfg.ManifestStores, Rules: cfg.Rules,
+		Dir: cfg.StageDir, DiskLimit: cfg.StageLimit, Memory: cfg.Memory, MaxVersions: cfg.MaxVersions,
+		FetchTimeout: cfg.FetchTimeout, Logger: cfg.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer: %w", err)
 	}
-	return &Consumer{Config: cfg, board: newBoard(), stage: stage, opener: opener, pace: newPace(), nearVersions: nearVersions}, nil
+	return &Consumer{Config: cfg, board: newBoard(), chain: engine}, nil
 }
 
-// Sources are where deliveries come from. Each is read by a loop of its own; all of one kind feed the same lanes.
+// Sources are where deliveries come from. Each is read by a loop of its own; all of one kind feed the same queue.
 type Sources struct{ Announcements, PinJobs []Source }
 
 // Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its
@@ -66,39 +64,33 @@ func (c *Consumer) ended(err error) error {
 	return nil
 }
 
-// runLoop adds to g the loops that feed one kind of message to one set of lanes. The lanes are to be waited for when g is done.
-func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Source, width int, h handler) *lanes {
-	lanes := newLanes(max(width, len(sources))) // a loop that waits for a delivery holds a slot
-	g.Go(func() error { return lanes.keepLeases(ctx, c.LeaseInterval) })
+// runLoop adds to g the loops that feed one kind of message to one queue. The queue is to be waited for when g is done.
+func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Source, width int, h handler) *queue {
+	var q *queue
+	q = newQueue(width, func(ctx context.Context, d Delivery) { c.work(ctx, d, q, h) })
+	g.Go(func() error { return q.keepLeases(ctx, c.LeaseInterval) })
 	for _, s := range sources {
 		g.Go(func() error {
 			for {
-				if err := lanes.acquire(ctx); err != nil {
-					return err
-				}
 				d, err := s.Next(ctx)
 				if err != nil {
-					lanes.release()
 					return err
 				}
-				lanes.dispatch(ctx, d, func(d Delivery) { c.work(ctx, d, lanes, h) })
+				q.add(ctx, d)
 			}
 		})
 	}
-	return lanes
+	return q
 }
 
 // handler does the work that a message asks for. What it returns says how the message is to be settled.
 type handler func(ctx context.Context, m Message) (result, error)
 
 // work handles one delivery and settles it.
-func (c *Consumer) work(ctx context.Context, d Delivery, l *lanes, h handler) {
+func (c *Consumer) work(ctx context.Context, d Delivery, q *queue, h handler) {
 	m := d.Message()
-	if m.Kind == KindHeads {
-		defer c.pace.work()()
-	}
-	if m.Kind == KindHeads && l.superseded(m) {
-		c.settle(ctx, d, result{class: ClassStale}, ctx.Err())
+	if m.Kind == KindHeads && q.superseded(m) {
+		c.settle(ctx, d, result{outcome: ClassStale}, ctx.Err())
 		return
 	}
 	work, cancel := context.WithTimeout(ctx, c.SyncTimeout)

@@ -47,7 +47,7 @@ func TestContentBeforeVisible_MissingBlobEndsAsDeadLetterAndIsTriedAgain(t *test
 	w.announce(chain.ID, chain.Head().Link, 1, "")
 	w.wait(consumer.EventDead)
 	l := w.letters()
-	if len(l) != 1 || l[0].class != consumer.ClassExhausted || !strings.Contains(l[0].reason, pins[2].String()) &&
+	if len(l) != 1 || l[0].class != string(consumer.ClassExhausted) || !strings.Contains(l[0].reason, pins[2].String()) &&
 		!strings.Contains(l[0].reason, bucket.NewLink(bucket.CodecRaw, pins[2]).String()) {
 		t.Errorf("got dead letters %+v, want one of class exhausted that names %s", l, pins[2])
 	}
@@ -100,7 +100,7 @@ func TestBrokerIsNotTrusted_StoreThatDoesNotAnswerIsRetriedThenExhausted(t *test
 			t.Errorf("got attempt %d, want %d", e.Attempt, i+1)
 		}
 	}
-	if e := w.wait(consumer.EventDead); e.Class != consumer.ClassExhausted {
+	if e := w.wait(consumer.EventDead); e.Class != string(consumer.ClassExhausted) {
 		t.Errorf("got class %q, want %q", e.Class, consumer.ClassExhausted)
 	}
 	if s, err := c.Status(t.Context(), chain.ID); err != nil || s.State != consumer.StateBlocked || s.LastError == "" {

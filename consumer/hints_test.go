@@ -37,15 +37,12 @@ func (w *world) tell(v *bucket.Version, h bucket.Hints) {
 	w.send(v.Bucket, 1, b)
 }
 
-// runsNarrow runs a consumer that holds at most near versions ahead of its walk, and has the first had versions of a chain.
-func (w *world) runsNarrow(chain *buckettest.Chain, had, near int) {
+// runsNarrow runs a consumer that holds little more than near bytes, and has the first had versions of a chain.
+func (w *world) runsNarrow(chain *buckettest.Chain, had int, near int64) {
 	w.t.Helper()
-	c, err := consumer.New(w.config())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	c.HoldNear(near)
-	w.runs(c)
+	cfg := w.config()
+	cfg.Memory = near
+	w.run(cfg)
 	if had > 0 {
 		before := chain.Versions[:had]
 		w.tell(before[had-1], w.packChain(before))
@@ -106,7 +103,7 @@ func TestBounded_HintedCatchUpSpills(t *testing.T) {
 	for name, had := range map[string]int{"of a new bucket": 0, "of one that we have": 50} {
 		t.Run(name, func(t *testing.T) {
 			w, chain, h := hinted(t, 1000)
-			w.runsNarrow(chain, had, 200)
+			w.runsNarrow(chain, had, 1)
 			w.tell(chain.Head(), h)
 			w.wait(consumer.EventApplied)
 			checkPrefix(t, w.log, chain)
@@ -194,7 +191,7 @@ func TestBrokerIsNotTrusted_LyingHintsCostOnlyTime(t *testing.T) {
 		for _, had := range []int{0, 20} {
 			t.Run(name+map[bool]string{true: ", new", false: ", known"}[had == 0], func(t *testing.T) {
 				w, chain, h := hinted(t, n)
-				w.runsNarrow(chain, had, 100)
+				w.runsNarrow(chain, had, 1)
 				lies[name](w, chain, &h)
 				w.tell(chain.Head(), h)
 				w.wait(consumer.EventApplied)

@@ -138,6 +138,15 @@ func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket
 	return c.publish(ctx, job)
 }
 
+// publishLater publishes one job if the broker answers: else it stays pending, and is published by Run.
+func (c *Consumer) publishLater(ctx context.Context, id bucket.ID, link bucket.Link) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	if err := c.publishPending(ctx, id, link); err != nil {
+		c.Logger.Debug("pin job not published yet", "bucket", id, "link", link, "error", err)
+	}
+}
+
 // publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id. Where the
 // broker knows the id and does not have the message any more, as from a log that was removed since, the job goes out under
 // another one.

@@ -10,21 +10,24 @@ import (
 	"headwater/logstore"
 )
 
-// Outcome classes beyond those of [bucket.Class]. Together they are the closed list of what a message can come to.
+// Outcome is what a message can come to: one of the classes here, or a [bucket.Class]. The list is closed.
+type Outcome string
+
+// The outcomes beyond refusals.
 const (
-	ClassApplied   = "applied"
-	ClassDuplicate = "duplicate"
-	ClassStale     = "stale"
-	ClassNotShared = "not_shared"
-	ClassDiverged  = "diverged"
-	ClassRetry     = "retry"
-	ClassExhausted = "exhausted"
+	ClassApplied   Outcome = "applied"
+	ClassDuplicate Outcome = "duplicate"
+	ClassStale     Outcome = "stale"
+	ClassNotShared Outcome = "not_shared"
+	ClassDiverged  Outcome = "diverged"
+	ClassRetry     Outcome = "retry"
+	ClassExhausted Outcome = "exhausted"
 )
 
 // result is how work ended that no error stopped.
 type result struct {
-	class string
-	event Event // further fields of the event; kind, time and subject are set when it is settled
+	outcome Outcome
+	event   Event // further fields of the event; kind, time and subject are set when it is settled
 }
 
 // settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.
@@ -43,19 +46,19 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 		c.logSettle(m, d.Retry(ctx, 0)) // no failure: the process stops
 	case class != "":
 		_, forged := errors.AsType[*badMessage](err)
-		c.setAside(ctx, d, m, string(class), refusalReason(err), !forged)
+		c.setAside(ctx, d, m, Outcome(class), refusalReason(err), !forged)
 	default:
 		c.settleLater(ctx, d, m, err)
 	}
 }
 
 func (c *Consumer) settleDone(ctx context.Context, d Delivery, m Message, r result) {
-	c.board.done(m, r.class)
+	c.board.done(m, r.outcome)
 	c.logSettle(m, d.Ack(ctx))
-	kind, ok := map[string]EventKind{
+	kind, ok := map[Outcome]EventKind{
 		ClassApplied: EventApplied, ClassDuplicate: EventDuplicate, ClassDiverged: EventDiverged,
-	}[r.class]
-	if m.Kind == KindPins && r.class == ClassApplied {
+	}[r.outcome]
+	if m.Kind == KindPins && r.outcome == ClassApplied {
 		kind = EventComplete
 	}
 	if ok {
@@ -76,7 +79,7 @@ func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err e
 	c.Logger.Info("retry later", "subject", m.Subject, "failures", failures, "in", delay.Round(time.Millisecond), "error", err)
 	c.logSettle(m, d.Retry(ctx, delay))
 	c.emit(m, EventRetrying, Event{
-		Class: ClassRetry, Reason: err.Error(), Attempt: failures, RetryIn: delay.Round(time.Millisecond).String(),
+		Class: string(ClassRetry), Reason: err.Error(), Attempt: failures, RetryIn: delay.Round(time.Millisecond).String(),
 	})
 }
 
@@ -88,8 +91,8 @@ func (b *badMessage) Unwrap() error { return b.error }
 
 // setAside stores a dead letter, and only then ends the message. What cannot be stored is tried again. blocks says that a
 // version that we wait for is given up with it.
-func (c *Consumer) setAside(ctx context.Context, d Delivery, m Message, class, reason string, blocks bool) {
-	if err := c.DeadLetters.Bury(ctx, m, class, reason); err != nil {
+func (c *Consumer) setAside(ctx context.Context, d Delivery, m Message, class Outcome, reason string, blocks bool) {
+	if err := c.DeadLetters.Bury(ctx, m, string(class), reason); err != nil {
 		c.Logger.Error("dead letter cannot be stored", "subject", m.Subject, "class", class, "error", err)
 		c.logSettle(m, d.Retry(ctx, c.RetryMax))
 		return
@@ -101,17 +104,17 @@ func (c *Consumer) setAside(ctx context.Context, d Delivery, m Message, class, r
 	}
 	c.board.dead(m, class, reason, c.Now())
 	c.Logger.Warn("set aside", "subject", m.Subject, "class", class, "reason", reason)
-	c.logSettle(m, d.Terminate(ctx, class+": "+reason))
+	c.logSettle(m, d.Terminate(ctx, string(class)+": "+reason))
 	kind := EventRejected
 	if class == ClassExhausted {
 		kind = EventDead
 	}
-	c.emit(m, kind, Event{Class: class, Reason: reason})
+	c.emit(m, kind, Event{Class: string(class), Reason: reason})
 }
 
 // recordBlocked remembers what a person has to look at: a version whose pins, or whose chain, were given up. An announced
 // head that can never become right blocks nothing.
-func (c *Consumer) recordBlocked(ctx context.Context, m Message, class, reason string) error {
+func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, reason string) error {
 	link := linkOf(m)
 	if m.Kind == KindHeads && class != ClassExhausted {
 		return nil
@@ -125,18 +128,19 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class, reason s
 			return err
 		}
 	}
-	return c.setCondition(ctx, m, logstore.Condition{State: StateBlocked, Class: class, Reason: reason, Link: link})
-}
-
-// setCondition records why a bucket is not simply in sync.
-func (c *Consumer) setCondition(ctx context.Context, m Message, cond logstore.Condition) error {
-	cond.Since = c.Now()
+	cond := logstore.Condition{State: string(StateBlocked), Class: string(class), Reason: reason, Link: link}
 	if m.Kind == KindHeads {
 		cond.Peer = m.Peer
 	}
-	err := c.Log.SetCondition(ctx, m.Bucket, cond)
+	return c.setCondition(ctx, m.Bucket, cond)
+}
+
+// setCondition records why a bucket is not simply in sync.
+func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore.Condition) error {
+	cond.Since = c.Now()
+	err := c.Log.SetCondition(ctx, id, cond)
 	if errors.Is(err, logstore.ErrTooMany) {
-		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", m.Bucket, "state", cond.State)
+		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", id, "state", cond.State)
 		return nil
 	}
 	return err

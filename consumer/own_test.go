@@ -132,12 +132,8 @@ func TestNothingAcknowledgedIsLost_JobOfAPartBelowARefusedHead(t *testing.T) {
 	hints := w.packChain(chain.Versions)
 	cfg := w.config()
 	cfg.Reconcile = time.Hour // the job goes out with the announcement, not by a later comparison
-	c, err := consumer.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.HoldNear(200)
-	w.runs(c)
+	cfg.Memory = 1
+	w.run(cfg)
 	w.announce(chain.ID, chain.Versions[50].Link, 1, "")
 	w.wait(consumer.EventComplete)
 	refused := signedBy(t, chain.Fork(int(chain.Head().Height)), buckettest.Identity(t, 9))

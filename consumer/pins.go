@@ -31,7 +31,7 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 		return r, nil
 	}
 	if stale, err := c.superseded(ctx, e); stale || err != nil {
-		r.class = ClassStale
+		r.outcome = ClassStale
 		return r, err
 	}
 	n, err := c.download(ctx, e, append(j.Stores, c.BlobStores...))
@@ -41,11 +41,25 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
 		return result{}, err
 	}
+	if err := c.noteAnnounced(ctx, e); err != nil {
+		return result{}, err
+	}
 	if err := c.clearCondition(ctx, e.Bucket); err != nil {
 		return result{}, err
 	}
-	r.class, r.event.Pins, r.event.Bytes = ClassApplied, n.Needed, n.Bytes
+	r.outcome, r.event.Pins, r.event.Bytes = ClassApplied, n.Needed, n.Bytes
 	return r, nil
+}
+
+// noteAnnounced moves the announced head to a version that others announced and whose content came from the stores: it is there,
+// and everybody can hear of it. One that this peer still owes the broker is announced when that is done.
+func (c *Consumer) noteAnnounced(ctx context.Context, e logstore.Entry) error {
+	for u, err := range c.Log.Uploads(ctx, e.Bucket) {
+		if err != nil || u.Link == e.Link {
+			return err
+		}
+	}
+	return c.Log.Announced(ctx, e.Bucket, e.Link)
 }
 
 // readPinJob decodes a job and compares it with its subject.
@@ -63,7 +77,7 @@ func (c *Consumer) readPinJob(m Message) (bucket.PinJob, error) {
 	return j, nil
 }
 
-// superseded says whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it.
+// superseded reports whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it.
 func (c *Consumer) superseded(ctx context.Context, e logstore.Entry) (bool, error) {
 	if c.AllVersions {
 		return false, nil
@@ -114,7 +128,7 @@ func (c *Consumer) download(ctx context.Context, e logstore.Entry, stores []stri
 func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) (bucket.Pins, error) {
 	b, err := blobstore.ReadAll(ctx, c.Blobs, link.Hash(), bucket.MaxPinsSize)
 	if isMissing(err) {
-		if b, err = c.fetchBytes(ctx, "pins list", stores, link, bucket.MaxPinsSize); err != nil {
+		if b, err = c.chain.Fetcher().Bytes(ctx, "pins list", stores, link, bucket.MaxPinsSize); err != nil {
 			return nil, err
 		}
 		_, err = c.Blobs.Put(ctx, link.Hash(), bytes.NewReader(b))
@@ -135,18 +149,18 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !isMissing(err) {
 		return size, err
 	}
-	fetch := func(fresh bool) (size int64, err error) {
-		take := func(r io.Reader, told int64) error {
-			defer t.expect(told)()
-			size, err = c.Blobs.Put(ctx, h, blobstore.Verify(r, h, -1, c.MaxBlobSize))
-			return err
-		}
-		return size, c.fromStores(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), fresh, take)
+	take := func(r io.Reader, told int64) (err error) {
+		defer t.expect(told)()
+		size, err = c.Blobs.Put(ctx, h, blobstore.Verify(r, h, -1, c.MaxBlobSize))
+		return err
 	}
-	if !patient {
-		return fetch(false)
-	}
-	return patiently(ctx, fetch)
+	err = c.chain.Fetcher().Stream(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), patient, take)
+	return size, err
+}
+
+// isMissing reports whether a local blob store does not have a blob, or has it no more.
+func isMissing(err error) bool {
+	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }
 
 // sizeOf returns the size of a blob in a store that need not know sizes without reading.

@@ -3,16 +3,16 @@ package consumer
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
 
 	"headwater/bucket"
+	"headwater/chain"
 )
 
 // Sentinels that the ports return.
 var (
 	// ErrNotFound: the store answered, and has no such object, as far as it can tell. It may appear later.
-	ErrNotFound = errors.New("not in the object store")
+	ErrNotFound = chain.ErrNotFound
 	// ErrClosed: the source will deliver nothing any more.
 	ErrClosed = errors.New("source is closed")
 )
@@ -60,19 +60,8 @@ type Delivery interface {
 	Extend(ctx context.Context) error
 }
 
-// Objects reads object stores by name ("name" or "domain/name"). Safe for concurrent use.
-type Objects interface {
-	// Get opens the object whose name is the lower-case hex of h. What is read is not verified: the caller hashes it. The size
-	// is what the store says, and may be a lie; -1 means unknown. fresh asks for the newest state, at the price of one more
-	// round trip to the leader, where a plain read may be answered by a replica that lags.
-	// ErrNotFound; any other error means that the store could not be asked or did not answer.
-	Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (r io.ReadCloser, size int64, err error)
-	// GetMany reads small objects of one store in as few round trips as it can, and calls take with each that is there and
-	// right: here the hash is compared already. They come in any order, each once; those that cannot be had this way are left
-	// out. The octets are the receiver's. An error of take ends it; any other says that the store could not be asked, or not
-	// this way.
-	GetMany(ctx context.Context, store string, hashes []bucket.Hash, take func(h bucket.Hash, octets []byte) error) error
-}
+// Objects reads object stores by name: see [chain.Objects].
+type Objects = chain.Objects
 
 // Jobs publishes pin jobs. Safe for concurrent use.
 type Jobs interface {
@@ -132,5 +121,6 @@ const (
 	EventRejected  EventKind = "rejected"
 	EventRetrying  EventKind = "retrying"
 	EventDead      EventKind = "dead"
-	EventProgress  EventKind = "progress" // once a second, of a catch-up that takes longer than that
+	EventProgress  EventKind = "progress"  // once a second, of a catch-up that takes longer than that
+	EventAnnounced EventKind = "announced" // this peer told the bus of a head; the object stores have all that it needs
 )

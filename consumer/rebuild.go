@@ -19,6 +19,9 @@ type KeptManifests interface {
 	blobstore.Lister
 }
 
+// rebuildVersions is how many versions are appended together.
+const rebuildVersions = 1024
+
 // kept is what has to be known of a manifest to put the kept ones in order.
 type kept struct {
 	bucket bucket.ID
@@ -28,7 +31,8 @@ type kept struct {
 // Rebuild makes a log anew from the manifests that a peer kept, which hold all that the log knew: it appends every chain
 // that verifies from its genesis on, and records a pin job for each bucket's head, since what was complete is not known any
 // more; the pin worker finds most of it held. What does not verify, or hangs in the air, is passed over and counted: it comes
-// again with the next announcement. Repeating it changes nothing. It holds about 100 octets per version in memory.
+// again with the next announcement. Of several geneses of a bucket the one is taken whose chain goes the furthest. Repeating it
+// changes nothing. It holds about 100 bytes for each version in memory.
 func Rebuild(
 	ctx context.Context, log logstore.Store, manifests KeptManifests, rules bucket.Rules, logger *slog.Logger,
 ) (versions, passedOver int, err error) {
@@ -36,6 +40,11 @@ func Rebuild(
 	if err != nil {
 		return 0, 0, err
 	}
+	all, lost, err := withoutLostGeneses(ctx, manifests, all)
+	if err != nil {
+		return 0, 0, fmt.Errorf("rebuild log: %w", err)
+	}
+	passedOver += lost
 	r := &rebuilder{log: log, manifests: manifests, rules: rules}
 	for i, k := range all {
 		ok, err := r.append(ctx, k)
@@ -79,6 +88,49 @@ func listKept(ctx context.Context, manifests KeptManifests) (all []kept, damaged
 	return all, damaged, nil
 }
 
+// withoutLostGeneses leaves one genesis for each bucket, with what follows on it: the one whose chain reaches the greatest head.
+// A genesis that had lost left manifests only of an append that the log refused, and nothing followed on them. It returns how many
+// versions it left out.
+func withoutLostGeneses(ctx context.Context, manifests blobstore.Reader, all []kept) (left []kept, lost int, err error) {
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].bucket == all[0].bucket {
+			n++
+		}
+		one := all[:n]
+		all = all[n:]
+		if n > 1 && one[1].head.Height == 0 {
+			if one, err = greatestChain(ctx, manifests, one); err != nil {
+				return nil, 0, err
+			}
+		}
+		left, lost = append(left, one...), lost+n-len(one)
+	}
+	return left, lost, nil
+}
+
+// greatestChain returns those of one bucket's versions, ascending, that belong to the genesis with the greatest head.
+func greatestChain(ctx context.Context, manifests blobstore.Reader, all []kept) (of []kept, err error) {
+	genesis := map[bucket.Link]bucket.Link{} // by version
+	for _, k := range all {
+		v, err := openKept(ctx, manifests, k.head.Link.Hash())
+		if err != nil {
+			return nil, err
+		}
+		genesis[v.Link] = genesis[v.Previous]
+		if v.Height == 0 {
+			genesis[v.Link] = v.Link
+		}
+	}
+	var chosen bucket.Link
+	for _, k := range slices.Backward(all) {
+		if chosen = genesis[k.head.Link]; !chosen.IsZero() {
+			break
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(k kept) bool { return genesis[k.head.Link] != chosen }), nil
+}
+
 func openKept(ctx context.Context, manifests blobstore.Reader, h bucket.Hash) (*bucket.Version, error) {
 	b, err := blobstore.ReadAll(ctx, manifests, h, bucket.MaxManifestSize)
 	if errors.Is(err, blobstore.ErrTooLarge) {
@@ -98,7 +150,7 @@ type rebuilder struct {
 	run       []*bucket.Version // verified, each the successor of the one before
 }
 
-// append takes one more version; it says whether the version verifies.
+// append takes one more version; it reports whether the version verifies.
 func (r *rebuilder) append(ctx context.Context, k kept) (bool, error) {
 	v, err := openKept(ctx, r.manifests, k.head.Link.Hash())
 	if err != nil {
@@ -114,7 +166,7 @@ func (r *rebuilder) append(ctx context.Context, k kept) (bool, error) {
 	if err := r.rules.Succeed(k.bucket, prev, v); err != nil {
 		return false, nil //nolint:nilerr // passed over
 	}
-	if len(r.run) > 0 && (r.run[len(r.run)-1] != prev || len(r.run) >= batchVersions) {
+	if len(r.run) > 0 && (r.run[len(r.run)-1] != prev || len(r.run) >= rebuildVersions) {
 		if err := r.flush(ctx); err != nil {
 			return false, err
 		}
@@ -146,13 +198,9 @@ func (r *rebuilder) flush(ctx context.Context) error {
 	if len(r.run) == 0 {
 		return nil
 	}
-	entries := make([]logstore.Entry, len(r.run))
-	for i, v := range r.run {
-		entries[i] = entryOf(v)
-	}
-	newest := r.run[len(r.run)-1]
+	run := r.run
 	r.run = nil
-	_, err := r.log.Append(ctx, entries, jobFor(newest, nil), true)
+	_, err := appendVersions(ctx, r.log, run, nil, true)
 	if errors.Is(err, logstore.ErrGap) {
 		return nil
 	}

@@ -13,25 +13,28 @@ import (
 	"headwater/logstore"
 )
 
-// The states of a bucket, as status tells them.
+// State is how a bucket stands, in one word. A reader takes a state that it does not know for not in sync.
+type State string
+
+// The states of a bucket.
 const (
-	StateInSync     = "in_sync"     // the known head is complete, and nothing newer is announced
-	StateBehind     = "behind"      // a newer head is announced; its catch-up waits for the next try
-	StateCatchingUp = "catching_up" // versions are being fetched
-	StateFetching   = "fetching"    // the log is up to date; pins are being fetched, or wait to be
-	StateBlocked    = "blocked"     // given up: a dead letter says why
-	StateDiverged   = "diverged"    // a chain from another genesis is announced for the bucket
-	StateNotShared  = "not_shared"  // this peer is not among the shares of the newest version
-	StateUploading  = "uploading"   // the object stores, or the bus, still lack a version that was made here
-	StateOffline    = "offline"     // the broker does not answer, so that nobody knows whether there is something newer
-	StateNotRunning = "not_running" // no peer runs, so that nobody hears
+	StateInSync     State = "in_sync"     // the known head is complete, and nothing newer is announced
+	StateBehind     State = "behind"      // a newer head is announced; its catch-up waits for the next try
+	StateCatchingUp State = "catching_up" // versions are being fetched
+	StateFetching   State = "fetching"    // the log is up to date; pins are being fetched, or wait to be
+	StateBlocked    State = "blocked"     // given up: a dead letter says why
+	StateDiverged   State = "diverged"    // a chain from another genesis is announced for the bucket
+	StateNotShared  State = "not_shared"  // this peer is not among the shares of the newest version
+	StateUploading  State = "uploading"   // the object stores, or the bus, still lack a version that was made here
+	StateOffline    State = "offline"     // the broker does not answer, so that nobody knows whether there is something newer
+	StateNotRunning State = "not_running" // no peer runs, so that nobody hears
 )
 
 // Status is how one bucket stands. Its JSON is what scripts rely on.
 type Status struct {
 	BucketID  bucket.ID    `json:"bucket_id"`
 	Name      string       `json:"name"`
-	State     string       `json:"state"`
+	State     State        `json:"state"`
 	Known     *bucket.Head `json:"known"`     // null where no version is logged
 	Complete  *bucket.Head `json:"complete"`  // null where no version has all its pins
 	Announced *bucket.Head `json:"announced"` // newest version that the bus was told of; null for none
@@ -57,7 +60,7 @@ type PinStatus struct {
 }
 
 // Outcomes counts, since the process started, how messages of each kind ended, by class.
-func (c *Consumer) Outcomes() map[Kind]map[string]uint64 { return c.board.outcomes() }
+func (c *Consumer) Outcomes() map[Kind]map[Outcome]uint64 { return c.board.outcomes() }
 
 // Status tells how one bucket stands. A bucket that nothing is known of is logstore.ErrNotFound. Dead is left zero: only the
 // broker knows. Safe for concurrent use, also while Run runs.
@@ -144,7 +147,7 @@ func (c *Consumer) forks(ctx context.Context, b logstore.Bucket) (n uint64, err 
 }
 
 // stateOf picks the one state that a person should see: work in hand first, then what stops it.
-func stateOf(b logstore.Bucket, a activity) string {
+func stateOf(b logstore.Bucket, a activity) State {
 	switch {
 	case a.working:
 		return StateCatchingUp
@@ -153,7 +156,7 @@ func stateOf(b logstore.Bucket, a activity) string {
 	case !a.target.IsZero() && a.target.Compare(b.Known) > 0:
 		return StateBehind
 	case !b.Condition.IsZero():
-		return b.Condition.State
+		return State(b.Condition.State)
 	case b.Known.IsZero():
 		return StateBehind
 	case b.Known != b.Complete:

@@ -354,7 +354,7 @@ func (q *queue) waitSettled(t testing.TB, how string) {
 }
 
 // waitState returns once a bucket is in a state.
-func waitState(t testing.TB, c *consumer.Consumer, id bucket.ID, state string) {
+func waitState(t testing.TB, c *consumer.Consumer, id bucket.ID, state consumer.State) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

@@ -1,7 +1,12 @@
-// Package durable writes small files so that a crash leaves the old one or the new one, whole, and never anything between.
+// Package durable is how things become durable, in one place: whole files, locks that name their holder, and commits that
+// callers share.
 //
-// A file is durable when its bytes are synced and the directory that names it is synced too. All functions return when
-// that is so. None of them excludes other processes: whoever shares a path holds a [Lock], which names its holder.
+// A file is durable when its bytes are synced and the directory that names it is synced too. [WriteFile], [CreateNew],
+// [Remove] and [MakeDir] return when that is so, and a crash leaves the old file or the new one, whole, never anything between. None of them
+// excludes other processes: whoever shares a path holds a [Lock].
+//
+// A [Lock] excludes other processes for as long as its process lives, and tells them who holds it. A [Group] makes many small
+// writes durable by one sync.
 package durable
 
 import (
@@ -23,11 +28,11 @@ func WriteFile(path string, data []byte) error {
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return SyncDir(filepath.Dir(path))
 }
@@ -63,6 +68,28 @@ func Remove(path string) error {
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// MakeDir makes a directory, for its owner alone; its parent must exist. One that is there already is left as it is, but its
+// name is synced too: whoever made it may have died before.
+func MakeDir(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(filepath.Dir(dir))
+}
+
+// MakeDirAll is [MakeDir], and makes the directories above it that are missing.
+func MakeDirAll(dir string) error {
+	err := MakeDir(dir)
+	above := filepath.Dir(dir)
+	if !errors.Is(err, fs.ErrNotExist) || above == dir {
+		return err
+	}
+	if err := MakeDirAll(above); err != nil {
+		return err
+	}
+	return MakeDir(dir)
 }
 
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a

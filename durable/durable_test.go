@@ -44,6 +44,36 @@ func TestWriteFileThatFailsLeavesTheOldOne(t *testing.T) {
 	}
 }
 
+func TestWriteFileThatFailsLeavesNoTemporaryFile(t *testing.T) {
+	path := t.TempDir() // a directory: no file can take its place
+	if err := durable.WriteFile(path, []byte("new")); err == nil {
+		t.Error("got no error from a write that cannot be done")
+	}
+	if _, err := os.Stat(path + ".tmp"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the temporary file: got %v, want none", err)
+	}
+}
+
+func TestMakeDirMakesOneLevelAndMakeDirAllThoseAbove(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dir")
+	for range 2 { // the second finds it there
+		if err := durable.MakeDir(dir); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := durable.MakeDir(filepath.Join(dir, "a", "b")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no parent: got %v, want %v", err, fs.ErrNotExist)
+	}
+	for range 2 {
+		if err := durable.MakeDirAll(filepath.Join(dir, "a", "b")); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "a", "b")); err != nil || !info.IsDir() || info.Mode().Perm() != 0o700 {
+		t.Errorf("got %v, %v, want a directory for its owner alone", info, err)
+	}
+}
+
 func TestRemoveTakesAnAbsentFileForRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	for range 2 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,22 +23,61 @@ func TestLockNamesItsHolder(t *testing.T) {
 	}
 	_, err = durable.Acquire(path, durable.Holder{PID: 1})
 	held, ok := errors.AsType[*durable.HeldError](err)
-	if !ok || held.Holder != h || held.Path != path {
+	if !ok || held.Holder != h || held.Path != path || !errors.Is(err, durable.ErrHeld) {
 		t.Errorf("got %v, want a HeldError that names %+v", err, h)
+	}
+	if got, held, err := durable.ReadHolder(path); got != h || !held || err != nil {
+		t.Errorf("a look: got %+v, %t, %v, want %+v", got, held, err, h)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if _, err := durable.AcquireWait(ctx, path, h); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("got %v, want the context's error", err)
+	if _, err := durable.AcquireWait(ctx, path, h); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, durable.ErrHeld) {
+		t.Errorf("got %v, want the context's error and ErrHeld", err)
 	}
 	if err := lock.Release(); err != nil {
 		t.Fatal(err)
+	}
+	if got, held, err := durable.ReadHolder(path); got != (durable.Holder{}) || held || err != nil {
+		t.Errorf("a look after the release: got %+v, %t, %v, want nobody", got, held, err)
 	}
 	if lock, err = durable.AcquireWait(t.Context(), path, h); err != nil {
 		t.Fatalf("a lock that was given free: %v", err)
 	}
 	if err := lock.Release(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever only looks keeps nobody from taking the lock, and makes no file.
+func TestReadHolderIsNoHolder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	if _, held, err := durable.ReadHolder(path); held || err != nil {
+		t.Errorf("no lock: got %t, %v, want nobody", held, err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want no file", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var looking sync.WaitGroup
+	for range 4 {
+		looking.Go(func() {
+			for ctx.Err() == nil {
+				if _, _, err := durable.ReadHolder(path); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer looking.Wait()
+	defer cancel()
+	for range 500 {
+		lock, err := durable.Acquire(path, durable.Holder{PID: os.Getpid()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := lock.Release(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -77,6 +117,9 @@ func TestLockOfADeadProcessIsFree(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.Wait()
+	if got, held, err := durable.ReadHolder(path); held || err != nil {
+		t.Errorf("a look after its death: got %+v, %t, %v, want nobody", got, held, err)
+	}
 	lock, err := durable.Acquire(path, durable.Holder{})
 	if err != nil {
 		t.Fatal(err)

@@ -6,12 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 
 	"headwater/bucket"
+	hwdurable "headwater/durable" // durable is a consumer on the server here
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -192,80 +191,45 @@ func (c *Client) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	return err
 }
 
+// errApart tells callers whose objects could not be stored together to put each their own.
+var errApart = errors.New("objects were not stored together")
+
 // A Gathering puts small objects into one store for many callers, each of whom has one: what comes while a batch is on its
 // way goes into the next. Safe for concurrent use.
 type Gathering struct {
 	c     *Client
 	store string
-	turn  chan struct{} // held by who sends
-
-	mu   sync.Mutex
-	open *gathered // whose turn it is not yet; nil for none
-}
-
-// gathered is what callers have brought together. The first of them sends it.
-type gathered struct {
-	objects []Small
-	octets  int
-	done    chan struct{} // closed when it was sent
-	stored  bool
+	group *hwdurable.Group[Small]
 }
 
 // Gather returns a Gathering for a store.
 func (c *Client) Gather(store string) *Gathering {
-	return &Gathering{c: c, store: store, turn: make(chan struct{}, 1)}
+	commit := func(ctx context.Context, batch []Small) error {
+		err := c.PutObjects(ctx, store, batch)
+		if err != nil && len(batch) > 1 {
+			return errApart
+		}
+		return err
+	}
+	return &Gathering{c: c, store: store, group: hwdurable.NewGroup(hwdurable.GroupConfig[Small]{
+		Commit: commit, MaxCount: batchObjects, MaxSize: batchOctets,
+		Weigh: func(o Small) (count, size int) { return 1, len(o.Bytes) },
+	})}
 }
 
 // Put puts one object, with those of other callers where there are any. It returns once the object is stored; errors are
 // those of [Client.PutObject]. Nobody's error is another caller's: where objects could not be stored together, each caller
-// puts their own.
+// puts their own. If ctx ends while objects are on their way, Put returns when they are there, or when nobody waits for them.
 func (g *Gathering) Put(ctx context.Context, o Small) error {
 	if len(o.Bytes) > chunkSize || bucket.Sum(o.Bytes) != o.Hash {
 		return g.c.PutObjects(ctx, g.store, []Small{o})
 	}
-	all, first := g.join(o)
-	if first {
-		all.stored = g.send(ctx, all)
-		close(all.done)
-	}
-	select {
-	case <-all.done:
-	case <-ctx.Done():
+	err := g.group.Do(ctx, o)
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if all.stored {
-		return nil
+	if errors.Is(err, errApart) {
+		return g.c.PutObjects(ctx, g.store, []Small{o})
 	}
-	return g.c.PutObjects(ctx, g.store, []Small{o})
-}
-
-// join adds an object to those that wait. first says that it is the caller who has to send them.
-func (g *Gathering) join(o Small) (all *gathered, first bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if a := g.open; a != nil && len(a.objects) < batchObjects && a.octets+len(o.Bytes) <= batchOctets {
-		a.objects = append(a.objects, o)
-		a.octets += len(o.Bytes)
-		return a, false
-	}
-	g.open = &gathered{objects: []Small{o}, octets: len(o.Bytes), done: make(chan struct{})}
-	return g.open, true
-}
-
-// send puts what has come together when it is its turn, and says whether all of it is stored.
-func (g *Gathering) send(ctx context.Context, all *gathered) bool {
-	var err error
-	select {
-	case g.turn <- struct{}{}:
-		defer func() { <-g.turn }()
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	runtime.Gosched() // whoever is about to put goes along
-	g.mu.Lock()
-	if g.open == all {
-		g.open = nil
-	}
-	g.mu.Unlock()
-	return err == nil && len(all.objects) > 1 && g.c.PutObjects(ctx, g.store, all.objects) == nil
+	return err
 }

@@ -237,8 +237,8 @@ func (p *peer) waitComplete(v *bucket.Version) {
 }
 
 // outcomes sums, over all consumers of this life, how messages of a kind ended.
-func (p *peer) outcomes(kind consumer.Kind) map[string]uint64 {
-	sum := map[string]uint64{}
+func (p *peer) outcomes(kind consumer.Kind) map[consumer.Outcome]uint64 {
+	sum := map[consumer.Outcome]uint64{}
 	for _, w := range p.working {
 		for class, n := range w.consumer.Outcomes()[kind] {
 			sum[class] += n
@@ -248,7 +248,7 @@ func (p *peer) outcomes(kind consumer.Kind) map[string]uint64 {
 }
 
 // total is how many outcomes there are.
-func total(outcomes map[string]uint64) (n uint64) {
+func total(outcomes map[consumer.Outcome]uint64) (n uint64) {
 	for _, k := range outcomes {
 		n += k
 	}

@@ -22,8 +22,8 @@ import (
 // module is the path that all packages of ours begin with.
 const module = "headwater"
 
-// arrows says for each package which others of ours it may import: cmd → jetstream → consumer → {blobstore, logstore} →
-// bucket, tree → {blobstore, bucket}, and {worktree, author} → tree. A package that is not here may not exist.
+// arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
+// tree} → chain → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
 	"bucket":               {},
 	"durable":              {},
@@ -32,17 +32,19 @@ var arrows = map[string][]string{
 	"blobstore/blobtest":   {"blobstore", "bucket"},
 	"logstore":             {"bucket", "durable"},
 	"logstore/logtest":     {"logstore", "bucket"},
-	"consumer":             {"blobstore", "logstore", "bucket"},
-	"jetstream":            {"consumer", "blobstore", "bucket"},
-	"jetstream/embedded":   {"jetstream", "bucket"}, // the latter two for its tests
+	"chain":                {"blobstore", "logstore", "bucket"},
+	"consumer":             {"chain", "blobstore", "logstore", "bucket"},
+	"jetstream":            {"consumer", "blobstore", "bucket", "durable"},
+	"jetstream/embedded":   {"durable"},
 	"tree":                 {"blobstore", "bucket"},
-	"worktree":             {"tree", "blobstore", "bucket"},
-	"author":               {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":        {"durable", "jetstream", "jetstream/embedded", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test":                 {"jetstream", "consumer", "author", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"worktree":             {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":        {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"test":                 {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
 	"test/natstest":        {},
-	"peer/local":           {"blobstore", "logstore", "bucket", "consumer"},
-	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "bucket/buckettest", "consumer"},
+	"publisher":            {"blobstore", "logstore", "bucket"},
+	"peer":                 {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "consumer", "logstore"},
+	"peer/local":           {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
@@ -54,7 +56,7 @@ var fences = []struct {
 	within  []string
 	why     string
 }{
-	{"github.com/nats-io/nats.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
+	{"github.com/nats-io/nats.go", []string{"jetstream", "jetstream/embedded", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/synadia-io/orbit.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/nats-io/nats-server", []string{"jetstream/embedded", "test/natstest"}, "only jetstream/embedded embeds a server, and natstest starts them for tests"},
 	{"github.com/dgraph-io/badger", []string{"logstore"}, "only logstore knows its database"},
@@ -260,6 +262,23 @@ func parse(t *testing.T, pkg, name string, text any) source {
 	return source{pkg: pkg, name: filepath.Base(name), file: f}
 }
 
+// A program that only connects does not carry a server.
+func TestClientsDoNotLinkTheServer(t *testing.T) {
+	for _, pkg := range []string{"jetstream", "peer"} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/"+pkg)
+		cmd.Dir = ".."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", pkg, err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			if below(strings.TrimSpace(dep), "github.com/nats-io/nats-server") {
+				t.Errorf("%s links %s", pkg, strings.TrimSpace(dep))
+			}
+		}
+	}
+}
+
 // The rules are worth what they find.
 func TestImportsFindsWhatIsWrong(t *testing.T) {
 	tests := []struct {
@@ -281,6 +300,7 @@ func TestImportsFindsWhatIsWrong(t *testing.T) {
 		{"nats in a test", "Fences", "consumer", "a_test.go", `package consumer; import "github.com/nats-io/nats.go/micro"`},
 		{"nats where it belongs", "", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats.go"`},
 		{"nkeys is not nats.go", "", "cmd/headwater", "a.go", `package main; import "github.com/nats-io/nkeys"`},
+		{"server in the client", "Fences", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats-server/v2/server"`},
 		{"server", "Fences", "test", "a_test.go", `package test; import "github.com/nats-io/nats-server/v2/server"`},
 		{"badger", "Fences", "cmd/headwater", "a.go", `package main; import "github.com/dgraph-io/badger/v4"`},
 		{"clock", "BucketIsPure", "bucket", "a.go", `package bucket; import "time"`},

@@ -124,7 +124,7 @@ func TestContentBeforeVisible_MissingBlobIsADeadLetterUntilItIsThereAndAnnounced
 		wrong bool // the store has an object of that name, with other octets
 		class string
 	}{
-		{"missing", false, consumer.ClassExhausted},
+		{"missing", false, string(consumer.ClassExhausted)},
 		{"wrong in every store", true, string(bucket.HashMismatch)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

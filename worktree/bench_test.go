@@ -113,7 +113,7 @@ func BenchmarkRecord(b *testing.B) {
 	rec := worktree.NewRecord(origin(1), s, mustStore(b, s, &memory{}))
 	records := worktree.OpenRecords(b.TempDir())
 	for b.Loop() {
-		if err := records.Save(dir, rec); err != nil {
+		if err := records.Save(b.Context(), dir, rec); err != nil {
 			b.Fatal(err)
 		}
 		if _, err := records.Load(dir); err != nil {

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"headwater/blobstore"
+	"headwater/durable"
 	"headwater/tree"
 )
 
@@ -166,7 +167,7 @@ func makeTop(abs string) error {
 	if err := os.Mkdir(abs, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return syncPath(above)
+	return durable.SyncDir(above)
 }
 
 // within says whether a path is among those that are checked out.

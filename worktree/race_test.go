@@ -294,11 +294,11 @@ func dyingCheckout() {
 	}
 	_, rec, err := worktree.Checkout(ctx, dir, lists[0], nil, m, worktree.CheckoutOptions{Origin: origin(1)})
 	try(err)
-	try(records.Save(dir, rec))
+	try(records.Save(ctx, dir, rec))
 	d := &dying{Reader: m, at: at}
 	_, _, err = worktree.Checkout(ctx, dir, lists[1], rec, d, worktree.CheckoutOptions{
 		Origin:   origin(2),
-		Save:     func(r *worktree.Record) error { d.step(); defer d.step(); return records.Save(dir, r) },
+		Save:     func(r *worktree.Record) error { d.step(); defer d.step(); return records.Save(ctx, dir, r) },
 		Progress: func(int64, int64) { d.step() },
 	})
 	try(err)

@@ -1,16 +1,15 @@
 package worktree
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"headwater/bucket"
-
-	"github.com/gofrs/flock"
+	"headwater/durable"
 )
 
 // Records keeps the records of directories, each in a file of its own below a peer's directory. All methods are safe for
@@ -77,15 +76,16 @@ func readLimited(name string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// Save keeps the record of a directory: readable by its owner only, whole or not at all, and durable on return.
-func (r Records) Save(abs string, rec *Record) error {
+// Save keeps the record of a directory: readable by its owner only, whole or not at all, and durable on return. It waits while
+// another process saves one; once ctx has ended it tries, and does not wait.
+func (r Records) Save(ctx context.Context, abs string, rec *Record) error {
 	real, err := resolve(abs)
 	if err != nil {
 		return err
 	}
 	b, err := rec.encode(real)
 	if err == nil {
-		err = r.save(r.file(real), b)
+		err = r.save(ctx, r.file(real), b)
 	}
 	if err != nil {
 		return fmt.Errorf("save record of %s: %w", real, err)
@@ -93,36 +93,15 @@ func (r Records) Save(abs string, rec *Record) error {
 	return nil
 }
 
-func (r Records) save(name string, b []byte) error {
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
+func (r Records) save(ctx context.Context, name string, b []byte) error {
+	if err := durable.MakeDirAll(r.dir); err != nil {
 		return err
 	}
-	l := flock.New(filepath.Join(r.dir, "lock"), flock.SetPermissions(0o600))
-	if err := l.Lock(); err != nil {
-		return err
-	}
-	defer l.Close()
-	staged := name + ".tmp" // one that a dead process has left is written over
-	if err := writeSynced(staged, b); err != nil {
-		os.Remove(staged)
-		return err
-	}
-	if err := os.Rename(staged, name); err != nil {
-		return err
-	}
-	return errors.Join(syncPath(r.dir), syncPath(filepath.Dir(r.dir)))
-}
-
-func writeSynced(name string, b []byte) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	lock, err := durable.AcquireWait(ctx, filepath.Join(r.dir, "lock"), durable.Self("save a record"))
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
+	return errors.Join(durable.WriteFile(name, b), lock.Release())
 }
 
 // Remove forgets a directory. One that is not known is no error.
@@ -131,23 +110,8 @@ func (r Records) Remove(abs string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Remove(r.file(real))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = syncPath(r.dir)
-	}
-	if err != nil {
+	if err := durable.Remove(r.file(real)); err != nil {
 		return fmt.Errorf("remove record of %s: %w", real, err)
 	}
 	return nil
-}
-
-func syncPath(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(syncDir(f), f.Close())
 }

@@ -2,6 +2,7 @@ package worktree_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"headwater/bucket"
+	"headwater/durable"
 	"headwater/tree"
 	"headwater/worktree"
 
@@ -34,14 +36,14 @@ func TestRecordsAreKeptByDirectory(t *testing.T) {
 	if _, err := records.Load(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
-	if err := records.Save(dir, &worktree.Record{}); err != nil {
+	if err := records.Save(t.Context(), dir, &worktree.Record{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := records.Load(dir); err != nil || !got.Version.IsZero() {
 		t.Errorf("an empty record: got %v, %v", got, err)
 	}
 	for range 2 {
-		if err := records.Save(dir, rec); err != nil {
+		if err := records.Save(t.Context(), dir, rec); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -76,7 +78,7 @@ func TestABrokenRecordNamesTheFix(t *testing.T) {
 	peer, dir, other := t.TempDir(), t.TempDir(), t.TempDir()
 	records := worktree.OpenRecords(peer)
 	save := func(dir string) []byte {
-		if err := records.Save(dir, &worktree.Record{Origin: origin(1), Dirs: map[string]fs.FileMode{"d": 0o755}}); err != nil {
+		if err := records.Save(t.Context(), dir, &worktree.Record{Origin: origin(1), Dirs: map[string]fs.FileMode{"d": 0o755}}); err != nil {
 			t.Fatal(err)
 		}
 		b, err := os.ReadFile(recordFile(t, peer))
@@ -170,5 +172,28 @@ func TestTheFormatOfRecordsStays(t *testing.T) {
 	}
 	if diff := cmp.Diff(rec, got, cmp.AllowUnexported(worktree.Entry{}, worktree.Stamp{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSaveSaysWhoIsInItsWay(t *testing.T) {
+	peer, dir := filepath.Join(t.TempDir(), "not", "made yet"), t.TempDir()
+	records := worktree.OpenRecords(peer)
+	rec := &worktree.Record{Origin: origin(1)}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := records.Save(ended, dir, rec); err != nil {
+		t.Errorf("a save after the end that nobody is in the way of: %v", err)
+	}
+	lock, err := durable.Acquire(filepath.Join(peer, "worktrees", "lock"), durable.Self("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = records.Save(ended, dir, rec)
+	held, ok := errors.AsType[*durable.HeldError](err)
+	if !ok || held.Holder.Role != "test" || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want the holder and %v", err, context.Canceled)
+	}
+	if err := lock.Release(); err != nil {
+		t.Error(err)
 	}
 }

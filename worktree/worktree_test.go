@@ -451,7 +451,7 @@ func TestFilesOfAnotherProgramAreKnownByTheirBlobs(t *testing.T) {
 	}
 	write(t, dir, map[string]string{"a": "changed"})
 	records := worktree.OpenRecords(t.TempDir())
-	if err := records.Save(dir, rec); err != nil {
+	if err := records.Save(t.Context(), dir, rec); err != nil {
 		t.Fatal(err)
 	}
 	rec, err := records.Load(dir)
@@ -598,7 +598,7 @@ func TestACheckoutThatFailsAnywhereIsGoodToRunAgain(t *testing.T) {
 func clone(t testing.TB, dir string, r *worktree.Record) *worktree.Record {
 	t.Helper()
 	records := worktree.OpenRecords(t.TempDir())
-	if err := records.Save(dir, r); err != nil {
+	if err := records.Save(t.Context(), dir, r); err != nil {
 		t.Fatal(err)
 	}
 	out, err := records.Load(dir)

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/spf13/cobra"
 
 	"headwater/bucket"
 	"headwater/jetstream"
+	"headwater/peer"
 )
 
 func (a *app) announceCommand() *cobra.Command {
@@ -17,67 +16,68 @@ func (a *app) announceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "announce BUCKET [LINK]", Short: "Announce a head of a bucket",
 		Long: `Announce a head of a bucket in the name of the peer of --dir. Without LINK it is the
-head that the running peer knows. An announcement is a hint: every receiver fetches
+newest one that the peer has; what the object stores lack of it is uploaded first. An announcement is a hint: every receiver fetches
 the manifests and verifies them itself.`,
 		Example: "  headwater announce photos\n  headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna",
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				return a.runAnnounce(cmd.Context(), c, args, stores)
-			})
+			return a.runAnnounce(cmd, args, stores)
 		},
 	}
 	cmd.Flags().StringSliceVar(&stores, "store", nil, "object stores that receivers shall ask first: NAME or DOMAIN/NAME")
 	return cmd
 }
 
-func (a *app) runAnnounce(ctx context.Context, c *jetstream.Client, args, stores []string) error {
+// runAnnounce announces a head that the log has, or, with LINK, any.
+func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	for _, s := range stores {
 		if err := bucket.CheckStoreName(s); err != nil {
 			return err
 		}
 	}
-	id, err := a.readIdentity()
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no identity to announce with (%w); make one with 'headwater init'", a.dir, errNotFound)
-	}
+	var n bucket.Announcement
+	var duplicate bool
+	err := a.withBucket(cmd, args[0], sessionOptions{}, func(ctx context.Context, s *peer.Session, id bucket.ID) (err error) {
+		n = bucket.Announcement{Bucket: id, Peer: s.ID(), Stores: stores}
+		if len(args) == 2 {
+			n.Link, err = bucket.ParseLink(args[1])
+			return err
+		}
+		head, err := s.Head(ctx, id)
+		if n.Link, n.Height = head.Link, &head.Height; err != nil || len(stores) > 0 {
+			return err
+		}
+		duplicate, err = s.Announce(ctx, id, n.Link)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	me := id.PublicKey()
-	announcement := bucket.Announcement{Peer: me, Stores: stores}
-	if announcement.Bucket, err = findBucket(ctx, c, me, args[0]); err != nil {
-		return err
+	if len(args) == 1 && len(stores) == 0 {
+		return a.printAnnounced(n, duplicate)
 	}
-	if len(args) == 2 {
-		announcement.Link, err = bucket.ParseLink(args[1])
-	} else {
-		var head bucket.Head
-		head, err = ask[bucket.Head](ctx, c, me, questionHead, bucketRequest{announcement.Bucket})
-		announcement.Link, announcement.Height = head.Link, &head.Height
+	if n.Link.Codec() != bucket.CodecDagCBOR {
+		return usagef("%s is no link to a manifest", n.Link)
 	}
-	if err != nil {
-		return err
-	}
-	if announcement.Link.Codec() != bucket.CodecDagCBOR {
-		return usagef("%s is no link to a manifest", announcement.Link)
-	}
-	announcement.Hints = knownHints(ctx, c, announcement)
-	duplicate, err := c.Announce(ctx, announcement)
-	if err != nil {
-		return err
-	}
-	return a.printAnnounced(announcement, duplicate)
+	return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
+		n.Hints = knownHints(cmd.Context(), c, n)
+		duplicate, err := c.Announce(cmd.Context(), n)
+		if err != nil {
+			return err
+		}
+		return a.printAnnounced(n, duplicate)
+	})
 }
 
 // knownHints are those that stand announced with the same head already, by whoever made it.
 func knownHints(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints) {
-	heads, err := (&bus{c: c}).Heads(ctx, n.Bucket)
+	heads, err := c.Heads(ctx, n.Bucket)
 	if err != nil {
 		return best // hints are worth no failure
 	}
-	for _, h := range heads {
-		if h.Link == n.Link && len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
+	for _, m := range heads {
+		h, err := bucket.DecodeAnnouncement(m.ContentType, m.Body)
+		if err == nil && h.Link == n.Link && len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
 			best = h.Hints
 		}
 	}

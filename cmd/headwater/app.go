@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -16,6 +14,7 @@ import (
 
 	"headwater/bucket"
 	"headwater/jetstream"
+	"headwater/peer"
 )
 
 // app is what all commands share: where they read and write, and the settings that every one of them takes.
@@ -81,7 +80,7 @@ func (a *app) root() *cobra.Command {
 		a.runCommand(), a.initCommand(), a.idCommand(), a.statusCommand(), a.logCommand(), a.inspectCommand(),
 		a.announceCommand(), a.watchCommand(), a.deadCommand(), a.putCommand(), a.getCommand(), a.versionCommand(),
 		a.createCommand(), a.commitCommand(), a.checkoutCommand(), a.lsCommand(), a.catCommand(), a.diffCommand(),
-		a.shareCommand(), a.unshareCommand(), a.publishCommand(), a.mergeCommand(), a.demoCommand(),
+		a.shareCommand(), a.unshareCommand(), a.publishCommand(), a.mergeCommand(),
 	)
 	return root
 }
@@ -118,22 +117,13 @@ func (a *app) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
 }
 
-// urlFile is where a running peer leaves the URL of its server, embedded or not.
-func (a *app) urlFile() string { return filepath.Join(a.dir, "nats.url") }
-
-// connect reaches the broker that the settings name, or that of the peer that runs on the directory.
+// connect reaches the broker that the settings name, or the one that the last run on the directory used.
 func (a *app) connect(ctx context.Context) (*jetstream.Client, error) {
-	cfg := a.nats
-	cfg.RequestLimit = a.timeout
-	if cfg.URL == "" && cfg.Context == "" {
-		b, err := os.ReadFile(a.urlFile())
-		if err != nil {
-			return nil, fmt.Errorf("%w: no peer runs on %s; start one with 'headwater run', "+
-				"or name a server with --nats or --context", jetstream.ErrUnreachable, a.dir)
-		}
-		cfg.URL = string(b)
+	cfg, err := peer.Broker(a.dir, a.nats)
+	if err != nil {
+		return nil, err
 	}
-	cfg.Name = cmp.Or(cfg.Name, "headwater")
+	cfg.RequestLimit, cfg.Name = a.timeout, cmp.Or(cfg.Name, "headwater")
 	return jetstream.Dial(ctx, cfg)
 }
 

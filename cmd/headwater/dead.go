@@ -19,7 +19,7 @@ import (
 func (a *app) deadCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "dead", Short: "Dead letters: messages that were set aside for a person",
-		Long: `Dead letters: messages that were set aside, with the reason and the original octets.
+		Long: `Dead letters: messages that were set aside, with the reason and the original bytes.
 Replaying one publishes it on its subject again and removes the letter.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -155,7 +155,7 @@ func (a *app) deadShowCommand() *cobra.Command {
 			}
 			return a.printLetter(l)
 		})
-	cmd.Flags().BoolVar(&raw, "raw", false, "write the original octets and nothing else")
+	cmd.Flags().BoolVar(&raw, "raw", false, "write the original bytes and nothing else")
 	return cmd
 }
 

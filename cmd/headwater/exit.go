@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
-	"headwater/author"
 	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
+	"headwater/logstore"
+	"headwater/peer"
+	"headwater/peer/local"
 	"headwater/tree"
 	"headwater/worktree"
 )
@@ -40,6 +43,20 @@ func (u usageError) Unwrap() error { return u.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// Errors by what they come to.
+var (
+	refusals = []error{
+		peer.ErrNotShared, peer.ErrNotPublished, peer.ErrNotOwner, consumer.ErrDiverged, consumer.ErrNotShared, tree.ErrUnreadable, tree.ErrName,
+	}
+	unreachables = []error{
+		peer.ErrOffline, local.ErrHung, jetstream.ErrUnreachable, jetstream.ErrNoPeer, jetstream.ErrTimeout,
+	}
+	absences = []error{
+		errNotFound, peer.ErrNoIdentity, peer.ErrNoBucket, peer.ErrNoVersion, peer.ErrNoShare, fs.ErrNotExist, blobstore.ErrNotFound,
+		logstore.ErrNotFound, jetstream.ErrNotFound, consumer.ErrNotFound,
+	}
+)
+
 // exitCode is the one place where an error becomes an exit code.
 func exitCode(err error) int {
 	var usage usageError
@@ -48,27 +65,22 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax):
+	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax), errors.Is(err, peer.ErrUsage), errors.Is(err, peer.ErrOtherBroker):
 		return exitUsage
-	case errors.Is(err, worktree.ErrRecord), errors.Is(err, author.ErrState):
+	case errors.Is(err, worktree.ErrRecord):
 		return exitFailed // a file of ours, whatever is wrong with it
-	case bucket.ClassOf(err) != "", errors.Is(err, author.ErrNotShared), errors.Is(err, author.ErrNotPublished),
-		errors.Is(err, author.ErrNotOwner), errors.Is(err, author.ErrDiverged), errors.Is(err, tree.ErrUnreadable), errors.Is(err, tree.ErrName):
+	case isAny(err, refusals...), bucket.ClassOf(err) != "":
 		return exitRefused
-	case errors.Is(err, jetstream.ErrUnreachable), errors.Is(err, jetstream.ErrNoPeer), errors.Is(err, jetstream.ErrTimeout):
+	case isAny(err, unreachables...):
 		return exitUnreachable
-	case errors.Is(err, errNotFound), errors.Is(err, author.ErrNoBucket), errors.Is(err, author.ErrNoVersion), errors.Is(err, author.ErrNoShare),
-		errors.Is(err, fs.ErrNotExist), errors.Is(err, blobstore.ErrNotFound),
-		errors.Is(err, jetstream.ErrNotFound), errors.Is(err, consumer.ErrNotFound), isNotFoundAnswer(err):
+	case isAny(err, absences...):
 		return exitNotFound
 	}
 	return exitFailed
 }
 
-// isNotFoundAnswer says whether a peer answered that it does not have what it was asked for.
-func isNotFoundAnswer(err error) bool {
-	answer, ok := errors.AsType[*jetstream.ServiceError](err)
-	return ok && answer.Code == answerNotFound
+func isAny(err error, sentinels ...error) bool {
+	return slices.ContainsFunc(sentinels, func(s error) bool { return errors.Is(err, s) })
 }
 
 // report writes what failed for a person, or as one object with --json, and returns the exit code.

@@ -27,7 +27,7 @@ func TestExitCode(t *testing.T) {
 		{"not found", fmt.Errorf("bucket: %w", errNotFound), 3},
 		{"no such object", fmt.Errorf("get: %w", consumer.ErrNotFound), 3},
 		{"no such letter", fmt.Errorf("show: %w", jetstream.ErrNotFound), 3},
-		{"the peer does not have it", fmt.Errorf("ask: %w", &jetstream.ServiceError{Code: answerNotFound}), 3},
+
 		{"the peer failed", fmt.Errorf("ask: %w", &jetstream.ServiceError{Code: 500}), 1},
 		{"refused", fmt.Errorf("inspect: %w", refusal), 4},
 		{"refused, joined", errors.Join(errors.New("close"), refusal), 4},

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headwater/bucket"
+	"headwater/peer"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -33,12 +34,15 @@ func (a *app) runInit(from string) error {
 	var id bucket.Identity
 	var err error
 	if from == "" {
-		id, err = a.makeIdentity()
-	} else if id, err = a.importIdentity(from); err == nil {
-		err = a.writeIdentity(id)
+		id, err = peer.NewIdentity()
+	} else {
+		id, err = a.importIdentity(from)
+	}
+	if err == nil {
+		err = peer.WriteIdentity(a.dir, id)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		have, readErr := a.readIdentity()
+		have, readErr := peer.ReadIdentity(a.dir)
 		if readErr == nil && from != "" && have.PublicKey() == id.PublicKey() {
 			return a.printID(have)
 		}
@@ -51,7 +55,7 @@ func (a *app) runInit(from string) error {
 }
 
 func (a *app) importIdentity(from string) (bucket.Identity, error) {
-	const limit = 64 << 10 // octets; a key file has less than 200
+	const limit = 64 << 10 // bytes; a key file has less than 200
 	var b []byte
 	var err error
 	if from == "-" {
@@ -62,7 +66,7 @@ func (a *app) importIdentity(from string) (bucket.Identity, error) {
 	if err != nil {
 		return bucket.Identity{}, fmt.Errorf("import identity: %w", err)
 	}
-	return parseIdentity(from, b)
+	return peer.ParseIdentity(from, b)
 }
 
 func (a *app) idCommand() *cobra.Command {
@@ -70,10 +74,7 @@ func (a *app) idCommand() *cobra.Command {
 		Use: "id", Short: "Print the peer's id", Args: usageArgs(cobra.NoArgs),
 		Example: "  headwater id\n  headwater id --json",
 		RunE: func(*cobra.Command, []string) error {
-			id, err := a.readIdentity()
-			if errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%s has no identity (%w); make one with 'headwater init'", a.dir, errNotFound)
-			}
+			id, err := peer.ReadIdentity(a.dir)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
+	"headwater/peer"
 )
 
 func (a *app) inspectCommand() *cobra.Command {
@@ -22,7 +23,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "inspect LINK|FILE", Short: "One manifest decoded, its link, and whether its signature holds",
 		Long: `Decode one manifest, from a file or from the broker, and say whether it is a strict
-one and whether its signature holds. Octets that are no strict manifest end with exit
+one and whether its signature holds. Bytes that are no strict manifest end with exit
 code 4. A file called like a link is named with ./ in front; - is standard input.`,
 		Example: "  headwater inspect bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna\n  headwater inspect manifest.cbor --json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
@@ -57,7 +58,7 @@ func (a *app) runInspect(ctx context.Context, t target, store, what string) erro
 	return a.printInspection(v)
 }
 
-// readFile reads at most limit octets of a file, or of standard input.
+// readFile reads at most limit bytes of a file, or of standard input.
 func (a *app) readFile(name string, limit int64) ([]byte, error) {
 	r := a.in
 	if name != "-" {
@@ -84,18 +85,18 @@ func (a *app) findManifest(ctx context.Context, c *jetstream.Client, t target, s
 	if !errors.Is(err, consumer.ErrNotFound) || store != "" {
 		return b, err
 	}
-	peer, peerErr := t.resolve(ctx, a, c)
+	other, peerErr := t.resolve(ctx, a, c)
 	if peerErr != nil {
 		return nil, err
 	}
-	answer, peerErr := ask[manifestAnswer](ctx, c, peer, questionManifest, manifestRequest{link})
+	answer, peerErr := peer.Ask[peer.ManifestAnswer](ctx, peer.Remote{Client: c, Peer: other}, peer.QuestionManifest, peer.ManifestRequest{Link: link})
 	if peerErr != nil {
 		return nil, fmt.Errorf("manifest %s: %w; the peer says: %w", link, err, peerErr)
 	}
 	return answer.Manifest, nil
 }
 
-// readObject reads one object, not more than limit octets of it, without looking whether they are the hash's.
+// readObject reads one object, not more than limit bytes of it, without looking whether they are the hash's.
 func readObject(ctx context.Context, c *jetstream.Client, store string, h bucket.Hash, limit int64) ([]byte, error) {
 	r, size, err := c.Objects().Get(ctx, store, h, true)
 	if err != nil {
@@ -103,7 +104,7 @@ func readObject(ctx context.Context, c *jetstream.Client, store string, h bucket
 	}
 	defer r.Close()
 	if size > limit {
-		return nil, bucket.Refuse(bucket.TooLarge, bucket.Link{}, "object %s of %s has %d octets; the limit is %d", h, store, size, limit)
+		return nil, bucket.Refuse(bucket.TooLarge, bucket.Link{}, "object %s of %s has %d bytes; the limit is %d", h, store, size, limit)
 	}
 	b, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err != nil && !errors.Is(err, blobstore.ErrMismatch) {
@@ -181,7 +182,7 @@ func (a *app) printInspection(v *bucket.Version) error {
 		for _, s := range i.Shares {
 			row("share", s.PeerID.String()+" "+s.Role)
 		}
-		row("size", fmt.Sprintf("%d octets", i.Size))
+		row("size", fmt.Sprintf("%d bytes", i.Size))
 	})
 }
 

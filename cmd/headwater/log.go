@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"headwater/bucket"
-	"headwater/jetstream"
+	"headwater/peer/local"
 )
 
 func (a *app) logCommand() *cobra.Command {
@@ -22,8 +22,8 @@ func (a *app) logCommand() *cobra.Command {
 		Example: "  headwater log 550e8400-e29b-41d4-a716-446655440000\n  headwater log photos -n 20\n  headwater log photos --json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				return a.runLog(cmd.Context(), c, t, args[0], limit)
+			return a.withAnswers(cmd, t, func(ctx context.Context, from answers) error {
+				return a.runLog(ctx, from, args[0], limit)
 			})
 		},
 	}
@@ -32,19 +32,15 @@ func (a *app) logCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) runLog(ctx context.Context, c *jetstream.Client, t target, name string, limit int) error {
-	peer, err := t.resolve(ctx, a, c)
-	if err != nil {
-		return err
-	}
-	id, err := findBucket(ctx, c, peer, name)
+func (a *app) runLog(ctx context.Context, from answers, name string, limit int) error {
+	id, err := from.Find(ctx, name)
 	if err != nil {
 		return err
 	}
 	graph := graph{w: a.out}
-	request := logRequest{Bucket: id, Limit: limit}
+	var before bucket.Head
 	for printed := 0; ; {
-		page, err := ask[logAnswer](ctx, c, peer, questionLog, request)
+		page, err := from.Log(ctx, id, before, max(0, limit-printed))
 		if err != nil {
 			return err
 		}
@@ -58,14 +54,11 @@ func (a *app) runLog(ctx context.Context, c *jetstream.Client, t target, name st
 			return nil
 		}
 		last := page.Versions[len(page.Versions)-1]
-		request.Before = &bucket.Head{Link: last.Link, Height: last.Height}
-		if limit > 0 {
-			request.Limit = limit - printed
-		}
+		before = bucket.Head{Link: last.Link, Height: last.Height}
 	}
 }
 
-func (a *app) printVersion(g *graph, l logLine) error {
+func (a *app) printVersion(g *graph, l local.LogEntry) error {
 	if a.json {
 		return writeJSON(a.out, l)
 	}
@@ -93,7 +86,7 @@ type graph struct {
 }
 
 // draw writes one version in the column that waits for it, or in a new one.
-func (g *graph) draw(l logLine, text string) error {
+func (g *graph) draw(l local.LogEntry, text string) error {
 	i := slices.Index(g.columns, l.Link)
 	if i < 0 {
 		i = len(g.columns)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"headwater/bucket"
+	"headwater/peer/local"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,7 +27,7 @@ func TestGraphDrawsForks(t *testing.T) {
 			var b bytes.Buffer
 			g := graph{w: &b}
 			for _, v := range tt.versions {
-				l := logLine{Link: link(v[0])}
+				l := local.LogEntry{Link: link(v[0])}
 				if v[1] != "" {
 					l.Previous = new(link(v[1]))
 				}

@@ -43,7 +43,7 @@ strict manifests, and go to the store of manifests. - is standard input.`,
 	return cmd
 }
 
-// runPut hashes a file, then sends it: its hash has to be known before the first octet is stored.
+// runPut hashes a file, then sends it: its hash has to be known before the first byte is stored.
 func (a *app) runPut(ctx context.Context, c *jetstream.Client, store string, manifest bool, name string) error {
 	f, remove, err := a.openSeekable(name)
 	if err != nil {
@@ -151,7 +151,7 @@ func (a *app) getCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get LINK|HASH", Short: "Get an object, verified against its hash",
 		Long: `Get an object of an object store, verified against its hash while it streams. To a file
-it is written under a temporary name first, so that wrong octets are never left.
+it is written under a temporary name first, so that wrong bytes are never left.
 To standard output, what was written before a mismatch showed has been written: look
 at the exit code, which is 4 then.`,
 		Example: "  headwater get bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4 -o file",

@@ -77,8 +77,8 @@ func shortKey(k bucket.PublicKey) string {
 	return k.String()[:10] + "…"
 }
 
-// octets writes a size for people.
-func octets(n uint64) string {
+// bytes writes a size for people.
+func byteSize(n uint64) string {
 	const unit = 1024
 	if n < unit {
 		return fmt.Sprintf("%d B", n)
@@ -108,7 +108,7 @@ type progress struct {
 	next time.Time
 }
 
-// newProgress returns the progress of moving size octets, nil-safe to use where w is no terminal.
+// newProgress returns the progress of moving size bytes, nil-safe to use where w is no terminal.
 func newProgress(w io.Writer, what string, size int64) *progress {
 	if !isTerminal(w) {
 		w = nil
@@ -116,15 +116,15 @@ func newProgress(w io.Writer, what string, size int64) *progress {
 	return &progress{w: w, what: what, size: size}
 }
 
-// Write counts octets that passed.
+// Write counts bytes that passed.
 func (p *progress) Write(b []byte) (int, error) {
 	p.done += int64(len(b))
 	if now := time.Now(); p.w != nil && now.After(p.next) {
 		p.next = now.Add(200 * time.Millisecond)
 		if p.size > 0 {
-			fmt.Fprintf(p.w, "\r%s %s of %s (%d %%)\x1b[K", p.what, octets(uint64(p.done)), octets(uint64(p.size)), p.done*100/p.size)
+			fmt.Fprintf(p.w, "\r%s %s of %s (%d %%)\x1b[K", p.what, byteSize(uint64(p.done)), byteSize(uint64(p.size)), p.done*100/p.size)
 		} else {
-			fmt.Fprintf(p.w, "\r%s %s\x1b[K", p.what, octets(uint64(p.done)))
+			fmt.Fprintf(p.w, "\r%s %s\x1b[K", p.what, byteSize(uint64(p.done)))
 		}
 	}
 	return len(b), nil
@@ -159,12 +159,12 @@ func newCount(w io.Writer, what string, of int) *count {
 
 // set notes what is done. It is to be called from one goroutine at a time.
 func (c *count) set(files, size int64) {
-	c.show(uint64(files), uint64(c.of), "files", func() string { return ", " + octets(uint64(size)) })
+	c.show(uint64(files), uint64(c.of), "files", func() string { return ", " + byteSize(uint64(size)) })
 }
 
-// versions notes how many versions are verified. It is to be called from one goroutine at a time.
-func (c *count) versions(done, total uint64) {
-	c.show(done, total, "versions", func() string { return "" })
+// objects notes how many objects are uploaded. It is to be called from one goroutine at a time.
+func (c *count) objects(done, total int, size int64) {
+	c.show(uint64(done), uint64(total), "objects", func() string { return ", " + byteSize(uint64(size)) })
 }
 
 func (c *count) show(done, of uint64, units string, more func() string) {

@@ -6,21 +6,21 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"headwater/bucket"
 	"headwater/jetstream"
 	"headwater/jetstream/embedded"
+	"headwater/peer"
 )
 
 // runOptions are the flags of run.
 type runOptions struct {
+	embedded     bool // no other server is named
 	listen       string
 	syncInterval time.Duration
 	ensure       jetstream.EnsureConfig
@@ -61,7 +61,10 @@ func (a *app) runCommand() *cobra.Command {
 		Example: `  headwater run
   headwater run --dir ./bob --nats nats://127.0.0.1:4222
   headwater run --context production --bind-only`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.runPeer(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.embedded = a.nats.URL == "" && a.nats.Context == ""
+			return a.runPeer(cmd.Context(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", embedded.DefaultListen, "where the embedded server listens, host:port; port 0 is any")
@@ -79,9 +82,9 @@ func (a *app) runCommand() *cobra.Command {
 	f.DurationVar(&o.fetchTimeout, "fetch-timeout", 10*time.Second, "how long a store may be silent during a fetch")
 	f.DurationVar(&o.syncTimeout, "sync-timeout", time.Hour, "how long one message may be worked on before it is retried, going on where it stopped")
 	f.Uint64Var(&o.maxVersions, "max-versions", bucket.MaxChainLength, "versions that one catch-up may fetch")
-	f.Int64Var(&o.maxBlobSize, "max-blob-size", 64<<30, "octets that a pinned blob may have")
-	f.Int64Var(&o.stageLimit, "stage-limit", 8<<30, "octets of disk for long catch-ups that are not verified yet")
-	f.Int64Var(&o.memoryLimit, "memory-limit", 0, "octets of memory that the garbage collector aims at; 0: 128 MiB, or none with an embedded server")
+	f.Int64Var(&o.maxBlobSize, "max-blob-size", 64<<30, "bytes that a pinned blob may have")
+	f.Int64Var(&o.stageLimit, "stage-limit", 8<<30, "bytes of disk for long catch-ups that are not verified yet")
+	f.Int64Var(&o.memoryLimit, "memory-limit", 0, "bytes of memory that the garbage collector aims at; 0: 128 MiB, or none with an embedded server")
 	f.StringSliceVar(&o.manifestStores, "manifest-store", nil, "object stores asked for manifests, in order: NAME or DOMAIN/NAME (default PREFIX-manifests)")
 	f.StringSliceVar(&o.blobStores, "blob-store", nil, "object stores asked for blobs, in order: NAME or DOMAIN/NAME (default PREFIX-blobs)")
 	return cmd
@@ -128,35 +131,41 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
-	id, err := a.ensureIdentity()
-	if err != nil {
+	if err := peer.Running(a.dir); err != nil {
+		return err // before a second server is started for nothing
+	}
+	if _, err := peer.EnsureIdentity(a.dir); err != nil {
 		return err
 	}
 	a.limitMemory(o)
-	stores, err := openStores(ctx, a.dir, o, log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, stores.Close()) }()
 	stopServer, err := a.startServer(o, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopServer()) }()
-	cfg := a.nats
-	cfg.Wait, cfg.Logger, cfg.Name, cfg.RequestLimit = true, log, "headwater peer "+id.PublicKey().String()[:10], a.timeout
-	client, err := jetstream.Dial(ctx, cfg)
+	p, err := peer.Open(ctx, a.peerConfig(o, log, line))
 	if err != nil {
 		return stopped(ctx, err)
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
-		defer cancel()
-		if closeErr := client.Close(ctx); closeErr != nil {
-			log.Warn("the connection did not end well; what was not settled is delivered again", "error", closeErr)
-		}
-	}()
-	return stopped(ctx, a.servePeer(ctx, client, id.PublicKey(), stores, o, log, line))
+	defer func() { err = errors.Join(err, p.Close(ctx)) }()
+	var failed error
+	err = p.Run(ctx, func(url string) { failed = a.printReady(url, p.ID()) })
+	return stopped(ctx, errors.Join(err, failed))
+}
+
+// peerConfig is what the flags say.
+func (a *app) peerConfig(o runOptions, log *slog.Logger, line *statusLine) peer.Config {
+	nats := a.nats
+	nats.Logger, nats.Name, nats.RequestLimit = log, "headwater peer", a.timeout
+	return peer.Config{
+		Dir: a.dir, Role: peer.RoleRun, NATS: nats, Embedded: o.embedded, Ensure: o.ensure,
+		AllowUnsigned: o.allowUnsigned, AllVersions: o.allVersions, ManifestStores: o.manifestStores, BlobStores: o.blobStores,
+		Limits: peer.Limits{
+			Buckets: o.buckets, PinJobs: o.pinJobs, Fetches: o.fetches, RetryLimit: o.retryLimit, RetryMin: o.retryMin, RetryMax: o.retryMax,
+			FetchTimeout: o.fetchTimeout, SyncTimeout: o.syncTimeout, MaxVersions: o.maxVersions, MaxBlobSize: o.maxBlobSize, StageLimit: o.stageLimit,
+		},
+		Events: line.hear, Logger: log, Version: version(),
+	}
 }
 
 // defaultMemoryLimit is what a peer aims at that has no server in its process: 128 MiB, so that with the log's tables, which are
@@ -166,9 +175,8 @@ const defaultMemoryLimit = 128 << 20
 // limitMemory tells the garbage collector what to aim at. What is really needed beyond that is taken all the same, and costs
 // processor time. GOMEMLIMIT, where it is set, has been heard already.
 func (a *app) limitMemory(o runOptions) {
-	embedded := a.nats.URL == "" && a.nats.Context == ""
 	limit := o.memoryLimit
-	if limit == 0 && !embedded {
+	if limit == 0 && !o.embedded {
 		limit = defaultMemoryLimit
 	}
 	if _, set := a.env("GOMEMLIMIT"); limit > 0 && (!set || o.memoryLimit > 0) {
@@ -184,58 +192,22 @@ func stopped(ctx context.Context, err error) error {
 	return err
 }
 
-// startServer starts the embedded server where no other is named, and leaves the server's URL for the other commands on the
-// directory. The function it returns undoes that.
+// startServer starts the embedded server if no other is named. The function it returns stops it.
 func (a *app) startServer(o runOptions, log *slog.Logger) (stop func() error, err error) {
-	stopServer := func() error { return nil }
-	if a.nats.Context != "" && a.nats.URL == "" {
-		return stopServer, nil // the context may say more than a URL does
+	if !o.embedded {
+		return func() error { return nil }, nil
 	}
-	if a.nats.URL == "" {
-		s, err := embedded.Start(embedded.Config{
-			Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
-		})
-		if errors.Is(err, embedded.ErrListen) {
-			return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		a.nats.URL, stopServer = s.URL(), s.Stop
-	}
-	if err := os.WriteFile(a.urlFile(), []byte(a.nats.URL), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("leave the server's URL: %w", err), stopServer())
-	}
-	return func() error { return errors.Join(os.Remove(a.urlFile()), stopServer()) }, nil
-}
-
-// servePeer makes what is missing on the broker, then consumes and answers until ctx ends or something breaks.
-func (a *app) servePeer(
-	ctx context.Context, client *jetstream.Client, peer bucket.PublicKey, stores *stores, o runOptions, log *slog.Logger,
-	line *statusLine,
-) error {
-	p, err := newPeer(client, peer, stores, o, log, line)
-	if err != nil {
-		return err
-	}
-	if err := p.ensure(ctx); err != nil {
-		return err
-	}
-	// The log's lock says that no other process works for this peer.
-	if err := client.Reclaim(ctx, p.options.ensure); err != nil {
-		return err
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.consume(ctx) })
-	g.Go(func() error { return p.answer(ctx) })
-	g.Go(func() error { return stores.log.Trim(ctx) })
-	g.Go(func() error {
-		if err := p.reachable(ctx); err != nil {
-			return err
-		}
-		return a.printReady(client.URL(), peer)
+	s, err := embedded.Start(embedded.Config{
+		Dir: filepath.Join(a.dir, "nats"), Listen: o.listen, SyncInterval: o.syncInterval, Logger: log.With("part", "nats-server"),
 	})
-	return g.Wait()
+	if errors.Is(err, embedded.ErrListen) {
+		return nil, fmt.Errorf("%w; name another address with --listen, or the server that runs there with --nats", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	a.nats.URL = s.URL()
+	return s.Stop, nil
 }
 
 // printReady writes the one line that says that the peer consumes and answers.

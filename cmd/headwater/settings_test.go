@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"headwater/bucket"
+	"headwater/peer"
 
 	"github.com/nats-io/nkeys"
 )
@@ -102,7 +103,7 @@ func TestParseIdentity(t *testing.T) {
 		{"nothing", "", false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			id, err := parseIdentity("file", []byte(tt.text))
+			id, err := peer.ParseIdentity("file", []byte(tt.text))
 			if (err == nil) != tt.ok {
 				t.Fatalf("got %v, want ok %v", err, tt.ok)
 			}

@@ -7,12 +7,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"headwater/author"
 	"headwater/bucket"
+	"headwater/peer"
 )
 
 func (a *app) shareCommand() *cobra.Command {
-	var o deskOptions
+	var o sessionOptions
+	var u uploadFlags
 	var role string
 	cmd := &cobra.Command{
 		Use: "share BUCKET PEER", Short: "Let a peer hold a bucket, as an owner or a mirror",
@@ -27,20 +28,21 @@ peer's id is what 'headwater id' prints there.`,
 			if err != nil {
 				return err
 			}
-			peer, err := bucket.ParsePublicKey(args[1])
+			with, err := bucket.ParsePublicKey(args[1])
 			if err == nil {
-				err = peer.Check()
+				err = with.Check()
 			}
 			if err != nil {
 				return usageError{err}
 			}
-			return a.withDesk(cmd.Context(), o, func(d *desk) error {
-				c := author.Change{Share: map[bucket.PublicKey]bucket.Role{peer: r}}
-				return d.change(cmd.Context(), args[0], c, fmt.Sprintf("shared with %s as %s:", shortKey(peer), role))
+			did := fmt.Sprintf("shared with %s as %s:", shortKey(with), role)
+			return a.makes(cmd, args[0], o, u, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+				return s.Share(ctx, id, with, r, u)
 			})
 		},
 	}
 	o.bind(cmd)
+	u.bind(cmd)
 	cmd.Flags().StringVar(&role, "role", "owner", "owner or mirror")
 	return cmd
 }
@@ -56,7 +58,8 @@ func parseRole(s string) (bucket.Role, error) {
 }
 
 func (a *app) unshareCommand() *cobra.Command {
-	var o deskOptions
+	var o sessionOptions
+	var u uploadFlags
 	var rotate bool
 	cmd := &cobra.Command{
 		Use: "unshare BUCKET PEER", Short: "Take a bucket from a peer, from the next version on",
@@ -67,23 +70,25 @@ them are encrypted anew, which takes as long as committing everything again.`,
 		Example: "  headwater unshare photos 8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c --rotate",
 		Args:    usageArgs(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			peer, err := bucket.ParsePublicKey(args[1])
+			from, err := bucket.ParsePublicKey(args[1])
 			if err != nil {
 				return err
 			}
-			return a.withDesk(cmd.Context(), o, func(d *desk) error {
-				c := author.Change{Unshare: []bucket.PublicKey{peer}, Rotate: rotate}
-				return d.change(cmd.Context(), args[0], c, fmt.Sprintf("taken from %s:", shortKey(peer)))
+			did := fmt.Sprintf("taken from %s:", shortKey(from))
+			return a.makes(cmd, args[0], o, u, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+				return s.Unshare(ctx, id, from, rotate, u)
 			})
 		},
 	}
 	o.bind(cmd)
+	u.bind(cmd)
 	cmd.Flags().BoolVar(&rotate, "rotate", false, "encrypt every file and directory anew")
 	return cmd
 }
 
 func (a *app) publishCommand() *cobra.Command {
-	var o deskOptions
+	var o sessionOptions
+	var u uploadFlags
 	cmd := &cobra.Command{
 		Use: "publish BUCKET", Short: "Let mirrors read what a bucket holds now",
 		Long: `Let mirrors read what a bucket holds now, by a new version whose secret stands in it in
@@ -92,29 +97,29 @@ versions are private again, unless they are published too.`,
 		Example: "  headwater publish photos",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withDesk(cmd.Context(), o, func(d *desk) error {
-				return d.change(cmd.Context(), args[0], author.Change{Publish: true}, "published")
+			return a.makes(cmd, args[0], o, u, "published", func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+				return s.Publish(ctx, id, u)
 			})
 		},
 	}
 	o.bind(cmd)
+	u.bind(cmd)
 	return cmd
 }
 
-// change makes a version that holds what the head holds, and differs in something else.
-func (d *desk) change(ctx context.Context, name string, c author.Change, did string) error {
-	id, err := d.find(ctx, name)
-	if err != nil {
-		return err
-	}
-	heads, err := d.heads(ctx, id)
-	if err != nil {
-		return err
-	}
-	d.noteForks(name, heads)
-	answer := versionAnswer{Forks: forkAnswers(heads.Forks)}
-	if _, err := d.next(ctx, heads.Head, c, &answer); err != nil {
-		return err
-	}
-	return d.printMade(did, answer)
+// makes carries out a command that makes a version, and says what it did.
+func (a *app) makes(
+	cmd *cobra.Command, name string, o sessionOptions, u uploadFlags, did string,
+	f func(context.Context, *peer.Session, bucket.ID, peer.Upload) (*peer.Made, error),
+) error {
+	return a.withBucket(cmd, name, o, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
+		upload, end := a.upload(u)
+		m, err := f(ctx, s, id, upload)
+		end()
+		if err != nil {
+			return err
+		}
+		a.noteForks(name, id, m.Forks)
+		return a.printMade(did, m)
+	})
 }

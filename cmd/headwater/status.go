@@ -13,21 +13,21 @@ import (
 
 	"headwater/bucket"
 	"headwater/consumer"
-	"headwater/jetstream"
+	"headwater/peer/local"
 )
 
 func (a *app) statusCommand() *cobra.Command {
 	var t target
 	cmd := &cobra.Command{
-		Use: "status [BUCKET]", Short: "How the buckets of a running peer stand",
-		Long: `How the buckets of a running peer stand. A bucket is named by its id, the beginning of
-it, or its name. States: in_sync, behind, catching_up, fetching, blocked, diverged,
-not_shared.`,
+		Use: "status [BUCKET]", Short: "How the buckets of a peer stand",
+		Long: `How the buckets of a peer stand, running or not, with or without a broker. A bucket is
+named by its id, the beginning of it, or its name. States: in_sync, behind,
+catching_up, fetching, uploading, offline, not_running, blocked, diverged, not_shared.`,
 		Example: "  headwater status\n  headwater status --json | jq '.buckets[] | select(.state != \"in_sync\")'",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				return a.runStatus(cmd.Context(), c, t, args)
+			return a.withAnswers(cmd, t, func(ctx context.Context, from answers) error {
+				return a.runStatus(ctx, from, args)
 			})
 		},
 	}
@@ -35,20 +35,15 @@ not_shared.`,
 	return cmd
 }
 
-func (a *app) runStatus(ctx context.Context, c *jetstream.Client, t target, args []string) error {
-	peer, err := t.resolve(ctx, a, c)
-	if err != nil {
-		return err
-	}
-	var answer statusAnswer
-	if len(args) == 0 {
-		answer, err = askStatuses(ctx, c, peer)
-	} else {
-		var id bucket.ID
-		if id, err = findBucket(ctx, c, peer, args[0]); err == nil {
-			answer, err = ask[statusAnswer](ctx, c, peer, questionStatus, statusRequest{Bucket: &id})
+func (a *app) runStatus(ctx context.Context, from answers, args []string) error {
+	var id bucket.ID
+	var err error
+	if len(args) > 0 {
+		if id, err = from.Find(ctx, args[0]); err != nil {
+			return err
 		}
 	}
+	answer, err := from.Status(ctx, id)
 	if err != nil {
 		return err
 	}
@@ -61,8 +56,9 @@ func (a *app) runStatus(ctx context.Context, c *jetstream.Client, t target, args
 	return a.printStatus(answer)
 }
 
-func (a *app) printStatus(s statusAnswer) error {
+func (a *app) printStatus(s local.Status) error {
 	fmt.Fprintf(a.out, "peer %s\n", s.PeerID)
+	a.printBroker(s)
 	for _, kind := range []consumer.Kind{consumer.KindHeads, consumer.KindPins} {
 		if len(s.Outcomes[kind]) > 0 {
 			fmt.Fprintf(a.out, "%s since start: %s\n", kind, countsText(s.Outcomes[kind]))
@@ -72,7 +68,7 @@ func (a *app) printStatus(s statusAnswer) error {
 		fmt.Fprintf(a.out, "damage in %s: %d blobs were wrong and are fetched again\n", name, d.Small+d.Large)
 	}
 	if len(s.Buckets) == 0 {
-		fmt.Fprintln(a.out, "no buckets yet; announce one with 'headwater announce'")
+		fmt.Fprintln(a.out, "no buckets yet; make one with 'headwater create NAME'")
 		return nil
 	}
 	fmt.Fprintln(a.out)
@@ -80,7 +76,7 @@ func (a *app) printStatus(s statusAnswer) error {
 		row("BUCKET", "NAME", "STATE", "HEIGHT", "HEAD", "COMPLETE", "BEHIND", "PINS", "HELD", "FORKS", "DEAD")
 		for _, b := range s.Buckets {
 			row(b.BucketID, clipName(b.Name), b.State, height(b.Known), shortHead(b.Known), height(b.Complete), b.Behind,
-				fmt.Sprintf("%d/%d", b.Pins.Held, b.Pins.Needed), octets(b.Pins.BytesHeld), b.Forks, b.Dead)
+				fmt.Sprintf("%d/%d", b.Pins.Held, b.Pins.Needed), byteSize(b.Pins.BytesHeld), b.Forks, b.Dead)
 		}
 	})
 	for _, b := range s.Buckets {
@@ -92,6 +88,20 @@ func (a *app) printStatus(s statusAnswer) error {
 		}
 	}
 	return err
+}
+
+// printBroker says how the peer hears.
+func (a *app) printBroker(s local.Status) {
+	since := ""
+	if s.Broker.Since != nil {
+		since = ", since " + ago(*s.Broker.Since, time.Now())
+	}
+	switch {
+	case !s.Broker.Connected:
+		fmt.Fprintf(a.out, "offline: %s%s\n", s.Broker.Error, since)
+	case !s.Running:
+		fmt.Fprintf(a.out, "no peer runs; the broker answers at %s\n", s.Broker.URL)
+	}
 }
 
 // printTrouble says why a bucket is not in sync.
@@ -107,7 +117,7 @@ func (a *app) printTrouble(b consumer.Status) {
 	fmt.Fprintln(a.out)
 }
 
-func countsText(counts map[string]uint64) string {
+func countsText(counts map[consumer.Outcome]uint64) string {
 	parts := make([]string, 0, len(counts))
 	for _, class := range slices.Sorted(maps.Keys(counts)) {
 		parts = append(parts, fmt.Sprintf("%d %s", counts[class], class))

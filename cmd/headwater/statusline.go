@@ -15,7 +15,6 @@ import (
 type statusLine struct {
 	w        io.Writer
 	terminal bool
-	next     consumer.Events
 
 	mu    sync.Mutex
 	under map[bucket.ID]catchUp
@@ -35,18 +34,11 @@ func newStatusLine(w io.Writer) *statusLine {
 	return &statusLine{w: w, terminal: isTerminal(w), under: map[bucket.ID]catchUp{}}
 }
 
-// before returns what is to be told of events so that next is told too. It is called before anything is.
-func (s *statusLine) before(next consumer.Events) consumer.Events {
+// hear takes note of an event.
+func (s *statusLine) hear(e consumer.Event) {
 	if !s.terminal {
-		return next
+		return
 	}
-	s.next = next
-	return s
-}
-
-// Emit implements [consumer.Events].
-func (s *statusLine) Emit(e consumer.Event) {
-	s.next.Emit(e)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch e.Kind {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"headwater/bucket"
 	"headwater/jetstream"
+	"headwater/peer"
 )
 
 // target is which peer a command asks.
@@ -25,11 +25,11 @@ func (t *target) resolve(ctx context.Context, a *app, c *jetstream.Client) (buck
 	if t.peer != "" {
 		return bucket.ParsePublicKey(t.peer)
 	}
-	id, err := a.readIdentity()
+	id, err := peer.ReadIdentity(a.dir)
 	if err == nil {
 		return id.PublicKey(), nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, peer.ErrNoIdentity) {
 		return bucket.PublicKey{}, err
 	}
 	peers, err := c.Peers(ctx)
@@ -48,28 +48,4 @@ func (t *target) resolve(ctx context.Context, a *app, c *jetstream.Client) (buck
 	}
 	return bucket.PublicKey{}, usagef("%s holds no identity and %d peers run; choose one with --peer:\n  %s",
 		a.dir, len(peers), strings.Join(ids, "\n  "))
-}
-
-// findBucket resolves how people name a bucket: by its id, by the beginning of it, or by its name.
-func findBucket(ctx context.Context, c *jetstream.Client, peer bucket.PublicKey, name string) (bucket.ID, error) {
-	if id, err := bucket.ParseID(name); err == nil {
-		return id, nil
-	}
-	all, err := askStatuses(ctx, c, peer)
-	if err != nil {
-		return bucket.ID{}, err
-	}
-	var found []bucket.ID
-	for _, s := range all.Buckets {
-		if s.Name == name || (name != "" && strings.HasPrefix(s.BucketID.String(), name)) {
-			found = append(found, s.BucketID)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return bucket.ID{}, fmt.Errorf("bucket %q: %w at peer %s; 'headwater status' lists what it knows", name, errNotFound, peer)
-	case 1:
-		return found[0], nil
-	}
-	return bucket.ID{}, usagef("%q names %d buckets, such as %s and %s; give the id", name, len(found), found[0], found[1])
 }

@@ -11,12 +11,14 @@ import (
 
 	"headwater/consumer"
 	"headwater/jetstream"
+	"headwater/peer"
 )
 
 // eventKinds are the kinds of events, for the help and for checking --kind.
 var eventKinds = []consumer.EventKind{
 	consumer.EventApplied, consumer.EventComplete, consumer.EventDuplicate, consumer.EventForked, consumer.EventDiverged,
 	consumer.EventRejected, consumer.EventRetrying, consumer.EventDead, consumer.EventProgress,
+	consumer.EventAnnounced,
 }
 
 func (a *app) watchCommand() *cobra.Command {
@@ -53,15 +55,15 @@ func (a *app) runWatch(ctx context.Context, c *jetstream.Client, t target, all b
 	if kind != "" && !slices.Contains(eventKinds, f.Kind) {
 		return usagef("--kind: there is no %q; kinds are %s", kind, kindsText())
 	}
-	peer, err := t.resolve(ctx, a, c)
+	from, err := t.resolve(ctx, a, c)
 	if err != nil && (!all || len(args) > 0) {
 		return err
 	}
 	if !all {
-		f.Peer = peer
+		f.Peer = from
 	}
 	if len(args) > 0 {
-		if f.Bucket, err = findBucket(ctx, c, peer, args[0]); err != nil {
+		if f.Bucket, err = (peer.Remote{Client: c, Peer: from}).Find(ctx, args[0]); err != nil {
 			return err
 		}
 	}
@@ -105,7 +107,7 @@ func eventText(e consumer.Event) string {
 	case consumer.EventApplied:
 		return fmt.Sprintf("  height %d, %d new", e.Height, e.Versions)
 	case consumer.EventComplete:
-		return fmt.Sprintf("  height %d, %d pins, %s", e.Height, e.Pins, octets(e.Bytes))
+		return fmt.Sprintf("  height %d, %d pins, %s", e.Height, e.Pins, byteSize(e.Bytes))
 	case consumer.EventForked:
 		heads := make([]string, len(e.Heads))
 		for i, h := range e.Heads {

@@ -84,8 +84,9 @@ func (c *Client) Keep(ctx context.Context, manifest []byte) (k Kept, err error) 
 }
 
 // Announce implements [Maker].
-func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	return c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, nil)
+func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
+	err = c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, &duplicate)
+	return duplicate, err
 }
 
 // Status implements [Teller].

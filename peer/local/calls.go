@@ -89,7 +89,7 @@ func (c *serverConn) plain(ctx context.Context, q *request) (any, error) {
 	case callLog:
 		return c.holder.Log(ctx, q.Bucket, q.Before, q.Limit)
 	case callAnnounce:
-		return nil, c.holder.Announce(ctx, q.Bucket, q.Link)
+		return c.holder.Announce(ctx, q.Bucket, q.Link)
 	case callStatus:
 		return c.holder.Status(ctx, q.Bucket, q.After, q.Limit)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"headwater/blobstore"
 	"headwater/bucket"
+	"headwater/consumer"
 	"headwater/logstore"
 )
 
@@ -57,6 +58,7 @@ var sentinels = []struct {
 	{"log.not_found", logstore.ErrNotFound}, {"log.gap", logstore.ErrGap}, {"log.locked", logstore.ErrLocked},
 	{"log.damaged", logstore.ErrDamaged}, {"log.schema", logstore.ErrSchema}, {"log.stale", logstore.ErrStale},
 	{"log.disk_full", logstore.ErrDiskFull}, {"log.too_many", logstore.ErrTooMany}, {"log.closed", logstore.ErrClosed},
+	{"object.not_found", consumer.ErrNotFound}, {"diverged", consumer.ErrDiverged}, {"not_shared", consumer.ErrNotShared},
 	{"syntax", bucket.ErrSyntax},
 	{"canceled", context.Canceled}, {"deadline", context.DeadlineExceeded},
 	{"not_exist", fs.ErrNotExist}, {"exist", fs.ErrExist}, {"permission", fs.ErrPermission},

@@ -19,7 +19,7 @@ type Status struct {
 	Buckets []consumer.Status `json:"buckets"`        // ascending by id
 	More    bool              `json:"more,omitempty"` // there may be buckets behind the last one
 	// Outcomes counts how messages ended since the peer was started.
-	Outcomes map[consumer.Kind]map[string]uint64 `json:"outcomes"`
+	Outcomes map[consumer.Kind]map[consumer.Outcome]uint64 `json:"outcomes"`
 	Damage   map[string]blobstore.Damage         `json:"damage,omitempty"`
 }
 

@@ -115,10 +115,18 @@ func (w *world) offline() error {
 
 func announce(t *testing.T, w *world) {
 	v := w.keep(t, w.chain(t), nil)
-	wantErr(t, "announce the head", w.Announce(t.Context(), v.Bucket, bucket.Link{}), w.offline())
-	wantErr(t, "announce", w.Announce(t.Context(), v.Bucket, v.Link), w.offline())
-	wantErr(t, "announce no version", w.Announce(t.Context(), v.Bucket, bucket.ManifestLink(nil)), local.ErrNoVersion)
-	wantErr(t, "announce no bucket", w.Announce(t.Context(), bucket.NewID(), bucket.Link{}), local.ErrNoBucket)
+	for _, tt := range []struct {
+		what string
+		id   bucket.ID
+		link bucket.Link
+		want error
+	}{
+		{"the head", v.Bucket, bucket.Link{}, w.offline()}, {"a version", v.Bucket, v.Link, w.offline()},
+		{"no version", v.Bucket, bucket.ManifestLink(nil), local.ErrNoVersion}, {"no bucket", bucket.NewID(), bucket.Link{}, local.ErrNoBucket},
+	} {
+		_, err := w.Announce(t.Context(), tt.id, tt.link)
+		wantErr(t, "announce "+tt.what, err, tt.want)
+	}
 }
 
 func status(t *testing.T, w *world) {

@@ -209,15 +209,15 @@ func (m *Memory) Await(_ context.Context, id bucket.ID, link bucket.Link, report
 }
 
 // Announce implements [local.Maker].
-func (m *Memory) Announce(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
 	if link.IsZero() {
 		chain, err := m.chain(id)
 		if err != nil {
-			return err
+			return false, err
 		}
 		link = chain[len(chain)-1].Link
 	}
-	return m.Await(ctx, id, link, nil)
+	return false, m.Await(ctx, id, link, nil)
 }
 
 // Status implements [local.Teller].

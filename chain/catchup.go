@@ -1,0 +1,232 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"headwater/bucket"
+)
+
+// Request says which head is to be caught up with.
+type Request struct {
+	Head   *bucket.Version
+	Known  bucket.Head  // of the log; zero if it has nothing of the bucket
+	Stores []string     // asked before the configured ones
+	Hints  bucket.Hints // what was announced with the head; zero for none
+	Report func(n uint64)
+	// Report, if not nil, is told that n more versions are here, by whoever ranges over Verified. Some may turn out to be none
+	// of those that are missing.
+}
+
+// Relation is how an announced chain stands to the log and to this peer.
+type Relation int
+
+// The relations.
+const (
+	Unknown   Relation = iota // not verified to its end
+	Follows                   // it goes on from the log, or is new and begins with a genesis
+	Diverged                  // it begins with another genesis than the log
+	NotShared                 // this peer has no share in the head
+)
+
+// CatchUp is the way from one announced head down to the log. It is not safe for concurrent use.
+type CatchUp struct {
+	e     *Engine
+	req   Request
+	id    bucket.ID
+	share share
+	short bool // it counts as short work
+
+	runs []*run // all that there are of the bucket
+	plan *plan  // nil without hints
+
+	// What came from below: tail is in memory and not verified, below it is what was verified of it, if that is in a file, and base
+	// is the verified version that tail follows on, nil before a genesis.
+	tail  *run
+	below *run
+	base  *bucket.Version
+	last  *bucket.Version // taken last
+	early bool            // what is verified of it is yielded at once
+	put   bool            // it does not fit into memory, and is put away a batch at a time
+	taken uint64
+
+	pieces  []piece         // of the stretch, newest first
+	anchor  *bucket.Version // newest version of the chain that the log has; nil before a genesis
+	genesis bucket.Link     // of the chain, if it was reached
+	near    []*bucket.Version
+
+	relation Relation
+	err      error // of Verified
+	done     bool  // Verified came to its end
+	applied  bool  // what it yielded is in the log
+}
+
+// piece is a part of the stretch: the versions of a run from one height up to another, or from its beginning if it goes down.
+type piece struct {
+	*run
+	from, to uint64
+}
+
+func (p piece) low() uint64 {
+	if p.up {
+		return p.from
+	}
+	return p.first
+}
+
+// errStopped: whoever ranges over Verified does not go on.
+var errStopped = errors.New("stopped")
+
+// CatchUp opens what earlier catch-ups of the bucket have left. It is to be closed.
+func (e *Engine) CatchUp(ctx context.Context, req Request) (*CatchUp, error) {
+	u := &CatchUp{e: e, req: req, id: req.Head.Bucket, share: share{m: &e.memory}, short: true, tail: &run{up: true}}
+	e.processors.short.Add(1)
+	if err := u.openRuns(ctx); err != nil {
+		u.err = err
+		return nil, errors.Join(err, u.Close())
+	}
+	return u, nil
+}
+
+// Verified yields the versions that the log lacks, oldest first, in batches, each verified against its direct predecessor. It is
+// ranged over once. An error ends it: a [*bucket.Refusal] if the chain breaks a rule, that of ctx, or that something could not be
+// fetched or kept. A chain that is not to be appended, see [CatchUp.Relation], is verified and yields nothing.
+//
+// Nothing is yielded before the whole stretch is verified, but a long one that hints lead to from the log on.
+func (u *CatchUp) Verified(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
+	return func(yield func([]*bucket.Version, error) bool) {
+		u.err = u.catchUp(ctx, func(batch []*bucket.Version) error {
+			if !yield(batch, nil) {
+				return errStopped
+			}
+			return nil
+		})
+		if u.err != nil && !errors.Is(u.err, errStopped) {
+			yield(nil, u.err)
+		}
+	}
+}
+
+// Relation is how the chain stands to the log, once Verified has come to its end.
+func (u *CatchUp) Relation() Relation { return u.relation }
+
+// Applied notes that all that Verified yielded is in the log by now, so that nothing of it needs to be kept.
+func (u *CatchUp) Applied() { u.applied = u.done }
+
+// Genesis returns the first version of a chain that has diverged.
+func (u *CatchUp) Genesis() bucket.Link { return u.genesis }
+
+// yieldFunc hands a verified batch on.
+type yieldFunc func(batch []*bucket.Version) error
+
+func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
+	if err := u.goUp(ctx, yield); err != nil {
+		return err
+	}
+	if err := u.goDown(ctx); err != nil {
+		return err
+	}
+	if err := u.verifyAll(ctx); err != nil {
+		return err
+	}
+	u.relate()
+	if u.relation == Follows {
+		for _, p := range slices.Backward(u.pieces) {
+			for batch, err := range p.batches(ctx, p.low(), p.to) {
+				if err == nil {
+					err = yield(batch)
+				}
+				if err != nil {
+					return err
+				}
+			}
+		}
+	}
+	u.done = true
+	return nil
+}
+
+func (u *CatchUp) relate() {
+	shared := u.e.shared(u.req.Head)
+	switch {
+	case u.anchor == nil && !u.req.Known.IsZero():
+		u.relation = Diverged
+	case !shared:
+		u.relation = NotShared
+	default:
+		u.relation = Follows
+	}
+}
+
+// verifyAll checks the stretch, oldest first, but for what was verified when it was written.
+func (u *CatchUp) verifyAll(ctx context.Context) (err error) {
+	prev := u.anchor
+	for _, p := range slices.Backward(u.pieces) {
+		if p.up && p.file != nil {
+			if prev, err = p.version(p.to - 1); err != nil {
+				return err
+			}
+			continue
+		}
+		for batch, err := range p.batches(ctx, p.low(), p.to) {
+			if err == nil {
+				err = u.verify(ctx, prev, batch)
+			}
+			if err != nil {
+				return err
+			}
+			prev = batch[len(batch)-1]
+		}
+	}
+	return nil
+}
+
+// verify checks a batch whose direct predecessor is prev, nil before a genesis. Signatures are checked side by side; who may
+// write follows in order.
+func (u *CatchUp) verify(ctx context.Context, prev *bucket.Version, batch []*bucket.Version) error {
+	if len(batch) > 1 {
+		u.goesLong()
+		var g errgroup.Group
+		for step := range slices.Chunk(batch, stepVersions) {
+			g.Go(func() error {
+				u.e.processors.long(ctx, func() {
+					for _, v := range step {
+						_ = v.VerifySignature() // remembered; judged below, in order
+					}
+				})
+				return ctx.Err()
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	for _, v := range batch {
+		if err := u.e.cfg.Rules.Succeed(u.id, prev, v); err != nil {
+			return err
+		}
+		prev = v
+	}
+	return nil
+}
+
+// goesLong notes that this is no short work any more.
+func (u *CatchUp) goesLong() {
+	if u.short {
+		u.short = false
+		u.e.processors.short.Add(-1)
+	}
+}
+
+func (u *CatchUp) report(n uint64) {
+	if u.req.Report != nil {
+		u.req.Report(n)
+	}
+}
+
+// stores lists those to be asked.
+func (u *CatchUp) stores() []string { return slices.Concat(u.req.Stores, u.e.cfg.Stores) }

@@ -1,0 +1,167 @@
+package chain
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"headwater/bucket"
+	"headwater/bucket/buckettest"
+)
+
+// writeRun makes the file of a run with blocks of n versions, and returns its path and where each block ends.
+func writeRun(tb testing.TB, dir, prefix string, versions []*bucket.Version, n int) (path string, ends []int64) {
+	tb.Helper()
+	d, err := openDisk(dir, 1<<30, new(bucket.Opener))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &run{kept: d.file(versions[0].Bucket, prefix+"x"), up: prefix == prefixUp}
+	blocks := slices.Collect(slices.Chunk(versions, n))
+	if !r.up {
+		slices.Reverse(blocks)
+	}
+	for _, b := range blocks {
+		b = slices.Clone(b)
+		if !r.up {
+			slices.Reverse(b)
+		}
+		for _, v := range b {
+			r.add(v)
+		}
+		if err := r.flush(); err != nil {
+			tb.Fatal(err)
+		}
+		ends = append(ends, r.file.size)
+	}
+	if err := r.file.file.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return r.kept.path(), ends
+}
+
+// readRun opens the file of a run, and reads all that it says is in it.
+func readRun(tb testing.TB, path string) (versions []*bucket.Version, err error) {
+	tb.Helper()
+	d, err := openDisk(filepath.Dir(filepath.Dir(path)), 1<<30, new(bucket.Opener))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, files := range d.files {
+		for _, k := range files {
+			f, err := k.open()
+			if err != nil {
+				tb.Fatal(err)
+			}
+			defer f.file.Close()
+			r := &run{kept: k, file: f, up: f.up}
+			r.first, r.end = f.heights()
+			for batch, err := range r.batches(tb.Context(), r.first, r.end) {
+				if err != nil {
+					return nil, err
+				}
+				versions = append(versions, batch...)
+			}
+			if info, err := os.Stat(path); err != nil || info.Size() != f.size || d.total != f.size {
+				tb.Errorf("the file has %d bytes (%v), %d are accounted for, its blocks have %d", info.Size(), err, d.total, f.size)
+			}
+		}
+	}
+	return versions, nil
+}
+
+func TestRunIsReadAsItWasWritten(t *testing.T) {
+	chain := buckettest.New(t, buckettest.Identity(t, 1)).Grow(t, 23)
+	for _, prefix := range []string{prefixUp, prefixDown} {
+		path, _ := writeRun(t, t.TempDir(), prefix, chain.Versions, 5)
+		got, err := readRun(t, path)
+		if err != nil || len(got) != len(chain.Versions) {
+			t.Fatalf("%s: got %d versions, %v, want %d", prefix, len(got), err, len(chain.Versions))
+		}
+		for i, v := range got {
+			if v.Link != chain.Versions[i].Link {
+				t.Fatalf("%s: version %d is another", prefix, i)
+			}
+		}
+	}
+}
+
+// P13: what is read back is one piece of a chain, whatever blocks are missing, doubled or of another one.
+func TestBounded_BlocksThatDoNotFollowAreCutOff(t *testing.T) {
+	chain := buckettest.New(t, buckettest.Identity(t, 1)).Grow(t, 20)
+	other := chain.Fork(3).Grow(t, 16)
+	for _, prefix := range []string{prefixUp, prefixDown} {
+		path, ends := writeRun(t, t.TempDir(), prefix, chain.Versions, 5)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, others := writeRun(t, t.TempDir(), prefix, other.Versions, 5)
+		foreign, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, b := range map[string][]byte{
+			"one is missing":     append(bytes.Clone(whole[:ends[0]]), whole[ends[1]:]...),
+			"one is there twice": append(bytes.Clone(whole[:ends[0]]), whole...),
+			"one is of a fork":   append(bytes.Clone(whole[:ends[0]]), foreign[others[0]:]...),
+		} {
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := readRun(t, path)
+			if err != nil || len(got) != 5 {
+				t.Errorf("%s, %s: got %d versions, %v, want the first block's", prefix, name, len(got), err)
+			}
+			for i := 1; i < len(got); i++ {
+				if got[i].Previous != got[i-1].Link {
+					t.Errorf("%s, %s: version %d does not follow on the one before it", prefix, name, i)
+				}
+			}
+		}
+	}
+}
+
+// Whatever a crash, a disk or a person made of the file, opening it ends, and leaves one that reads the same again.
+func FuzzRun(f *testing.F) {
+	chain := buckettest.New(f, buckettest.Identity(f, 1)).Grow(f, 12)
+	for _, prefix := range []string{prefixUp, prefixDown} {
+		path, _ := writeRun(f, f.TempDir(), prefix, chain.Versions, 5)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		up := prefix == prefixUp
+		f.Add(whole, up)
+		f.Add(whole[:len(whole)-1], up)
+		f.Add(append(bytes.Clone(whole), whole...), up)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, up bool) {
+		name := prefixDown
+		if up {
+			name = prefixUp
+		}
+		path := filepath.Join(t.TempDir(), chain.ID.String(), name+"x")
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		first, err := readRun(t, path)
+		if err != nil {
+			return // its bytes are what was written, and are no versions
+		}
+		again, err := readRun(t, path)
+		if err != nil || len(again) != len(first) {
+			t.Errorf("got %d versions (%v) when it was read again, %d before", len(again), err, len(first))
+		}
+		for i, v := range first {
+			if v.Link != again[i].Link {
+				t.Errorf("version %d is %s, and %s when it was read again", i, v.Link, again[i].Link)
+			}
+		}
+	})
+}

@@ -1,0 +1,131 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"strings"
+
+	"headwater/bucket"
+)
+
+// openRuns reads what earlier catch-ups of the bucket have left, and removes what is of no use any more.
+func (u *CatchUp) openRuns(ctx context.Context) error {
+	for _, k := range u.e.disk.open(u.id) {
+		up := strings.HasPrefix(k.name, prefixUp)
+		if up && strings.HasPrefix(k.name, prefixUpUnsigned) != u.e.cfg.Rules.AllowUnsigned {
+			continue // verified by other rules
+		}
+		f, err := k.open()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r := &run{kept: k, up: up, file: f}
+		r.first, r.end = f.heights()
+		useful, err := u.isUseful(ctx, r)
+		if err == nil && !useful {
+			err = errors.Join(f.file.Close(), k.drop())
+		} else {
+			u.runs = append(u.runs, r)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isUseful reports whether the log lacks some of a run, and has what a verified one follows on.
+func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
+	if r.count() == 0 {
+		return false, nil
+	}
+	newest, err := r.link(r.end - 1)
+	if err != nil {
+		return false, err
+	}
+	if logged, err := u.e.logged(ctx, u.id, newest); logged || err != nil || !r.up || r.first == 0 {
+		return !logged, err
+	}
+	oldest, err := r.version(r.first)
+	if err != nil {
+		return false, err
+	}
+	return u.e.logged(ctx, u.id, oldest.Previous)
+}
+
+// newRun returns an empty run that begins with a version, in either way.
+func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
+	r := &run{
+		kept: u.e.disk.file(u.id, prefix+v.Link.Hash().String()), up: prefix != prefixDown, made: true,
+	}
+	u.runs = append(u.runs, r)
+	return r
+}
+
+// Close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
+// appended: then what this one made is removed, and what others made is left.
+func (u *CatchUp) Close() error {
+	if u.plan != nil {
+		u.plan.close()
+	}
+	refused := bucket.ClassOf(u.err)
+	// Wrong bytes in a store say nothing about the chain.
+	interrupted := u.relation == Unknown && (refused == "" || refused == bucket.HashMismatch) || u.relation == Follows && !u.applied
+	var err error
+	if interrupted {
+		err = u.keep()
+	}
+	useless := map[*run]bool{}
+	for _, r := range u.runs {
+		useless[r] = u.applied || (!interrupted && (r.made || (refused != "" && u.isRefused(r))))
+	}
+	for _, r := range u.runs {
+		if r.file == nil {
+			continue
+		}
+		err = errors.Join(err, r.file.file.Close())
+		if useless[r] {
+			err = errors.Join(err, r.kept.drop())
+		}
+	}
+	u.goesLong()
+	u.share.close()
+	return errors.Join(err, u.e.disk.close(u.id))
+}
+
+// keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before.
+func (u *CatchUp) keep() error {
+	u.early = false
+	if err := u.putAway(context.Background(), nil); err != nil && bucket.ClassOf(err) == "" {
+		return err
+	}
+	for _, r := range u.runs {
+		if r.count() < 2 {
+			continue // an announcement says as much
+		}
+		if err := r.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isRefused reports whether a run that was walked has the version that was refused, or what comes after it.
+func (u *CatchUp) isRefused(r *run) bool {
+	refusal, _ := errors.AsType[*bucket.Refusal](u.err)
+	for _, p := range u.pieces { // newest first
+		if p.run == r {
+			return !r.up
+		}
+		for h := p.low(); h < p.to; h++ {
+			if l, err := p.link(h); err != nil || l == refusal.Link {
+				return false
+			}
+		}
+	}
+	return false
+}

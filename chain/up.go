@@ -1,0 +1,195 @@
+package chain
+
+import (
+	"context"
+	"errors"
+
+	"headwater/bucket"
+)
+
+// localError is one that is not the hints' fault.
+type localError struct{ error }
+
+func (l *localError) Unwrap() error { return l.error }
+
+func local(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &localError{err}
+}
+
+// goUp fetches what hints lead to, oldest first, and holds it for the walk from the head, which alone decides. What does not fit
+// into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is yielded at once, since
+// it stands by its owners' signatures whatever becomes of the head. Else it goes into a file.
+//
+// Hints that lie cost what they made fetch. Then, as without any, the walk goes on by itself.
+func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
+	head, hints := u.req.Head, u.req.Hints
+	if head.Previous.IsZero() || len(hints.Packs)+len(hints.Recent) == 0 {
+		return nil
+	}
+	if known, err := u.newestKnown(ctx, []bucket.Link{head.Previous}); known == 0 || err != nil {
+		return err
+	}
+	var err error
+	if u.plan, err = newPlan(ctx, u, u.newestKnown); err != nil || len(u.plan.items) == 0 {
+		return err
+	}
+	u.goesLong()
+	missing := head.Height - min(head.Height, u.req.Known.Height)
+	u.put = missing*manifestBytes/4 > uint64(u.e.cfg.Memory)/counted/2 // by some 1 KiB for a manifest
+	err = u.plan.each(ctx, func(v *bucket.Version) error { return u.take(ctx, v, yield) })
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if l, ok := errors.AsType[*localError](err); ok {
+		return l.error
+	}
+	u.e.cfg.Logger.Info("hints of an announcement end early; the rest is fetched link by link",
+		"bucket", u.id, "link", head.Link, "versions", u.taken, "error", err)
+	return nil
+}
+
+// newestKnown returns the index of the newest of links that the log has, or a run that goes up, and so all below it; -1 for none.
+func (u *CatchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
+	newest := -1
+	for i := len(links) - 1; i > newest; i-- {
+		known, err := u.e.logged(ctx, u.id, links[i])
+		if err != nil {
+			return -1, err
+		}
+		if known {
+			newest = i
+		}
+	}
+	for _, r := range u.runs {
+		if !r.up || r.file == nil {
+			continue
+		}
+		i, err := r.file.newestOf(links)
+		if err != nil {
+			return -1, err
+		}
+		newest = max(newest, i)
+	}
+	return newest, nil
+}
+
+// take holds one more version from below, unless it is known.
+func (u *CatchUp) take(ctx context.Context, v *bucket.Version, yield yieldFunc) error {
+	switch {
+	case v.Bucket != u.id || v.Height >= u.req.Head.Height:
+		return errMisled // another chain: what it costs is bounded by the length of the right one
+	case u.last == nil:
+		if known, err := u.begin(ctx, v); known || err != nil {
+			u.share.give(len(v.Encoded()))
+			return err
+		}
+	case v.Previous != u.last.Link || v.Height != u.last.Height+1 || u.taken >= u.e.cfg.MaxVersions:
+		return errMisled
+	}
+	u.last = v
+	u.taken++
+	u.tail.add(v)
+	u.report(1)
+	full := u.share.full(u.tail.bytes)
+	u.put = u.put || full
+	if full || (u.put && (len(u.tail.mem) >= batchVersions || u.tail.bytes >= batchBytes)) {
+		return u.putAway(ctx, yield)
+	}
+	return nil
+}
+
+// begin finds what the first version that hints lead to follows on: the log, what an earlier catch-up has left, or nothing, as a
+// genesis. known reports that the version itself is there.
+func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err error) {
+	if known, err := u.e.logged(ctx, u.id, v.Link); known || err != nil {
+		return known, local(err)
+	}
+	for _, r := range u.runs {
+		if !r.up {
+			continue
+		}
+		if known, err := r.has(v.Link, v.Height); known || err != nil {
+			return known, local(err)
+		}
+		if v.Height == 0 {
+			continue
+		}
+		follows, err := r.has(v.Previous, v.Height-1)
+		if err == nil && follows {
+			u.below = r
+			u.base, err = r.version(v.Height - 1)
+		}
+		if follows || err != nil {
+			return false, local(err)
+		}
+	}
+	if v.Previous.IsZero() {
+		if !u.req.Known.IsZero() {
+			return false, errMisled // a second genesis
+		}
+		return false, nil
+	}
+	follows, err := u.e.logged(ctx, u.id, v.Previous)
+	if err != nil {
+		return false, local(err)
+	}
+	if !follows {
+		return false, errMisled // they do not reach down to us: the walk has to, and may use them on its way
+	}
+	shared := u.e.shared(u.req.Head)
+	u.early = shared
+	u.base, err = u.e.Manifest(ctx, u.req.Stores, v.Previous)
+	return false, local(err)
+}
+
+// putAway verifies what came from below, and yields it or writes it.
+func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
+	for u.tail.count() > 0 {
+		batch, err := u.tail.batch(u.tail.first, u.tail.end)
+		if err == nil {
+			err = u.verify(ctx, u.base, batch)
+		}
+		if err != nil {
+			u.share.give(u.tail.bytes)
+			u.tail = &run{up: true}
+			return err
+		}
+		if u.early {
+			err = yield(batch)
+		} else {
+			err = u.write(batch)
+		}
+		if err != nil {
+			return local(err)
+		}
+		u.base = batch[len(batch)-1]
+		before := u.tail.bytes
+		u.tail.forget(len(batch))
+		u.tail.first += uint64(len(batch))
+		u.share.give(before - u.tail.bytes)
+	}
+	return nil
+}
+
+// write adds verified versions to what is in the file. Only now, that they are known to be good, do they take the place of others.
+func (u *CatchUp) write(batch []*bucket.Version) error {
+	if u.below == nil {
+		prefix := prefixUp
+		if u.e.cfg.Rules.AllowUnsigned {
+			prefix = prefixUpUnsigned
+		}
+		u.below = u.newRun(prefix, batch[0])
+	} else if err := u.below.cut(batch[0].Height); err != nil {
+		return err
+	}
+	for _, v := range batch {
+		u.below.add(v)
+	}
+	return u.below.flush()
+}

@@ -1,0 +1,118 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"headwater/bucket"
+	"headwater/chain"
+	"headwater/logstore"
+)
+
+// maxLooked is the most announced heads that one Look works on.
+const maxLooked = 256
+
+// Reasons why an announced head is not taken that are no refusals.
+var (
+	// ErrDiverged: its chain begins with another genesis than ours.
+	ErrDiverged = errors.New("the chain begins with another genesis")
+	// ErrNotShared: this peer is not among the shares of it.
+	ErrNotShared = errors.New("not shared with us")
+)
+
+// Ignored is an announced head that was not taken into the log.
+type Ignored struct {
+	bucket.Head                  // its height is as told, 0 if it is not told
+	Peer        bucket.PublicKey // who announced it
+	// Err says why: a [*bucket.Refusal], [ErrDiverged], [ErrNotShared], or that something could not be fetched.
+	Err error
+}
+
+// Look works on announced heads of a bucket as if they had been delivered just now, in their order, members of the bucket
+// first, and returns those that were not taken. Nothing is set aside. What was taken is durable on return. The error is that of
+// ctx or of the log. Safe for concurrent use, also without Run.
+func (c *Consumer) Look(ctx context.Context, id bucket.ID, announced []bucket.Announcement) (ignored []Ignored, err error) {
+	announced, err = c.membersFirst(ctx, id, announced)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range announced {
+		a.Bucket = id
+		err := c.look(ctx, a)
+		if ctx.Err() != nil {
+			return ignored, ctx.Err()
+		}
+		if err != nil {
+			i := Ignored{Head: bucket.Head{Link: a.Link}, Peer: a.Peer, Err: err}
+			if a.Height != nil {
+				i.Height = *a.Height
+			}
+			ignored = append(ignored, i)
+		}
+	}
+	return ignored, nil
+}
+
+// membersFirst returns as many heads as are worked on: those of peers with a share in the newest version first.
+func (c *Consumer) membersFirst(ctx context.Context, id bucket.ID, all []bucket.Announcement) ([]bucket.Announcement, error) {
+	b, err := c.Log.Bucket(ctx, id)
+	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
+		return nil, err
+	}
+	if b.Known.IsZero() {
+		return all[:min(len(all), maxLooked)], nil
+	}
+	if head, err := c.chain.Manifest(ctx, nil, b.Known.Link); err == nil {
+		rank := func(a bucket.Announcement) int {
+			if _, member := head.Share(a.Peer); member {
+				return 0
+			}
+			return 1
+		}
+		all = slices.Clone(all)
+		slices.SortStableFunc(all, func(x, y bucket.Announcement) int { return cmp.Compare(rank(x), rank(y)) })
+	}
+	return all[:min(len(all), maxLooked)], nil
+}
+
+// look takes one announced head into the log, or says why not.
+func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
+	if _, err := c.Log.Entry(ctx, a.Bucket, a.Link); !errors.Is(err, logstore.ErrNotFound) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)
+	defer cancel()
+	r, err := c.takeHead(ctx, a)
+	c.board.looked(a.Bucket)
+	if err != nil {
+		return err
+	}
+	switch r.outcome {
+	case ClassDiverged:
+		return fmt.Errorf("%w: %s", ErrDiverged, r.event.Reason)
+	case ClassNotShared:
+		return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, c.Peer, a.Link)
+	case ClassApplied:
+		c.emit(Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}, EventApplied, r.event)
+	}
+	return nil
+}
+
+// Fetcher reads the object stores, for what is not held here. Safe for concurrent use, also without Run.
+func (c *Consumer) Fetcher() *chain.Fetcher { return c.chain.Fetcher() }
+
+// Hold holds one blob when it returns: it fetches it from the configured stores unless it is held. [ErrNotFound], or why a store
+// could not be asked. Safe for concurrent use, also without Run.
+func (c *Consumer) Hold(ctx context.Context, h bucket.Hash) error {
+	_, err := c.hold(ctx, h, slices.Concat(c.BlobStores, c.ManifestStores), new(transfer), true)
+	return err
+}
+
+// Manifest returns a version, from our own manifests or the configured stores. [ErrNotFound]. Safe for concurrent use, also
+// without Run.
+func (c *Consumer) Manifest(ctx context.Context, link bucket.Link) (*bucket.Version, error) {
+	return c.chain.Manifest(ctx, nil, link)
+}

@@ -1,0 +1,86 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"headwater/bucket"
+	"headwater/logstore"
+	"headwater/peer/local"
+)
+
+// Ancestor implements [local.History].
+func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head, error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return bucket.Head{}, err
+	}
+	defer done()
+	var found logstore.Entry
+	switch {
+	case q.Height != nil:
+		found, err = h.atHeight(ctx, q.Bucket, q.Of, *q.Height)
+	case !q.Link.IsZero():
+		if found, err = h.stores.log.Entry(ctx, q.Bucket, q.Link); err == nil {
+			found, err = h.atHeight(ctx, q.Bucket, q.Of, found.Height)
+		}
+		if err == nil && found.Link != q.Link {
+			err = logstore.ErrNotFound
+		}
+	default:
+		found, err = h.back(ctx, q.Bucket, q.Of, func(e logstore.Entry) bool { return e.Published || e.Height == 0 })
+		if err == nil && !found.Published {
+			err = logstore.ErrNotFound
+		}
+	}
+	if errors.Is(err, logstore.ErrNotFound) {
+		err = fmt.Errorf("bucket %s: %w in the chain of version %d", q.Bucket, ErrNoVersion, q.Of.Height)
+	}
+	return found.Head(), err
+}
+
+// atHeight returns the version at a height in the chain of a version. logstore.ErrNotFound. Without forks at that height it is
+// one look-up, however long the chain.
+func (p *Peer) atHeight(ctx context.Context, id bucket.ID, of bucket.Head, height uint64) (logstore.Entry, error) {
+	if height > of.Height {
+		return logstore.Entry{}, logstore.ErrNotFound
+	}
+	links, err := p.stores.log.Heads(ctx, id, height)
+	if err != nil {
+		return logstore.Entry{}, err
+	}
+	if len(links) == 1 {
+		return p.stores.log.Entry(ctx, id, links[0])
+	}
+	return p.back(ctx, id, of, func(e logstore.Entry) bool { return e.Height <= height })
+}
+
+// back goes back from a version to the first one, itself included, that found says yes to. It must do so for a genesis.
+func (p *Peer) back(ctx context.Context, id bucket.ID, from bucket.Head, found func(logstore.Entry) bool) (logstore.Entry, error) {
+	e, err := p.stores.log.Entry(ctx, id, from.Link)
+	for err == nil && !found(e) {
+		if err = ctx.Err(); err == nil {
+			e, err = p.stores.log.Entry(ctx, id, e.Previous)
+		}
+	}
+	return e, err
+}
+
+// mergeBase goes back from both versions, the higher one first, until both are the same.
+func (p *Peer) mergeBase(ctx context.Context, id bucket.ID, a, b bucket.Head) (bucket.Head, error) {
+	for a != b {
+		if a.Height < b.Height {
+			a, b = b, a
+		}
+		e, err := p.stores.log.Entry(ctx, id, a.Link)
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return bucket.Head{}, fmt.Errorf("where the branches of bucket %s meet: %w", id, err)
+		}
+		a = bucket.Head{Link: e.Previous, Height: e.Height - 1}
+	}
+	return a, nil
+}

@@ -1,0 +1,97 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"headwater/bucket"
+	"headwater/durable"
+	"headwater/logstore"
+)
+
+// The program of format 1 kept in buckets/ what commands had verified: a file for each bucket, with its newest head. A bucket
+// that the log has no version of by now is looked at from that head first, so that its genesis is the one that was trusted
+// then. Once the log has the head, the file is needed no more and removed.
+
+// verifiedHead is what is read of such a file.
+type verifiedHead struct {
+	Bucket   bucket.ID   `json:"bucket_id"`
+	Head     bucket.Head `json:"head"`
+	Manifest []byte      `json:"manifest"`
+}
+
+func verifiedFile(dir string, id bucket.ID) string {
+	return filepath.Join(dir, "buckets", id.String()+".json")
+}
+
+// verifiedBefore returns the head of a bucket that an older program had verified, as an announcement: none mostly.
+func (p *Peer) verifiedBefore(id bucket.ID) []bucket.Announcement {
+	b, err := os.ReadFile(verifiedFile(p.cfg.Dir, id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var v verifiedHead
+	if err == nil {
+		err = json.Unmarshal(b, &v)
+	}
+	if err == nil && (v.Bucket != id || bucket.ManifestLink(v.Manifest) != v.Head.Link) {
+		err = errors.New("bucket, head and manifest do not belong together")
+	}
+	if err != nil {
+		p.cfg.Logger.Warn("what an older program had verified of a bucket cannot be read", "bucket", id, "error", err)
+		return nil
+	}
+	return []bucket.Announcement{{
+		Link: v.Head.Link, Height: &v.Head.Height, Bucket: id, Peer: p.ID(), Hints: bucket.Hints{Manifest: v.Manifest},
+	}}
+}
+
+// forgetVerified removes the file of a bucket if the log has what it says.
+func (p *Peer) forgetVerified(ctx context.Context, id bucket.ID, before []bucket.Announcement) error {
+	if len(before) == 0 {
+		return nil
+	}
+	_, err := p.stores.log.Entry(ctx, id, before[0].Link)
+	if errors.Is(err, logstore.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return durable.Remove(verifiedFile(p.cfg.Dir, id))
+}
+
+// hearVerifiedBefore takes into the log what an older program had verified, before anything else is heard of these buckets.
+func (p *Peer) hearVerifiedBefore(ctx context.Context) error {
+	entries, err := os.ReadDir(filepath.Join(p.cfg.Dir, "buckets"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read what an older program had verified: %w", err)
+	}
+	for _, e := range entries {
+		name := e.Name()
+		id, err := bucket.ParseID(name[:max(0, len(name)-len(".json"))])
+		if err != nil || filepath.Ext(name) != ".json" {
+			continue
+		}
+		before := p.verifiedBefore(id)
+		ignored, err := p.consumer.Look(ctx, id, before)
+		if err == nil {
+			err = p.forgetVerified(ctx, id, before)
+		}
+		if err != nil {
+			return err
+		}
+		for _, i := range ignored {
+			p.cfg.Logger.Warn("what an older program had verified is not taken over yet", "bucket", id, "link", i.Link, "error", i.Err)
+		}
+	}
+	return nil
+}

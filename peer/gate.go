@@ -1,0 +1,68 @@
+package peer
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"headwater/peer/local"
+)
+
+// flag is a boolean that goroutines share.
+type flag = atomic.Bool
+
+// gate counts calls under way, so that what they use is closed after the last one has ended. The zero gate is open. Safe for
+// concurrent use.
+type gate struct {
+	mu      sync.Mutex
+	closed  bool
+	calls   sync.WaitGroup
+	waiters map[*context.CancelCauseFunc]struct{} // of calls that wait for something
+}
+
+// enter counts a call until done is called. After shut it is local.ErrGone.
+func (g *gate) enter() (done func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, local.ErrGone
+	}
+	g.calls.Add(1)
+	return sync.OnceFunc(g.calls.Done), nil
+}
+
+// wait is enter for a call that waits for something: the context that it returns ends when the gate is shut, with
+// local.ErrGone for its cause.
+func (g *gate) wait(ctx context.Context) (context.Context, func(), error) {
+	leave, err := g.enter()
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiters == nil {
+		g.waiters = map[*context.CancelCauseFunc]struct{}{}
+	}
+	g.waiters[&cancel] = struct{}{}
+	return ctx, func() {
+		g.mu.Lock()
+		delete(g.waiters, &cancel)
+		g.mu.Unlock()
+		cancel(nil)
+		leave()
+	}, nil
+}
+
+// shut lets no call in any more and returns when the last one has ended. It reports whether the gate was open.
+func (g *gate) shut() bool {
+	g.mu.Lock()
+	wasOpen := !g.closed
+	g.closed = true
+	for cancel := range g.waiters {
+		(*cancel)(local.ErrGone)
+	}
+	g.mu.Unlock()
+	g.calls.Wait()
+	return wasOpen
+}

@@ -1,0 +1,226 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/consumer"
+	"headwater/logstore"
+	"headwater/peer/local"
+	"headwater/publisher"
+)
+
+// held is the [local.Holder] that this process is: what the session and other processes call. Every call passes the gate.
+type held struct{ *Peer }
+
+var _ local.Holder = held{}
+
+// Has implements [blobstore.Reader].
+func (h held) Has(ctx context.Context, hash bucket.Hash) (bool, error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	return h.stores.blobs.Has(ctx, hash)
+}
+
+// Get implements [blobstore.Reader]. What is not held is fetched first, so that it is held from then on.
+func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return nil, err
+	}
+	blob, err := h.stores.blobs.Get(ctx, hash)
+	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
+		if err = h.fetch(ctx, hash); err == nil {
+			blob, err = h.stores.blobs.Get(ctx, hash)
+		}
+	}
+	if err != nil {
+		done()
+		return nil, err
+	}
+	blob.OnClose(done)
+	return blob, nil
+}
+
+// fetch holds a blob that some object store has.
+func (h held) fetch(ctx context.Context, hash bucket.Hash) error {
+	if _, err := h.broker.wait(ctx); err != nil {
+		return fmt.Errorf("blob %s is not held here: %w", hash, err)
+	}
+	err := h.consumer.Hold(ctx, hash)
+	if errors.Is(err, consumer.ErrNotFound) {
+		return fmt.Errorf("%w: %w", blobstore.ErrNotFound, err)
+	}
+	return offline(err)
+}
+
+// Put implements [local.Content].
+func (h held) Put(ctx context.Context, hash bucket.Hash, size int64, r io.Reader) error {
+	done, err := h.calls.enter()
+	if err != nil {
+		return err
+	}
+	defer done()
+	n, err := h.stores.blobs.Put(ctx, hash, r)
+	if err == nil && n != size {
+		err = fmt.Errorf("put blob %s: %w: %d bytes, not %d", hash, blobstore.ErrMismatch, n, size)
+	}
+	return err
+}
+
+// Manifest implements [local.Content].
+func (h held) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return h.manifest(ctx, link)
+}
+
+func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
+	b, err := blobstore.ReadAll(ctx, p.stores.manifests, link.Hash(), bucket.MaxManifestSize)
+	if err == nil || !errors.Is(err, blobstore.ErrNotFound) && !errors.Is(err, blobstore.ErrCorrupt) {
+		return b, err
+	}
+	if _, waitErr := p.broker.wait(ctx); waitErr != nil {
+		return nil, fmt.Errorf("manifest %s is not held here: %w", link, waitErr)
+	}
+	v, err := p.consumer.Manifest(ctx, link)
+	if err != nil {
+		return nil, offline(err)
+	}
+	return v.Encoded(), nil
+}
+
+// Keep implements [local.Maker].
+func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return kept, err
+	}
+	defer done()
+	v, err := bucket.Open(bucket.ManifestLink(manifest), manifest)
+	if err != nil {
+		return kept, err
+	}
+	count, missing, err := h.countPins(ctx, v)
+	if err != nil {
+		return kept, err
+	}
+	if kept.Missing = missing; missing > 0 {
+		err = h.consumer.AppendOwn(ctx, v, nil)
+	} else {
+		err = h.consumer.AppendOwn(ctx, v, &count)
+	}
+	if errors.Is(err, logstore.ErrStale) {
+		err = fmt.Errorf("version %d of bucket %s: %w", v.Height, v.Bucket, local.ErrStale)
+	}
+	if err != nil {
+		return kept, err
+	}
+	kept.Complete = missing == 0
+	h.publisher.Wake(v.Bucket)
+	return kept, nil
+}
+
+// countPins counts what a version needs, and what of that is not held.
+func (p *Peer) countPins(ctx context.Context, v *bucket.Version) (count logstore.PinCount, missing int, err error) {
+	list, err := blobstore.ReadAll(ctx, p.stores.blobs, v.Pins.Hash(), bucket.MaxPinsSize)
+	if err != nil {
+		return count, 0, fmt.Errorf("pins list of version %s: %w", v.Link, err)
+	}
+	pins, err := bucket.ParsePins(list)
+	if err != nil {
+		return count, 0, err
+	}
+	count.Needed = uint64(len(pins))
+	for _, h := range pins {
+		size, err := p.stores.size(ctx, h)
+		switch {
+		case errors.Is(err, blobstore.ErrNotFound):
+			missing++
+		case err != nil:
+			return count, missing, err
+		default:
+			count.Bytes += uint64(size)
+		}
+	}
+	return count, missing, nil
+}
+
+// Await implements [local.Maker].
+func (h held) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
+	ctx, done, err := h.calls.wait(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return h.upload(ctx, id, func(p publisher.Progress) {
+		if report != nil {
+			report(local.UploadProgress{Objects: p.Absent, Done: p.Done, Bytes: p.Bytes})
+		}
+	})
+}
+
+// Announce implements [local.Maker].
+func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
+	ctx, done, err := h.calls.wait(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	if link.IsZero() {
+		b, err := h.bucket(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		link = b.Known.Link
+	}
+	if err := h.stores.log.AddUpload(ctx, id, link); err != nil {
+		if errors.Is(err, logstore.ErrNotFound) {
+			return false, fmt.Errorf("bucket %s: %w: %s is not in the log", id, ErrNoVersion, link)
+		}
+		return false, err
+	}
+	err = h.upload(ctx, id, func(p publisher.Progress) { duplicate = p.Duplicate })
+	return duplicate, err
+}
+
+// upload works off what is owed of a bucket.
+func (p *Peer) upload(ctx context.Context, id bucket.ID, report func(publisher.Progress)) error {
+	_, err := p.broker.wait(ctx)
+	if err == nil {
+		err = offline(p.publisher.Publish(ctx, id, report))
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// bucket returns what the log knows of a bucket that has versions.
+func (p *Peer) bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error) {
+	b, err := p.stores.log.Bucket(ctx, id)
+	if errors.Is(err, logstore.ErrNotFound) || err == nil && b.Known.IsZero() {
+		return b, fmt.Errorf("bucket %s: %w: the log has no version of it", id, ErrNoBucket)
+	}
+	return b, err
+}
+
+// Watch implements [local.Teller].
+func (h held) Watch(ctx context.Context, started func(), handle func([]byte)) error {
+	ctx, done, err := h.calls.wait(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return h.events.watch(ctx, started, handle)
+}

@@ -1,0 +1,216 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"headwater/bucket"
+	"headwater/consumer"
+	"headwater/durable"
+	"headwater/peer/local"
+	"headwater/publisher"
+)
+
+// Peer holds a directory. It is made by [Open], which starts what connects to the broker and what answers other processes;
+// [Peer.Run] does a peer's work. Safe for concurrent use.
+type Peer struct {
+	*Session
+	cfg       Config
+	lock      *durable.Lock
+	stores    *stores
+	broker    *broker
+	consumer  *consumer.Consumer
+	publisher *publisher.Publisher
+	events    *events
+	calls     gate // of the session and of other processes
+	started   time.Time
+
+	running    sync.Mutex // held while Run runs
+	isRunning  flag
+	cancel     context.CancelFunc // ends what Open has started
+	background sync.WaitGroup
+	yield      chan struct{} // closed when another process is to take over
+	yieldOnce  sync.Once
+}
+
+// Open takes a peer's directory and everything in it. The identity must be there: see [EnsureIdentity]. If another process holds
+// the directory the error is a [*durable.HeldError] that names it; the role "run" takes over from any command at the
+// command's next durable point, and gets [ErrRunning] if a peer runs already. [ErrNoIdentity], [ErrFormat], [ErrUsage].
+// A broker that does not answer is no error. The caller closes the peer.
+func Open(ctx context.Context, cfg Config) (*Peer, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	id, err := ReadIdentity(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := take(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	p, err := open(ctx, cfg, id)
+	if err != nil {
+		return nil, errors.Join(err, lock.Release())
+	}
+	p.lock = lock
+	if err := p.start(); err != nil {
+		return nil, errors.Join(err, p.Close(ctx))
+	}
+	return p, nil
+}
+
+func lockFile(dir string) string { return filepath.Join(dir, "lock") }
+
+// takeoverTimeout is how long a run waits for a command to come to its next durable point.
+const takeoverTimeout = 30 * time.Second
+
+// take locks the directory. A run asks a command that holds it to let go.
+func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
+	holder := durable.Self(cfg.Role)
+	lock, err := durable.Acquire(lockFile(cfg.Dir), holder)
+	held, isHeld := errors.AsType[*durable.HeldError](err)
+	if !isHeld || cfg.Role != RoleRun {
+		return lock, err
+	}
+	if held.Holder.Role == RoleRun {
+		return nil, runs(cfg.Dir, held.Holder)
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeoverTimeout)
+	defer cancel()
+	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{}); err == nil {
+		err = errors.Join(client.Takeover(ctx), client.Close())
+		if err != nil {
+			return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
+		}
+	}
+	return durable.AcquireWait(ctx, lockFile(cfg.Dir), holder)
+}
+
+// Running returns [ErrRunning], naming the process, if a peer runs on a directory.
+func Running(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	h, held, err := durable.ReadHolder(lockFile(abs))
+	if err != nil || !held || h.Role != RoleRun {
+		return err
+	}
+	return runs(abs, h)
+}
+
+func runs(dir string, h durable.Holder) error {
+	return fmt.Errorf("%s is held by another process: %w: process %d, since %s", dir, ErrRunning, h.PID, h.Since.Local().Format(time.DateTime))
+}
+
+// RoleRun is the role of a running peer, beside which no other may run.
+const RoleRun = "run"
+
+// open puts the peer together.
+func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err error) {
+	p = &Peer{cfg: cfg, started: time.Now(), yield: make(chan struct{}), events: newEvents(cfg.Events)}
+	defer func() {
+		if err != nil && p.stores != nil {
+			err = errors.Join(err, p.stores.Close())
+		}
+	}()
+	if p.stores, err = openStores(ctx, cfg); err != nil {
+		return p, err
+	}
+	if p.broker, err = newBroker(cfg, id.PublicKey(), func() { p.publisher.Connected() }); err != nil {
+		return p, err
+	}
+	if p.consumer, err = p.newConsumer(id.PublicKey()); err != nil {
+		return p, err
+	}
+	if p.publisher, err = p.newPublisher(id.PublicKey()); err != nil {
+		return p, err
+	}
+	p.Session = newSession(held{p}, id, cfg, p.Close)
+	return p, nil
+}
+
+func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
+	own, l := ownBroker{p.broker, me}, p.cfg.Limits
+	return consumer.New(consumer.Config{
+		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs,
+		Objects: p.broker, Jobs: own, DeadLetters: own, Events: p.events,
+		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1],
+		Rules: p.cfg.rules(), AllVersions: p.cfg.AllVersions,
+		Buckets: l.Buckets, PinJobsMax: l.PinJobs, Fetches: l.Fetches,
+		MaxVersions: l.MaxVersions, MaxBlobSize: l.MaxBlobSize, FetchTimeout: l.FetchTimeout, SyncTimeout: l.SyncTimeout,
+		RetryLimit: l.RetryLimit, RetryMin: l.RetryMin, RetryMax: l.RetryMax,
+		StageDir: p.stageDir(), StageLimit: l.StageLimit, Logger: p.cfg.Logger,
+	})
+}
+
+func (p *Peer) stageDir() string { return filepath.Join(p.cfg.Dir, "stage") }
+
+func (p *Peer) newPublisher(me bucket.PublicKey) (*publisher.Publisher, error) {
+	up := uploads{p.broker, p.cfg.Ensure}
+	return publisher.New(publisher.Config{
+		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: up, Bus: up,
+		Events: p.events.announcements(me), ManifestStore: p.broker.stores[0][0], BlobStore: p.broker.stores[1][0], Logger: p.cfg.Logger,
+	})
+}
+
+// start connects to the broker and opens the socket.
+func (p *Peer) start() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	l, err := local.Listen(p.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	p.background.Go(func() { p.broker.connect(ctx) })
+	p.background.Go(func() { p.serve(ctx, l) })
+	return nil
+}
+
+// serve answers other processes until ctx ends.
+func (p *Peer) serve(ctx context.Context, l net.Listener) {
+	info := local.Info{
+		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
+	}
+	var o local.ServeOptions
+	if p.cfg.Role != RoleRun {
+		o.Yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+	}
+	if err := local.Serve(ctx, l, held{p}, info, o); err != nil && ctx.Err() == nil {
+		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
+	}
+}
+
+// Close ends what the peer does, waits until it is done, and gives the directory free. Calls that are under way come to their
+// end; those that wait for an announcement are told that the peer is gone. Closing twice does nothing.
+func (p *Peer) Close(ctx context.Context) error {
+	if !p.calls.shut() {
+		return nil
+	}
+	if p.cancel != nil {
+		p.cancel()
+	}
+	p.background.Wait()
+	p.running.Lock() // Run has ended
+	defer p.running.Unlock()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := p.broker.close(ctx); err != nil {
+		p.cfg.Logger.Warn("the connection did not end well; what was not settled is delivered again", "error", err)
+	}
+	err := p.stores.Close()
+	if p.lock != nil {
+		err = errors.Join(err, p.lock.Release())
+	}
+	return err
+}
+
+// closeTimeout bounds how long the end of the connection is waited for.
+const closeTimeout = 5 * time.Second

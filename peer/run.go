@@ -1,0 +1,151 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"golang.org/x/sync/errgroup"
+
+	"headwater/consumer"
+	"headwater/jetstream"
+	"headwater/peer/local"
+)
+
+// Run does a peer's work until ctx ends, then returns nil: it hears what others announce, downloads what the versions need,
+// uploads and announces what was made here, and answers questions on the bus. A broker that does not answer is waited for. ready,
+// if not nil, is called once the peer consumes, with the URL of the server. It fails if the broker's settings cannot be used, or
+// if the peer is closed. One Run at a time.
+func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
+	if !p.running.TryLock() {
+		return ErrRunning
+	}
+	defer p.running.Unlock()
+	p.isRunning.Store(true)
+	defer p.isRunning.Store(false)
+	ctx, done, err := p.calls.wait(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := keepSettings(p.cfg); err != nil {
+		return err
+	}
+	g, inner := errgroup.WithContext(ctx)
+	g.Go(func() error { return p.publisher.Run(inner) })
+	g.Go(func() error { return p.stores.log.Trim(inner) })
+	g.Go(func() error { return p.consume(inner, g, ready) })
+	err = g.Wait()
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return nil
+	}
+	return err
+}
+
+// consume waits for the broker, makes what is missing there, and takes deliveries until ctx ends.
+func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string)) error {
+	client, err := p.ensured(ctx)
+	if err != nil {
+		return err
+	}
+	ensure := p.cfg.Ensure
+	ensure.Peer = p.ID()
+	if err := client.Reclaim(ctx, ensure); err != nil { // the directory's lock says that no other process works for this peer
+		return err
+	}
+	if err := p.hearVerifiedBefore(ctx); err != nil {
+		return err
+	}
+	var sources consumer.Sources
+	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: orElse(p.cfg.Limits.Buckets, 64), Ensure: ensure})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	pins, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindPins, Concurrency: orElse(p.cfg.Limits.PinJobs, 4), Ensure: ensure})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
+	sources.Announcements, sources.PinJobs = []consumer.Source{heads}, []consumer.Source{pins}
+	p.events.tell(client.Events(p.ID()))
+	defer p.events.tell(nil)
+	g.Go(func() error { return p.answer(ctx, client) })
+	g.Go(func() error {
+		if err := p.reachable(ctx, client); err != nil {
+			return err
+		}
+		if ready != nil {
+			ready(client.URL())
+		}
+		return nil
+	})
+	err = p.consumer.Run(ctx, sources)
+	p.giveBack(ctx, heads, pins)
+	return err
+}
+
+func orElse(n, byDefault int) int {
+	if n == 0 {
+		return byDefault
+	}
+	return n
+}
+
+// giveBack returns what the sources hold to the broker.
+func (p *Peer) giveBack(ctx context.Context, sources ...*jetstream.Source) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	for _, s := range sources {
+		if err := s.Close(ctx); err != nil {
+			p.cfg.Logger.Warn("deliveries not given back; they come again when their lease runs out", "error", err)
+		}
+	}
+}
+
+// ensured waits for the broker and makes what is missing there, and says what is there with other settings.
+func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error) {
+	ensure := p.cfg.Ensure
+	ensure.Peer = p.ID()
+	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	differences, err := backoff.RetryNotifyWithData(func() ([]jetstream.Difference, error) {
+		if client, err = p.broker.wait(ctx); err != nil {
+			return nil, err
+		}
+		d, err := client.Ensure(ctx, ensure)
+		if err != nil && !errors.Is(err, jetstream.ErrUnreachable) && !errors.Is(err, jetstream.ErrTimeout) {
+			return d, backoff.Permanent(err)
+		}
+		return d, err
+	}, backoff.WithContext(wait, ctx), func(err error, in time.Duration) {
+		if in > time.Second {
+			p.cfg.Logger.Warn("the broker does not answer yet", "error", err, "retry", in.Round(time.Millisecond))
+		}
+	})
+	for _, d := range differences {
+		log := p.cfg.Logger.Warn
+		if d.Breaks {
+			log = p.cfg.Logger.Error
+		}
+		log("the server has another setting", "asset", d.Asset, "setting", d.Setting, "want", d.Want, "have", d.Have, "fix", d.Fix)
+	}
+	return client, err
+}
+
+// reachable returns once the peer answers its own question through the broker.
+func (p *Peer) reachable(ctx context.Context, client *jetstream.Client) error {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0),
+	)
+	return backoff.Retry(func() error {
+		_, err := client.Ask(ctx, p.ID(), QuestionStatus, []byte(`{"limit":1}`))
+		if err != nil && !errors.Is(err, jetstream.ErrNoPeer) && !errors.Is(err, jetstream.ErrTimeout) {
+			return backoff.Permanent(fmt.Errorf("ask myself: %w", err))
+		}
+		return err
+	}, backoff.WithContext(b, ctx))
+}
+
+// settings are the broker's, as other processes are told them.
+func (p *Peer) settings() local.BrokerSettings { return settingsOf(p.broker.cfg, p.cfg.Embedded) }

@@ -1,0 +1,190 @@
+package peer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/jetstream"
+	"headwater/logstore"
+	"headwater/peer/local"
+)
+
+// The questions that a running peer answers to other machines, as words of its NATS service. Requests and answers are JSON.
+const (
+	QuestionStatus   = "status"
+	QuestionLog      = "log"
+	QuestionHead     = "head"
+	QuestionManifest = "manifest"
+)
+
+// Codes of answers that say why there is none.
+const (
+	answerBadRequest = 400
+	answerNotFound   = 404
+)
+
+// StatusRequest asks for one bucket, or for a page of all, in order of their ids.
+type StatusRequest struct {
+	Bucket *bucket.ID `json:"bucket_id,omitempty"`
+	After  *bucket.ID `json:"after,omitempty"`
+	Limit  int        `json:"limit,omitempty"` // 0: as many as a page holds
+}
+
+// LogRequest asks for a page of a bucket's versions, newest first, beginning behind a version.
+type LogRequest struct {
+	Bucket bucket.ID    `json:"bucket_id"`
+	Before *bucket.Head `json:"before,omitempty"`
+	Limit  int          `json:"limit,omitempty"`
+}
+
+// HeadRequest asks for the known head of a bucket.
+type HeadRequest struct {
+	Bucket bucket.ID `json:"bucket_id"`
+}
+
+// ManifestRequest asks for a manifest that the peer keeps.
+type ManifestRequest struct {
+	Link bucket.Link `json:"link"`
+}
+
+// ManifestAnswer is a manifest.
+type ManifestAnswer struct {
+	Manifest []byte `json:"manifest"` // base64 in JSON
+}
+
+// answer answers questions until ctx ends.
+func (p *Peer) answer(ctx context.Context, client *jetstream.Client) error {
+	return client.Serve(ctx, jetstream.ServiceConfig{
+		Peer: p.ID(), Version: p.cfg.Version,
+		Handlers: map[string]func(context.Context, []byte) ([]byte, error){
+			QuestionStatus: handler(p.answerStatus), QuestionLog: handler(p.answerLog),
+			QuestionHead: handler(p.answerHead), QuestionManifest: handler(p.answerManifest),
+		},
+	})
+}
+
+// handler decodes the request and encodes the answer of f.
+func handler[Q, A any](f func(context.Context, Q) (A, error)) func(context.Context, []byte) ([]byte, error) {
+	return func(ctx context.Context, request []byte) ([]byte, error) {
+		var q Q
+		if len(request) > 0 {
+			if err := json.Unmarshal(request, &q); err != nil {
+				return nil, &jetstream.ServiceError{Code: answerBadRequest, Text: "the request cannot be read: " + err.Error()}
+			}
+		}
+		a, err := f(ctx, q)
+		if errors.Is(err, logstore.ErrNotFound) || errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, ErrNoBucket) {
+			return nil, &jetstream.ServiceError{Code: answerNotFound, Text: err.Error()}
+		}
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(a)
+	}
+}
+
+func (p *Peer) answerStatus(ctx context.Context, q StatusRequest) (local.Status, error) {
+	var id, after bucket.ID
+	if q.Bucket != nil {
+		id = *q.Bucket
+	}
+	if q.After != nil {
+		after = *q.After
+	}
+	return held{p}.Status(ctx, id, after, q.Limit)
+}
+
+func (p *Peer) answerLog(ctx context.Context, q LogRequest) (local.LogPage, error) {
+	var before bucket.Head
+	if q.Before != nil {
+		before = *q.Before
+	}
+	return held{p}.Log(ctx, q.Bucket, before, q.Limit)
+}
+
+func (p *Peer) answerHead(ctx context.Context, q HeadRequest) (bucket.Head, error) {
+	b, err := p.bucket(ctx, q.Bucket)
+	return b.Known, err
+}
+
+func (p *Peer) answerManifest(ctx context.Context, q ManifestRequest) (ManifestAnswer, error) {
+	b, err := blobstore.ReadAll(ctx, p.stores.manifests, q.Link.Hash(), bucket.MaxManifestSize)
+	return ManifestAnswer{b}, err
+}
+
+// Remote asks a running peer on the bus what it would tell its own owner. Safe for concurrent use.
+type Remote struct {
+	Client *jetstream.Client
+	Peer   bucket.PublicKey
+}
+
+// Ask puts a question to a running peer and decodes its answer. jetstream.ErrNoPeer; ErrNoBucket if it does not have what it was
+// asked for.
+func Ask[A any](ctx context.Context, r Remote, question string, request any) (a A, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return a, err
+	}
+	answer, err := r.Client.Ask(ctx, r.Peer, question, body)
+	if service, ok := errors.AsType[*jetstream.ServiceError](err); ok && service.Code == answerNotFound {
+		return a, fmt.Errorf("%w: %w", ErrNoBucket, err)
+	}
+	if err != nil {
+		return a, err
+	}
+	if err := json.Unmarshal(answer, &a); err != nil {
+		return a, fmt.Errorf("peer %s answered what cannot be read: %w", r.Peer, err)
+	}
+	return a, nil
+}
+
+// Status asks for all buckets, page by page, or for one.
+func (r Remote) Status(ctx context.Context, id bucket.ID) (all local.Status, err error) {
+	var request StatusRequest
+	if !id.IsZero() {
+		request.Bucket = &id
+	}
+	for {
+		page, err := Ask[local.Status](ctx, r, QuestionStatus, request)
+		if err != nil {
+			return all, err
+		}
+		page.Buckets = append(all.Buckets, page.Buckets...)
+		if all = page; !page.More || len(page.Buckets) == 0 {
+			return all, nil
+		}
+		request.After = &page.Buckets[len(page.Buckets)-1].BucketID
+	}
+}
+
+// Log asks for a page of a bucket's versions.
+func (r Remote) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (local.LogPage, error) {
+	request := LogRequest{Bucket: id, Limit: limit}
+	if !before.IsZero() {
+		request.Before = &before
+	}
+	return Ask[local.LogPage](ctx, r, QuestionLog, request)
+}
+
+// Find returns the bucket that a person means: by its id, the beginning of its id, or its name.
+func (r Remote) Find(ctx context.Context, name string) (bucket.ID, error) {
+	if id, err := bucket.ParseID(name); err == nil {
+		return id, nil
+	}
+	all, err := r.Status(ctx, bucket.ID{})
+	if err != nil {
+		return bucket.ID{}, err
+	}
+	var found []bucket.ID
+	for _, s := range all.Buckets {
+		if s.Name == name || name != "" && strings.HasPrefix(s.BucketID.String(), name) {
+			found = append(found, s.BucketID)
+		}
+	}
+	return one(name, found)
+}

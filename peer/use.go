@@ -1,0 +1,318 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"headwater/blobstore"
+	"headwater/bucket"
+	"headwater/durable"
+	"headwater/peer/local"
+)
+
+// Use works on a directory whoever holds it: through the process that holds it, or, if none does, by holding it itself for as long
+// as the session lasts. If the holder goes away, or a running peer takes over, the session goes on through the next one. It
+// fails as [Open] does; with [ErrOtherBroker] if the holder works with another broker than the one that cfg names; and with
+// local.ErrHung, naming the process, if the holder does not answer. The caller closes the session.
+func Use(ctx context.Context, cfg Config) (*Session, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	id, err := ReadIdentity(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &roaming{cfg: cfg}
+	if _, err := r.holder(ctx); err != nil {
+		return nil, err
+	}
+	return newSession(r, id, cfg, r.close), nil
+}
+
+// roaming is the [local.Holder] of a session that goes on when a holder goes away: a call that the old holder had not begun is
+// made again with the next one.
+type roaming struct {
+	cfg Config
+
+	mu      sync.Mutex
+	current local.Holder
+	drop    func(context.Context) error // closes what is behind current
+	handing sync.WaitGroup              // of a directory that is given to a running peer
+}
+
+var _ local.Holder = (*roaming)(nil)
+
+// findTimeout is how long a holder is waited for that holds the directory and is not to be reached, as it is about to open its
+// socket or to close.
+const findTimeout = 10 * time.Second
+
+// holder returns whoever holds the directory now.
+func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current != nil {
+		return r.current, nil
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(findTimeout); ; {
+		err := r.find(ctx)
+		if err == nil {
+			return r.current, nil
+		}
+		held, isHeld := errors.AsType[*durable.HeldError](err)
+		if !isHeld {
+			return nil, err
+		}
+		if time.Now().After(deadline) {
+			return nil, &local.HungError{Dir: r.cfg.Dir, Timeout: findTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
+func (r *roaming) find(ctx context.Context) error {
+	client, err := local.Dial(ctx, r.cfg.Dir, local.DialOptions{})
+	switch {
+	case err == nil:
+		if err := r.sameBroker(client.Info()); err != nil {
+			return errors.Join(err, client.Close())
+		}
+		r.current, r.drop = client, func(context.Context) error { return client.Close() }
+		return nil
+	case errors.Is(err, local.ErrHung):
+		return r.hung(err)
+	case !errors.Is(err, local.ErrNoHolder):
+		return err
+	}
+	own, err := Open(ctx, r.cfg)
+	if err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	r.current = held{own}
+	r.drop = func(ctx context.Context) error {
+		close(ended)
+		return own.Close(ctx)
+	}
+	r.handing.Go(func() { r.handOver(own, ended) })
+	return nil
+}
+
+// hung names the process that does not answer.
+func (r *roaming) hung(err error) error {
+	hung, ok := errors.AsType[*local.HungError](err)
+	if h, held, readErr := durable.ReadHolder(lockFile(r.cfg.Dir)); ok && readErr == nil && held {
+		hung.PID, hung.Since = h.PID, h.Since
+	}
+	return err
+}
+
+// sameBroker refuses a holder that works with another broker than the one that was asked for.
+func (r *roaming) sameBroker(holder local.Info) error {
+	if !r.cfg.named() {
+		return nil
+	}
+	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
+	have.Embedded = false
+	if want.URL == "" || r.cfg.NATS.Conn != nil {
+		want.URL = have.URL
+	}
+	if want.Domain == "" {
+		want.Domain = have.Domain
+	}
+	if want.Prefix == "" {
+		want.Prefix = have.Prefix
+	}
+	if want.Context == "" {
+		want.Context = have.Context
+	}
+	if want != have {
+		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats and --context out, or stop it first", ErrOtherBroker,
+			holder.PID, holder.Role, brokerText(have), brokerText(want))
+	}
+	return nil
+}
+
+func brokerText(s local.BrokerSettings) string {
+	if s.URL == "" && s.Context == "" {
+		return "no broker"
+	}
+	text := s.URL
+	if s.URL == "" {
+		text = "context " + s.Context
+	}
+	if s.Domain != "" {
+		text += ", domain " + s.Domain
+	}
+	if s.Prefix != "" {
+		text += ", prefix " + s.Prefix
+	}
+	return text
+}
+
+// handOver gives the directory up when a running peer asks for it. Calls under way come to their end; the next ones go to the peer.
+func (r *roaming) handOver(own *Peer, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-own.yield:
+	}
+	r.mu.Lock()
+	if h, ok := r.current.(held); ok && h.Peer == own {
+		r.current, r.drop = nil, nil
+	}
+	r.mu.Unlock()
+	if err := own.Close(context.Background()); err != nil {
+		r.cfg.Logger.Warn("the directory was not closed well", "error", err)
+	}
+}
+
+// lost forgets a holder that has gone.
+func (r *roaming) lost(h local.Holder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.current != h {
+		return
+	}
+	drop := r.drop
+	r.current, r.drop = nil, nil
+	if _, own := h.(held); !own { // one's own is closed by who gave it up
+		_ = drop(context.Background()) // it is gone
+	}
+}
+
+// close ends the session.
+func (r *roaming) close(ctx context.Context) error {
+	r.mu.Lock()
+	drop := r.drop
+	r.current, r.drop = nil, nil
+	r.mu.Unlock()
+	var err error
+	if drop != nil {
+		err = drop(ctx)
+	}
+	r.handing.Wait()
+	return err
+}
+
+// ask calls f with whoever holds the directory, and again with the next one if that has gone: all calls can be made twice.
+func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)) (A, error) {
+	for {
+		h, err := r.holder(ctx)
+		if err != nil {
+			return *new(A), err
+		}
+		a, err := f(h)
+		if err = r.hung(err); !errors.Is(err, local.ErrGone) && !errors.Is(err, local.ErrLost) || ctx.Err() != nil {
+			return a, err
+		}
+		r.lost(h)
+	}
+}
+
+// none is ask for calls without an answer.
+func none(f func(local.Holder) error) func(local.Holder) (struct{}, error) {
+	return func(h local.Holder) (struct{}, error) { return struct{}{}, f(h) }
+}
+
+// Has implements [blobstore.Reader].
+func (r *roaming) Has(ctx context.Context, hash bucket.Hash) (bool, error) {
+	return ask(ctx, r, func(h local.Holder) (bool, error) { return h.Has(ctx, hash) })
+}
+
+// Get implements [blobstore.Reader].
+func (r *roaming) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error) {
+	return ask(ctx, r, func(h local.Holder) (*blobstore.Blob, error) { return h.Get(ctx, hash) })
+}
+
+// Put implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
+func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io.Reader) error {
+	back, canSeek := from.(io.Seeker)
+	var start int64
+	if canSeek {
+		var err error
+		if start, err = back.Seek(0, io.SeekCurrent); err != nil {
+			canSeek = false // a pipe, perhaps
+		}
+	}
+	_, err := ask(ctx, r, none(func(h local.Holder) error {
+		if canSeek {
+			if _, err := back.Seek(start, io.SeekStart); err != nil {
+				return err
+			}
+		}
+		err := h.Put(ctx, hash, size, from)
+		if !canSeek && errors.Is(err, local.ErrLost) {
+			return fmt.Errorf("put blob %s: the process that held the directory is gone; try again", hash)
+		}
+		return err
+	}))
+	return err
+}
+
+// Manifest implements [local.Content].
+func (r *roaming) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
+	return ask(ctx, r, func(h local.Holder) ([]byte, error) { return h.Manifest(ctx, link) })
+}
+
+// Find implements [local.History].
+func (r *roaming) Find(ctx context.Context, name string) ([]bucket.ID, error) {
+	return ask(ctx, r, func(h local.Holder) ([]bucket.ID, error) { return h.Find(ctx, name) })
+}
+
+// Look implements [local.History].
+func (r *roaming) Look(ctx context.Context, id bucket.ID, bus bool) (local.View, error) {
+	return ask(ctx, r, func(h local.Holder) (local.View, error) { return h.Look(ctx, id, bus) })
+}
+
+// Ancestor implements [local.History].
+func (r *roaming) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head, error) {
+	return ask(ctx, r, func(h local.Holder) (bucket.Head, error) { return h.Ancestor(ctx, q) })
+}
+
+// Carried implements [local.History].
+func (r *roaming) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (bucket.Pins, error) {
+	return ask(ctx, r, func(h local.Holder) (bucket.Pins, error) { return h.Carried(ctx, id, tips) })
+}
+
+// Log implements [local.History].
+func (r *roaming) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (local.LogPage, error) {
+	return ask(ctx, r, func(h local.Holder) (local.LogPage, error) { return h.Log(ctx, id, before, limit) })
+}
+
+// Keep implements [local.Maker].
+func (r *roaming) Keep(ctx context.Context, manifest []byte) (local.Kept, error) {
+	return ask(ctx, r, func(h local.Holder) (local.Kept, error) { return h.Keep(ctx, manifest) })
+}
+
+// Await implements [local.Maker].
+func (r *roaming) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, link, report) }))
+	return err
+}
+
+// Announce implements [local.Maker].
+func (r *roaming) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
+	return ask(ctx, r, func(h local.Holder) (bool, error) { return h.Announce(ctx, id, link) })
+}
+
+// Status implements [local.Teller].
+func (r *roaming) Status(ctx context.Context, id, after bucket.ID, limit int) (local.Status, error) {
+	return ask(ctx, r, func(h local.Holder) (local.Status, error) { return h.Status(ctx, id, after, limit) })
+}
+
+// Watch implements [local.Teller].
+func (r *roaming) Watch(ctx context.Context, started func(), handle func([]byte)) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Watch(ctx, started, handle) }))
+	return err
+}
