@@ -173,7 +173,7 @@ func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
 
 // relate finds how the verified chain stands to the log.
 func (u *CatchUp) relate() Relation {
-	_, shared := u.req.Head.Share(u.e.cfg.Peer)
+	shared := u.e.shared(u.req.Head)
 	switch {
 	case u.anchor == nil && !u.req.Known.IsZero():
 		u.relation = Diverged

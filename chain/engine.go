@@ -21,6 +21,7 @@ type Log interface {
 // Config says what an Engine works on. Fields without a default are required.
 type Config struct {
 	Peer      bucket.PublicKey // this peer: a head that has no share for it is not taken
+	Visit     bool             // unless this is set
 	Log       Log
 	Manifests blobstore.Reader // of the versions in the log
 	Objects   Objects
@@ -110,4 +111,10 @@ func (e *Engine) logged(ctx context.Context, id bucket.ID, link bucket.Link) (bo
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// shared reports whether a head may be taken.
+func (e *Engine) shared(head *bucket.Version) bool {
+	_, shared := head.Share(e.cfg.Peer)
+	return shared || e.cfg.Visit
 }

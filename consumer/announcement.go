@@ -72,7 +72,7 @@ func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, err
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 		return result{}, err
 	}
-	if _, shared := head.Share(c.Peer); !shared && mine.Known.IsZero() {
+	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
 		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
 	}
 	w := c.newAppender(a, mine, head)

@@ -38,7 +38,9 @@ type Config struct {
 	ManifestStores []string // object stores asked for manifests, in order, after those that a message names
 	BlobStores     []string // likewise for pins lists and pinned blobs; manifests are looked for in ManifestStores last
 
-	Rules       bucket.Rules
+	Rules bucket.Rules
+	// Visit takes buckets into the log that are not shared with this peer: for a log that is thrown away after it was read.
+	Visit       bool
 	AllVersions bool // a pin job for every version; default: one per sync, for the newest
 
 	Buckets    int // announcements worked on side by side; default 64

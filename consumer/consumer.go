@@ -26,7 +26,7 @@ func New(cfg Config) (*Consumer, error) {
 	}
 	cfg.setDefaults()
 	engine, err := chain.New(chain.Config{
-		Peer: cfg.Peer, Log: cfg.Log, Manifests: cfg.Manifests, Objects: cfg.Objects, Stores: cfg.ManifestStores, Rules: cfg.Rules,
+		Peer: cfg.Peer, Visit: cfg.Visit, Log: cfg.Log, Manifests: cfg.Manifests, Objects: cfg.Objects, Stores: cfg.ManifestStores, Rules: cfg.Rules,
 		Dir: cfg.StageDir, DiskLimit: cfg.StageLimit, Memory: cfg.Memory, MaxVersions: cfg.MaxVersions,
 		FetchTimeout: cfg.FetchTimeout, Logger: cfg.Logger,
 	})

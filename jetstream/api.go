@@ -80,12 +80,12 @@ func (c *Client) durableInfo(ctx context.Context, stream, durable string) (info 
 }
 
 // subjectCounts returns how many messages there are on each subject of a stream that matches filter.
-func (c *Client) subjectCounts(ctx context.Context, stream, filter string) (map[string]uint64, error) {
+func (c *Client) subjectCounts(ctx context.Context, in place, filter string) (map[string]uint64, error) {
 	counts := map[string]uint64{}
 	for offset := 0; ; {
 		var page streamInfo
 		req := map[string]any{"subjects_filter": filter, "offset": offset}
-		if err := c.apiCall(ctx, c.api, "STREAM.INFO."+stream, req, &page); err != nil {
+		if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, req, &page); err != nil {
 			return nil, err
 		}
 		for s, n := range page.State.Subjects {

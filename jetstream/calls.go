@@ -1,9 +1,11 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +21,7 @@ type calls struct {
 	waiting map[*call]struct{}
 	inbox   string // prefix of the subjects on which answers arrive
 	denied  error  // not nil: answers cannot arrive
+	ended   error  // not nil: nothing is asked any more
 }
 
 // call is one waiting request, or a group of them.
@@ -56,8 +59,8 @@ func (w *calls) enter(ctx context.Context, k *call) (context.Context, func()) {
 	k.cancel = cancel
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.denied != nil {
-		cancel(w.denied)
+	if denied := cmp.Or(w.ended, w.denied); denied != nil {
+		cancel(denied)
 	}
 	w.waiting[k] = struct{}{}
 	return ctx, func() {
@@ -69,12 +72,9 @@ func (w *calls) enter(ctx context.Context, k *call) (context.Context, func()) {
 }
 
 // deny ends the calls that a permission violation is about. Where the inbox is forbidden, these are all, and all to come.
-func (w *calls) deny(violation error) {
-	text := violation.Error()
-	_, rest, _ := strings.Cut(text, `"`)
-	subject, _, _ := strings.Cut(rest, `"`)
-	publish := strings.Contains(text, "for Publish")
-	err := fmt.Errorf("%w: subscribe to %s", ErrNotPermitted, subject)
+func (w *calls) deny(err error) {
+	subject, publish := violation(err)
+	err = fmt.Errorf("%w: subscribe to %s", ErrNotPermitted, subject)
 	if publish {
 		err = fmt.Errorf("%w: publish to %s", ErrNotPermitted, subject)
 	}
@@ -89,6 +89,13 @@ func (w *calls) deny(violation error) {
 			k.cancel(err)
 		}
 	}
+}
+
+// isInbox reports whether answers arrive on a subject.
+func (w *calls) isInbox(subject string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.HasPrefix(subject, w.inbox+".")
 }
 
 // allowInbox forgets that the inbox was forbidden: the server looks anew after a reconnect.
@@ -109,6 +116,16 @@ func (w *calls) fail(err error) {
 	}
 }
 
+// end ends all calls, the lasting ones too, and those to come.
+func (w *calls) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = err
+	for k := range w.waiting {
+		k.cancel(err)
+	}
+}
+
 // bounded returns a context for one request on subject: it ends after the request limit, and as [calls.add] says.
 func (c *Client) bounded(ctx context.Context, subject string) (context.Context, func()) {
 	return c.boundedFor(ctx, c.limit, func(s string) bool { return s == subject })
@@ -123,11 +140,14 @@ func (c *Client) boundedFor(ctx context.Context, limit time.Duration, matches fu
 // request sends one message and waits for the one answer. Errors: [ErrUnreachable], [ErrTimeout], [ErrNotPermitted],
 // [ErrPayload], errNoResponders, or parent's.
 func (c *Client) request(parent context.Context, m *nats.Msg) (*nats.Msg, error) {
+	if err := c.ready(); err != nil {
+		return nil, err
+	}
 	ctx, done := c.bounded(parent, m.Subject)
 	defer done()
 	answer, err := c.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
-		return nil, c.callError(parent, ctx, err)
+		return nil, c.silence(c.callError(parent, ctx, err), m.Subject)
 	}
 	return answer, nil
 }
@@ -140,6 +160,7 @@ func (c *Client) callError(parent, ctx context.Context, err error) error {
 		}
 		return context.Cause(ctx)
 	}
+	_, broke := errors.AsType[*net.OpError](err) // while writing
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return errNoResponders
@@ -147,7 +168,7 @@ func (c *Client) callError(parent, ctx context.Context, err error) error {
 		return ErrTimeout
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadHeaderMsg):
 		return fmt.Errorf("%w: %w", ErrPayload, err)
-	case errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
+	case broke, errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, nats.ErrDisconnected),
 		errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining),
 		errors.Is(err, nats.ErrConnectionReconnecting):
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)

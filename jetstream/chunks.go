@@ -20,64 +20,104 @@ const putWindow = 16 << 20
 
 // chunked puts an object of several chunks.
 //
-// The first chunk is stored under the hash only where none stands there, which makes it a lock: nobody else who obeys it
-// writes under the hash as long as one of our chunks is there. Where one stands there already, from a writer who is at work
-// or has died, a fresh token is used instead.
+// The first chunk is stored under the token only if none stands there. If the token is the hash, that makes the chunk a lock:
+// nobody else who obeys it writes under the hash as long as one of our chunks is there. If one stands there already, from a
+// writer who is at work or has died, a fresh token is used instead. If the token is the writer's own, what stands there is
+// the beginning of the object: see resume.go.
 func (p *put) chunked(ctx context.Context, size uint64, r io.Reader) error {
 	same := func(d *described) bool { return d.ok && d.meta.Size == size }
 	seen, err := p.look(ctx, false)
 	if err != nil || same(seen) {
 		return err
 	}
+	defer p.claim()()
 	hashes := newHashes(r)
 	first := make([]byte, chunkSize)
 	if _, err := io.ReadFull(hashes, first); err != nil {
 		return short(err)
 	}
-	if done, err := p.lock(ctx, first, same); err != nil || done {
+	begun, done, err := p.begin(ctx, marked(&nats.Msg{Data: first}, hashes.mark(0)), size, same)
+	if err != nil || done {
 		return err
 	}
-	up, err := p.startUpload()
+	if err := p.rest(ctx, begun, hashes, size); err != nil {
+		return err
+	}
+	meta := p.describe(size, hashes.digest())
+	meta.Chunks = chunksOf(size)
+	return p.publishMeta(ctx, meta, seen.seq, same) // if this fails, it may be stored all the same: the chunks have to stay
+}
+
+// begin stores the first chunk, under the token or one of its own, or finds what stands there. done says that the object
+// appeared meanwhile.
+func (p *put) begin(
+	ctx context.Context, first *nats.Msg, size uint64, same func(*described) bool,
+) (b beginning, done bool, err error) {
+	b = beginning{chunks: 1, mark: first.Header.Get(chunkHeader)}
+	if err = p.firstChunk(ctx, first); !sequenceTaken(err) {
+		p.mine = err == nil
+		return b, false, err
+	}
+	d, err := p.look(ctx, true)
+	if err != nil || same(d) {
+		return b, err == nil, err
+	}
+	if p.resumes && (!d.ok || d.meta.Token != p.token) {
+		found, ok, err := p.found(ctx, size)
+		if ok || err != nil && !errors.Is(err, ErrNotPermitted) {
+			return found, false, err
+		}
+		p.purge(ctx, 0)
+		if err := p.firstChunk(ctx, first); !sequenceTaken(err) {
+			b.count = true
+			return b, false, err
+		}
+	}
+	p.ownToken()
+	return b, false, p.firstChunk(ctx, first)
+}
+
+// firstChunk stores the first chunk under the token, unless one stands there.
+func (p *put) firstChunk(ctx context.Context, m *nats.Msg) error {
+	m.Subject = p.ob.store.chunks(p.token)
+	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, expectSequence(m, 0))
+	return err
+}
+
+// rest stores the chunks behind the beginning, and makes sure that all of them together are the object.
+func (p *put) rest(ctx context.Context, begun beginning, hashes *hashes, size uint64) error {
+	up, err := p.startUpload(begun)
 	if err != nil {
 		return err
 	}
 	defer up.close()
-	if err = up.send(ctx, hashes, size-chunkSize); err == nil {
+	if err = begun.pass(hashes, size); err == nil {
+		err = up.send(ctx, hashes, size-min(size, begun.chunks*chunkSize))
+	}
+	if err == nil {
 		err = hashes.check(p.ob.hash)
 	}
+	if err == nil && begun.count {
+		err = p.counted(ctx, chunksOf(size))
+	}
 	if err != nil {
-		p.abandon(ctx, up)
-		return err
+		p.abandon(ctx, up, err)
 	}
-	meta := p.describe(size, hashes.digest())
-	meta.Chunks = (size + chunkSize - 1) / chunkSize
-	if err := p.publishMeta(ctx, meta, seen.seq, same); err != nil {
-		return err // whether the meta is stored is not known: the chunks have to stay
-	}
-	return nil
+	return err
 }
 
-// lock stores the first chunk, under the hash or a token of its own. done says that the object appeared meanwhile.
-func (p *put) lock(ctx context.Context, first []byte, same func(*described) bool) (done bool, err error) {
-	err = p.chunkOnce(ctx, first)
-	if !sequenceTaken(err) {
-		p.mine = err == nil
-		return false, err
-	}
-	d, err := p.look(ctx, true)
-	if err != nil || same(d) {
-		return err == nil, err
-	}
-	p.ownToken()
-	return false, p.chunkOnce(ctx, first)
-}
-
-// abandon removes what was sent. A chunk that may still be on its way to the stream keeps the others there: it would arrive
-// behind the purge, and stand between the chunks of the next one who writes under the hash.
-func (p *put) abandon(ctx context.Context, up *upload) {
+// abandon removes what was sent, unless that is the beginning of what will be put again. A chunk that may still be on its way
+// to the stream keeps the others there: it would arrive behind the purge, and stand between the chunks of the next one who
+// writes under the token.
+func (p *put) abandon(ctx context.Context, up *upload, err error) {
+	goOn := p.resumes && interrupted(ctx, err)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)
 	defer cancel()
-	if up.settle(ctx) {
+	if !up.settle(ctx) || goOn {
+		return
+	}
+	// Should somebody use the writer's name too, against the rule: what is visible stays.
+	if d, err := p.look(ctx, true); err == nil && (!d.ok || d.meta.Token != p.token) {
 		p.purge(ctx, up.last)
 	}
 }
@@ -87,24 +127,24 @@ type upload struct {
 	p       *put
 	sub     *nats.Subscription
 	inbox   string
-	sent    int
+	next    uint64 // number of the chunk to be sent
 	waiting int    // sent, and not answered
 	last    uint64 // sequence of the last chunk acknowledged; they must rise, or the chunks are out of order
 }
 
-func (p *put) startUpload() (*upload, error) {
+func (p *put) startUpload(begun beginning) (*upload, error) {
 	inbox := p.c.nc.NewInbox()
 	sub, err := p.c.nc.SubscribeSync(inbox + ".*")
 	if err != nil {
 		return nil, p.c.callError(context.Background(), context.Background(), err)
 	}
-	return &upload{p: p, sub: sub, inbox: inbox}, nil
+	return &upload{p: p, sub: sub, inbox: inbox, next: begun.chunks, last: begun.seq}, nil
 }
 
 func (u *upload) close() { _ = u.sub.Unsubscribe() }
 
-// send reads size octets from r, sends them in chunks, and returns when all are acknowledged.
-func (u *upload) send(ctx context.Context, r io.Reader, size uint64) error {
+// send reads size bytes from r, sends them in chunks, and returns when all are acknowledged.
+func (u *upload) send(ctx context.Context, r *hashes, size uint64) error {
 	subject := u.p.ob.store.chunks(u.p.token)
 	guard, done := u.p.c.calls.add(ctx, func(s string) bool { return s == subject })
 	defer done()
@@ -121,11 +161,11 @@ func (u *upload) send(ctx context.Context, r io.Reader, size uint64) error {
 			}
 		}
 		// The client copies what it is given: buf is free again.
-		m := &nats.Msg{Subject: subject, Reply: u.inbox + "." + strconv.Itoa(u.sent), Data: chunk}
-		if err := u.p.c.publish(m); err != nil {
+		m := &nats.Msg{Subject: subject, Reply: u.inbox + "." + strconv.FormatUint(u.next, 10), Data: chunk}
+		if err := u.p.c.publish(marked(m, r.mark(u.next))); err != nil {
 			return err
 		}
-		u.sent++
+		u.next++
 		u.waiting++
 	}
 	for u.waiting > 0 {
@@ -142,7 +182,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	defer cancel()
 	m, err := u.sub.NextMsgWithContext(ctx)
 	if err != nil {
-		return u.p.c.callError(parent, ctx, err)
+		return u.p.c.silence(u.p.c.callError(parent, ctx, err), u.p.ob.store.chunks(u.p.token))
 	}
 	u.waiting--
 	if status, err := statusOf(m); status != 0 {

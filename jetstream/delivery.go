@@ -105,6 +105,9 @@ func (d *delivery) failed(what string, err error) error {
 
 // publish sends a message without waiting for anything.
 func (c *Client) publish(m *nats.Msg) error {
+	if err := c.ready(); err != nil {
+		return err
+	}
 	if err := c.nc.PublishMsg(m); err != nil {
 		return c.callError(context.Background(), context.Background(), err)
 	}

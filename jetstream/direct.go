@@ -241,7 +241,7 @@ func (b *batch) next() (*nats.Msg, error) {
 	defer cancel()
 	m, err := b.sub.NextMsgWithContext(ctx)
 	if err != nil {
-		return nil, b.c.callError(b.parent, ctx, err)
+		return nil, b.c.silence(b.c.callError(b.parent, ctx, err), b.subject)
 	}
 	return m, nil
 }

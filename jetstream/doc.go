@@ -1,5 +1,6 @@
 // Package jetstream carries Headwater over NATS: it is the only production package that knows the broker, and implements
-// the ports of package consumer on it. Nothing of the NATS client shows in its exported API.
+// the ports of package consumer on it. Nothing of the NATS client shows in its exported API, but for a
+// connection that a program has already and hands in ([Config]).
 //
 // # The model
 //

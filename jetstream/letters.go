@@ -128,7 +128,7 @@ func (c *Client) DropLetter(ctx context.Context, letter uint64) error {
 
 // CountLetters counts the dead letters of a peer by bucket. Those whose subject named no bucket count for the zero one.
 func (c *Client) CountLetters(ctx context.Context, owner bucket.PublicKey) (map[bucket.ID]uint64, error) {
-	subjects, err := c.subjectCounts(ctx, c.names.DeadStream(), c.names.DeadOf(owner, "", bucket.ID{}))
+	subjects, err := c.subjectCounts(ctx, c.at(c.names.DeadStream()), c.names.DeadOf(owner, "", bucket.ID{}))
 	if err != nil {
 		return nil, fmt.Errorf("count dead letters: %w", noJetStream(err))
 	}

@@ -143,7 +143,7 @@ func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.
 func (j *Jobs) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
-	subjects, err := j.c.subjectCounts(ctx, j.c.names.PinsStream(), j.c.names.PinsOf(j.peer))
+	subjects, err := j.c.subjectCounts(ctx, j.c.at(j.c.names.PinsStream()), j.c.names.PinsOf(j.peer))
 	if err != nil {
 		return nil, fmt.Errorf("count the queued pin jobs: %w", noJetStream(err))
 	}
@@ -179,40 +179,6 @@ func (e *Events) Emit(ev consumer.Event) {
 	}
 }
 
-// Announced is an announcement as it stands in the stream: the newest of its peer.
-type Announced struct {
-	Peer        bucket.PublicKey
-	Sequence    uint64
-	At          time.Time
-	ContentType string
-	Body        []byte
-}
-
-// Heads returns the announcements of a bucket that stand in the stream, in the order of their arrival, without reading what
-// they say. Subjects that name no peer are left out. [ErrNotFound] where the stream is missing.
-func (c *Client) Heads(ctx context.Context, b bucket.ID) ([]Announced, error) {
-	var heads []Announced
-	at := map[bucket.PublicKey]int{}
-	walk := scan{in: c.at(c.names.HeadsStream()), filter: c.names.HeadsOf(b)}
-	for m, err := range c.scan(ctx, walk) {
-		if err != nil {
-			return nil, fmt.Errorf("read the heads of bucket %s: %w", b, err)
-		}
-		_, peer, ok := c.names.ParseHead(lastHeader(m.Header, natsjs.SubjectHeader))
-		if !ok {
-			continue
-		}
-		a := Announced{Peer: peer, Sequence: sequenceOf(m), At: timeOf(m), ContentType: m.Header.Get(contentType), Body: m.Data}
-		if i, ok := at[peer]; ok { // a stream that keeps more than the newest
-			heads[i] = a
-			continue
-		}
-		at[peer] = len(heads)
-		heads = append(heads, a)
-	}
-	return heads, nil
-}
-
 // timeOf is when the stream received a message that a direct get answered.
 func timeOf(m *nats.Msg) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, lastHeader(m.Header, "Nats-Time-Stamp"))
@@ -229,22 +195,4 @@ func expectSequence(m *nats.Msg, seq uint64) *nats.Msg {
 	}
 	m.Header[natsjs.ExpectedLastSubjSeqHeader] = []string{strconv.FormatUint(seq, 10)}
 	return m
-}
-
-// Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
-// missing.
-func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
-	subjects, err := c.subjectCounts(ctx, c.names.HeadsStream(), c.names.AllHeads())
-	if err != nil {
-		return nil, fmt.Errorf("list the announced buckets: %w", noJetStream(err))
-	}
-	seen := map[bucket.ID]bool{}
-	var ids []bucket.ID
-	for s := range subjects {
-		if id, _, ok := c.names.ParseHead(s); ok && !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
 }

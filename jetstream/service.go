@@ -86,7 +86,7 @@ func (c *Client) Serve(ctx context.Context, cfg ServiceConfig) error {
 	select {
 	case <-ctx.Done():
 		err = nil
-	case <-c.closed:
+	case <-c.link.ended:
 		err = fmt.Errorf("serve: %w: the connection is closed", ErrUnreachable)
 	}
 	stopErr := svc.Stop()

@@ -27,15 +27,16 @@ const putWorkers = 32
 // cleanupLimit bounds the tidying after a put that failed, which goes on when its context has ended.
 const cleanupLimit = 2 * time.Second
 
-// PutObject stores the size octets of r as the object h, once: where the store describes an object of that hash and size
+// PutObject stores the size bytes of r as the object h, once: if the store describes an object of that hash and size
 // already, nothing is sent (and of more than one chunk, r is not even read; with one chunk, the described digest must be
-// right too). Any number of writers may put the same object at once; one of them wins, and
-// the others tidy up. An object becomes visible only when all its octets are stored and hash to h; after a crash at most
-// chunks without a description are left, which nobody sees and nobody needs.
+// right too). Any number of writers may put the same object at once; one of them wins, and the others tidy up. An object
+// becomes visible only when all its bytes are stored and hash to h; after a crash at most chunks without a description are
+// left, which nobody sees. If the client has a [Config.Writer], putting again after an interruption goes on where it stopped:
+// r is read from its beginning, and only what the store lacks is sent.
 //
 // On return the object is as durable as the store is configured to make it. Errors: a [*bucket.Refusal] of class
-// [bucket.HashMismatch] where the octets are others or not so many; [ErrNotFound] where the store does not exist; those of
-// r; and [ErrNotPermitted], [ErrUnreachable], [ErrTimeout], after which putting again is safe.
+// [bucket.HashMismatch] if the bytes are others or not so many; [ErrNotFound] if the store does not exist; those of r; and
+// [ErrNotPermitted], [ErrUnreachable], [ErrTimeout] and others, after which putting again is safe.
 func (c *Client) PutObject(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
 	p, err := c.newPut(store, h)
 	if err != nil {
@@ -97,10 +98,11 @@ func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) 
 
 // put is the putting of one object.
 type put struct {
-	c     *Client
-	ob    object
-	token string // under which the chunks are written
-	mine  bool   // nobody else writes under the token
+	c       *Client
+	ob      object
+	token   string // under which the chunks are written
+	mine    bool   // nobody else writes under the token
+	resumes bool   // the token is the writer's: a later put of theirs finds what stands there
 }
 
 func (c *Client) newPut(store string, h bucket.Hash) (*put, error) {
@@ -231,7 +233,7 @@ func (p *put) metaMessage(description []byte, seq uint64) *nats.Msg {
 // ownToken makes up a token that nobody else uses: somebody else's chunks stand under the hash.
 func (p *put) ownToken() {
 	p.token = p.ob.hash.String() + "-" + strings.ToLower(rand.Text())
-	p.mine = true
+	p.mine, p.resumes = true, false
 }
 
 func (p *put) describe(size uint64, digest string) objectMeta {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-	"github.com/gofrs/flock"
 
 	"headwater/bucket"
+	"headwater/durable"
 )
 
 var _ Store = (*Badger)(nil)
@@ -22,14 +22,14 @@ type Config struct {
 	Dir string
 	// Logger is told what Badger says, and what a start finds. nil discards.
 	Logger *slog.Logger
-	// MinFree is how many octets of disk a write must find free; below, it is refused with ErrDiskFull. Badger writes through
+	// MinFree is how many bytes of disk a write must find free; below, it is refused with ErrDiskFull. Badger writes through
 	// memory maps, so that a disk that is really full ends the process. 0 means DefaultMinFree.
 	MinFree uint64
-	// Free returns how many octets are free where a directory lies. nil asks the file system.
+	// Free returns how many bytes are free where a directory lies. nil asks the file system.
 	Free func(dir string) (uint64, error)
 }
 
-// memTableSize is how many octets of rows Badger gathers before it writes a table. A transaction holds at most 15% of it.
+// memTableSize is how many bytes of rows Badger gathers before it writes a table. A transaction holds at most 15% of it.
 const memTableSize = 8 << 20
 
 // DefaultMinFree is the room for the tables that Badger may write without being asked again, four times what it holds in
@@ -43,7 +43,7 @@ const DefaultMinFree = 4*memTableSize + 64<<20
 type Badger struct {
 	cfg   Config
 	set   settings
-	lock  *flock.Flock
+	lock  *durable.Lock
 	db    *badger.DB
 	log   committer
 	turns turns
@@ -90,7 +90,7 @@ func badgerOptions(cfg Config, set settings) badger.Options {
 		WithLogger(badgerLogger{cfg.Logger})
 }
 
-// Close is described at [Store]. Calls under way are waited for. Where it returns an error the directory is free all the same,
+// Close is described at [Store]. Calls under way are waited for. If it returns an error the directory is free all the same,
 // and the next start checks it.
 func (s *Badger) Close() error {
 	s.open.Lock()
@@ -107,7 +107,7 @@ func (s *Badger) Close() error {
 	if err == nil {
 		err = writeClean(s.cfg.Dir)
 	}
-	return failed(errors.Join(flushErr, err, s.lock.Unlock()), "close log %s", s.cfg.Dir)
+	return failed(errors.Join(flushErr, err, s.lock.Release()), "close log %s", s.cfg.Dir)
 }
 
 // read runs f with the newest committed state.

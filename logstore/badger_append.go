@@ -15,27 +15,35 @@ func (s *Badger) Append(ctx context.Context, stretch []Entry, job *Job, newestOn
 		return nil, err
 	}
 	id := stretch[0].Bucket
+	added, err = s.append(ctx, id, func(l ledger, b Bucket) (appendPlan, error) {
+		return planAppend(ctx, l, b, stretch, job, newestOnly, s.set.now())
+	})
+	return added, failed(err, "append to bucket %s", id)
+}
+
+// append plans an append when it is its turn at the bucket, and carries it out.
+func (s *Badger) append(
+	ctx context.Context, id bucket.ID, plan func(l ledger, b Bucket) (appendPlan, error),
+) (added []Entry, err error) {
 	err = s.change(ctx, id, func(r reader) error {
 		b, err := r.bucketOrNew(id)
 		if err != nil {
 			return err
 		}
-		p, err := planAppend(ctx, bucketLedger{r, id}, b, stretch, job, newestOnly, s.set.now())
+		p, err := plan(bucketLedger{r, id}, b)
 		if err != nil || len(p.fresh) == 0 {
 			return err
 		}
 		added, err = s.apply(ctx, b, p)
 		return err
 	})
-	return added, failed(err, "append to bucket %s", id)
+	return added, err
 }
 
 // apply carries a plan out, in as many transactions as it takes, and returns the versions that are durable.
 func (s *Badger) apply(ctx context.Context, b Bucket, p appendPlan) ([]Entry, error) {
 	wasStranger := b.isStranger()
-	if p.fork {
-		b.Forks++
-	}
+	p.begin(&b)
 	c := chunker{plan: p, bucket: b, maxRows: s.log.maxRows, maxSize: s.log.maxSize}
 	for !c.finished() {
 		rows, end := c.next()
@@ -52,7 +60,7 @@ func (s *Badger) apply(ctx context.Context, b Bucket, p appendPlan) ([]Entry, er
 }
 
 // chunker cuts a plan into transactions, each of which leaves a log that keeps every promise: an unbroken chain, the head row
-// that belongs to it, and a job for the newest version written so far.
+// and the tip rows that belong to it, and a job for the newest version written so far.
 type chunker struct {
 	plan             appendPlan
 	bucket           Bucket // the head row after start versions
@@ -67,10 +75,15 @@ func (c *chunker) finished() bool { return c.start == len(c.plan.fresh) && len(c
 // next returns the rows of the next transaction and how many versions are written after it. It expects that the transaction
 // succeeds.
 func (c *chunker) next() (rows []row, end int) {
+	before := c.bucket.Known
 	rows, end, size := c.versions()
 	if end > c.start {
 		rows = append(rows, row{bucketKey(kindBucket, c.bucket.ID), encodeBucket(c.bucket)})
-		rows = append(rows, tipRows(c.plan.fresh[c.start], c.plan.fresh[end-1])...)
+		rows = append(rows, c.tips(before, end)...)
+	}
+	if c.plan.own && c.start < end {
+		u := Upload{Bucket: c.bucket.ID}
+		rows = append(rows, row{headKey(kindUpload, u.Bucket, c.plan.fresh[c.start].Head()), encodeUpload(u)})
 	}
 	if c.plan.job != nil && !c.plan.forEvery && c.start <= c.plan.at && c.start < end {
 		rows = append(rows, c.job(min(end-1, c.plan.at))...)
@@ -85,8 +98,8 @@ func (c *chunker) next() (rows []row, end int) {
 
 // versions returns the rows of as many versions as fit beside the head row and a job, counted into the head row.
 func (c *chunker) versions() (rows []row, end, size int) {
-	const others = 5                               // head row, two of tips, job, removed stand-in
-	size = 8 << 10                                 // the head row, generously
+	const others = 6                               // head row, two tips, upload, job, removed stand-in
+	size = 8 << 10                                 // the head row, tips and upload, generously
 	if c.plan.job != nil && c.start <= c.plan.at { // a later chunk holds no job
 		size += len(encodeJob(*c.plan.job)) + 256
 	}
@@ -106,6 +119,22 @@ func (c *chunker) versions() (rows []row, end, size int) {
 	return rows, end, size
 }
 
+// tips returns the changes to the tip rows that belong to the versions before end. The known head, which was before, has no row:
+// a chain that nothing forks off writes none.
+func (c *chunker) tips(before bucket.Head, end int) (rows []row) {
+	id, on, last := c.bucket.ID, c.plan.follows(c.start), c.plan.fresh[end-1].Head()
+	if !on.IsZero() && on != before {
+		rows = append(rows, row{key: headKey(kindTip, id, on)})
+	}
+	switch {
+	case last != c.bucket.Known:
+		rows = append(rows, row{headKey(kindTip, id, last), encodeTip(Tip{})})
+	case !before.IsZero() && on != before:
+		rows = append(rows, row{headKey(kindTip, id, before), encodeTip(Tip{})})
+	}
+	return rows
+}
+
 // rowsOf returns the rows that belong to one version.
 func (c *chunker) rowsOf(e Entry) []row {
 	rows := []row{
@@ -122,21 +151,11 @@ func (c *chunker) rowsOf(e Entry) []row {
 func (c *chunker) job(i int) []row {
 	var rows []row
 	if c.standIn != nil {
-		rows = append(rows, row{key: headKey(kindJob, c.bucket.ID, c.standIn.cursor().head)})
+		rows = append(rows, row{key: headKey(kindJob, c.bucket.ID, c.standIn.place().head)})
 	}
 	j := jobFor(c.plan.fresh[i], c.plan.job)
 	c.standIn = &j
-	return append(rows, row{headKey(kindJob, c.bucket.ID, j.cursor().head), encodeJob(j)})
-}
-
-// tipRows returns the rows that make the last of some versions a tip, in the place of what the first follows on.
-func tipRows(first, last Entry) []row {
-	rows := []row{{headKey(kindTip, last.Bucket, last.Head()), encodeTip(false)}}
-	if first.Height > 0 {
-		before := bucket.Head{Link: first.Previous, Height: first.Height - 1}
-		rows = append(rows, row{key: headKey(kindTip, first.Bucket, before)})
-	}
-	return rows
+	return append(rows, row{headKey(kindJob, c.bucket.ID, j.place().head), encodeJob(j)})
 }
 
 // countStranger counts buckets that are kept for their condition alone.

@@ -25,9 +25,9 @@ func (s *Badger) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job
 // Jobs is described at [Jobs].
 func (s *Badger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	prefix := []byte{kindJob}
-	return pages(ctx, jobCursor{}, Job.cursor, func(behind jobCursor, n int) (page []Job, err error) {
+	return pages(ctx, place{}, Job.place, func(behind place, n int) (page []Job, err error) {
 		from := prefix
-		if behind != (jobCursor{}) {
+		if behind != (place{}) {
 			from = after(headKey(kindJob, behind.bucket, behind.head))
 		}
 		err = s.read(ctx, func(r reader) error {
@@ -87,7 +87,7 @@ func (s *Badger) Complete(ctx context.Context, id bucket.ID, link bucket.Link, p
 
 // completion returns the rows that complete a version: none where nothing changes.
 func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, error) {
-	rows, err := r.removal(id, h)
+	rows, err := r.removal(kindJob, id, h)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +106,9 @@ func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, e
 		row{bucketKey(kindBucket, id), encodeBucket(b)}), nil
 }
 
-// removal returns the row that removes a job: none where there is no job.
-func (r reader) removal(id bucket.ID, h bucket.Head) ([]row, error) {
-	key := headKey(kindJob, id, h)
+// removal returns the row that removes a version's row of that kind: none if there is no such row.
+func (r reader) removal(kind byte, id bucket.ID, h bucket.Head) ([]row, error) {
+	key := headKey(kind, id, h)
 	err := r.get(key, func([]byte) error { return nil })
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil
@@ -118,7 +118,12 @@ func (r reader) removal(id bucket.ID, h bucket.Head) ([]row, error) {
 
 // Drop is described at [Jobs].
 func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	err := s.change(ctx, id, func(r reader) error {
+	return failed(s.remove(ctx, kindJob, id, link), "drop job %s of bucket %s", link, id)
+}
+
+// remove removes a version's row of that kind. Absent is no error.
+func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, link bucket.Link) error {
+	return s.change(ctx, id, func(r reader) error {
 		h, err := r.head(id, link)
 		if errors.Is(err, ErrNotFound) {
 			return nil
@@ -126,11 +131,10 @@ func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
 		if err != nil {
 			return err
 		}
-		rows, err := r.removal(id, h)
+		rows, err := r.removal(kind, id, h)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
 		return s.log.commit(ctx, rows)
 	})
-	return failed(err, "drop job %s of bucket %s", link, id)
 }

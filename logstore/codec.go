@@ -8,20 +8,23 @@ import (
 	"headwater/bucket"
 )
 
-// The first byte of every value is the version of its form. This program knows one version of each, but of head rows, which have
-// an announced head since version 2.
+// The first byte of every value is the version of its form. Of head rows there are two: version 1 has no announced head.
 const (
-	rowVersion     = 1
-	headRowVersion = 2
-	// schemaVersion 1 had no tip rows and no upload rows: see convert.go.
-	schemaVersion = 2
+	rowVersion       = 1
+	bucketRowVersion = 2
 )
+
+// schemaVersion is the version of the rows as a whole. Schema 1 had no tip rows and no upload rows.
+const schemaVersion = 2
 
 // Flags of an entry row.
 const (
 	flagPublished = 1 << iota
 	flagComplete
 )
+
+// flagMerged is the flag of a tip row.
+const flagMerged = 1
 
 // encodeEntry makes the value of an entry row; bucket, height and link stand in the key.
 func encodeEntry(e Entry) []byte {
@@ -48,8 +51,8 @@ func decodeEntry(key, value []byte) (e Entry, err error) {
 		return Entry{}, err
 	}
 	c := cursor{rest: value}
-	c.version()
-	flags := c.octet()
+	c.version(rowVersion)
+	flags := c.byte()
 	e = Entry{
 		Bucket: id, Link: h.Link, Height: h.Height,
 		Previous: c.link(), Author: c.key(), Pins: c.link(), Added: c.time(), Name: c.text(MaxNameSize),
@@ -82,7 +85,7 @@ func decodeSchema(value []byte) (uint32, error) {
 // encodeBucket makes the value of a head row.
 func encodeBucket(r Bucket) []byte {
 	b := make([]byte, 0, 1+4*headSize+4*8+2+len(r.Name)+1)
-	b = append(b, headRowVersion)
+	b = append(b, bucketRowVersion)
 	for _, h := range []bucket.Head{r.Known, r.Complete, r.Published, r.Announced} {
 		b = append(binary.BigEndian.AppendUint64(b, h.Height), h.Link[:]...)
 	}
@@ -114,17 +117,13 @@ func decodeBucket(key, value []byte) (r Bucket, err error) {
 		return Bucket{}, err
 	}
 	c := cursor{rest: value}
-	version := c.octet()
-	c.bad = c.bad || version < rowVersion || version > headRowVersion
+	version := c.version(bucketRowVersion)
 	r = Bucket{ID: id, Known: c.head(), Complete: c.head(), Published: c.head()}
-	if version == headRowVersion {
+	if version > 1 {
 		r.Announced = c.head()
 	}
-	r = Bucket{
-		ID: id, Known: r.Known, Complete: r.Complete, Published: r.Published, Announced: r.Announced,
-		Versions: c.number(), Forks: c.number(), Pins: PinCount{Needed: c.number(), Bytes: c.number()},
-		Name: c.text(MaxNameSize),
-	}
+	r.Versions, r.Forks, r.Pins = c.number(), c.number(), PinCount{Needed: c.number(), Bytes: c.number()}
+	r.Name = c.text(MaxNameSize)
 	if c.flag() {
 		r.Condition = Condition{
 			State: c.text(maxStateSize), Class: c.text(maxStateSize), Reason: c.text(maxReasonSize),
@@ -160,8 +159,8 @@ func decodeJob(key, value []byte) (j Job, err error) {
 		return Job{}, err
 	}
 	c := cursor{rest: value}
-	c.version()
-	j.State, j.Attempt = JobState(c.octet()), c.count()
+	c.version(rowVersion)
+	j.State, j.Attempt = JobState(c.byte()), c.count()
 	j.Bucket, j.Link, j.Height, j.Pins = id, h.Link, h.Height, c.link()
 	for range c.items(2) {
 		j.Stores = append(j.Stores, c.text(maxStoreSize))
@@ -173,7 +172,46 @@ func decodeJob(key, value []byte) (j Job, err error) {
 	return j, c.end("job %s of bucket %s", h.Link, id)
 }
 
-// appendString appends a string of at most 65,535 octets behind its length.
+// encodeTip makes the value of a tip row; bucket, height and link stand in the key.
+func encodeTip(t Tip) []byte {
+	var flags byte
+	if t.Merged {
+		flags = flagMerged
+	}
+	return []byte{rowVersion, flags}
+}
+
+// decodeTip reads a tip row. [ErrDamaged].
+func decodeTip(key, value []byte) (t Tip, err error) {
+	id, h, err := parseHeadKey(kindTip, key)
+	if err != nil {
+		return Tip{}, err
+	}
+	c := cursor{rest: value}
+	c.version(rowVersion)
+	flags := c.byte()
+	c.bad = c.bad || flags&^flagMerged != 0
+	return Tip{Head: h, Merged: flags&flagMerged != 0}, c.end("tip %s of bucket %s", h.Link, id)
+}
+
+// encodeUpload makes the value of an upload row; bucket, height and link stand in the key.
+func encodeUpload(u Upload) []byte {
+	return binary.BigEndian.AppendUint32([]byte{rowVersion}, u.Attempt)
+}
+
+// decodeUpload reads an upload row. [ErrDamaged].
+func decodeUpload(key, value []byte) (u Upload, err error) {
+	id, h, err := parseHeadKey(kindUpload, key)
+	if err != nil {
+		return Upload{}, err
+	}
+	c := cursor{rest: value}
+	c.version(rowVersion)
+	u = Upload{Bucket: id, Link: h.Link, Height: h.Height, Attempt: c.count()}
+	return u, c.end("upload %s of bucket %s", h.Link, id)
+}
+
+// appendString appends a string of at most 65,535 bytes behind its length.
 func appendString(b []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
 }
@@ -184,7 +222,7 @@ type cursor struct {
 	bad  bool
 }
 
-// take returns the next n octets, or n zero octets. n is never more than a fixed small number or what is left.
+// take returns the next n bytes, or n zero bytes. n is never more than a fixed small number or what is left.
 func (c *cursor) take(n int) []byte {
 	if c.bad || n > len(c.rest) {
 		c.bad = true
@@ -195,21 +233,22 @@ func (c *cursor) take(n int) []byte {
 	return b
 }
 
-func (c *cursor) octet() byte           { return c.take(1)[0] }
+func (c *cursor) byte() byte            { return c.take(1)[0] }
 func (c *cursor) count() uint32         { return binary.BigEndian.Uint32(c.take(4)) }
 func (c *cursor) number() uint64        { return binary.BigEndian.Uint64(c.take(8)) }
 func (c *cursor) link() bucket.Link     { return bucket.Link(c.take(linkSize)) }
 func (c *cursor) key() bucket.PublicKey { return bucket.PublicKey(c.take(keySize)) }
 func (c *cursor) time() time.Time       { return time.UnixMilli(int64(c.number())).UTC() }
 
-func (c *cursor) version() {
-	if c.octet() != rowVersion {
-		c.bad = true
-	}
+// version reads the version of a row's form, of which newest is the last one known.
+func (c *cursor) version(newest byte) byte {
+	v := c.byte()
+	c.bad = c.bad || v == 0 || v > newest
+	return v
 }
 
 func (c *cursor) flag() bool {
-	f := c.octet()
+	f := c.byte()
 	c.bad = c.bad || f > 1
 	return f == 1
 }
@@ -220,7 +259,7 @@ func (c *cursor) head() bucket.Head {
 	return h
 }
 
-// text reads a string of at most limit octets.
+// text reads a string of at most limit bytes.
 func (c *cursor) text(limit int) string {
 	n := int(binary.BigEndian.Uint16(c.take(2)))
 	if c.bad || n > limit || n > len(c.rest) {
@@ -230,7 +269,7 @@ func (c *cursor) text(limit int) string {
 	return string(c.take(n))
 }
 
-// items reads how many items follow, each of at least size octets.
+// items reads how many items follow, each of at least size bytes.
 func (c *cursor) items(size int) int {
 	n := uint64(c.count())
 	if c.bad || n*uint64(size) > uint64(len(c.rest)) {

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"headwater/durable"
 )
 
 // row is one change: a key with its new value, or without one where it is removed.
@@ -16,40 +18,27 @@ type row struct{ key, value []byte }
 // size is what Badger counts for the row in a transaction, and a little more.
 func (r row) size() int { return len(r.key) + len(r.value) + 16 }
 
-// write is rows that become durable together.
-type write struct {
-	rows []row
-	size int
-	lead chan struct{} // closed when this write's goroutine shall commit what waits
-	done chan error
-}
-
-// newWrite returns a write of rows.
-func newWrite(rows []row) *write {
-	w := &write{rows: rows, lead: make(chan struct{}), done: make(chan error, 1)}
+// weigh returns how many rows there are, and their size.
+func weigh(rows []row) (count, size int) {
 	for _, r := range rows {
-		w.size += r.size()
+		size += r.size()
 	}
-	return w
+	return len(rows), size
 }
 
-// committer lets many goroutines share synced transactions. There is no goroutine of its own: the first writer to come leads,
-// which means that it commits what has gathered by then, its own write first, and hands the lead to the first of those that
-// came meanwhile.
-//
-// It also keeps the job rows whose only change is that they were published: they ride with the next transaction.
+// committer lets many goroutines share synced transactions. It also keeps the job rows whose only change is that they were
+// published: they ride with the next transaction.
 type committer struct {
 	db       *badger.DB
-	guard    func() error // refuses where too little disk is left
+	group    *durable.Group[[]row]
+	guard    func() error // refuses if too little disk is left
 	release  func()       // gives memory of tables back
 	maxRows  int
 	maxSize  int
-	written  int // since release was called; the leader's
+	written  int // since release was called; of whoever commits
 	snapshot snapshot
 
 	mu       sync.Mutex
-	busy     bool     // somebody leads, or was asked to
-	queue    []*write // what waits, in the order it came
 	buffered buffer
 }
 
@@ -57,88 +46,47 @@ type committer struct {
 // reader can take it before the snapshot that it goes with.
 type buffer map[string]*[]byte
 
-// commit makes rows durable, all or none, after everything that waits already. Where ctx ends before a transaction with the
-// rows was begun they are withdrawn and nothing is written; later than that, the outcome is waited for.
-func (c *committer) commit(ctx context.Context, rows []row) error {
-	w := newWrite(rows)
-	c.mu.Lock()
-	c.queue = append(c.queue, w)
-	if !c.busy {
-		c.busy = true
-		close(w.lead)
-	}
-	c.mu.Unlock()
-	select {
-	case <-w.lead:
-		return c.commitWaiting(w)
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-	}
-	if c.withdraw(w) {
-		return ctx.Err()
-	}
-	select {
-	case <-w.lead:
-		return c.commitWaiting(w)
-	case err := <-w.done:
-		return err
-	}
+// start makes the committer ready. Transactions hold at most three quarters of what Badger allows.
+func (c *committer) start(db *badger.DB) {
+	c.db, c.maxRows, c.maxSize = db, int(db.MaxBatchCount())*3/4, int(db.MaxBatchSize())*3/4
+	c.group = durable.NewGroup(durable.GroupConfig[[]row]{
+		Commit: c.commitBatch, Weigh: weigh, MaxCount: c.maxRows, MaxSize: c.maxSize,
+	})
+	c.snapshot.renew(db)
 }
 
-// withdraw takes w out of the queue, unless it is being written or was asked to lead.
-func (c *committer) withdraw(w *write) bool {
+// commit makes rows durable, all or none, after everything that waits already. If ctx ends before a transaction with the rows
+// was begun they are withdrawn and nothing is written; later than that, the outcome is waited for.
+func (c *committer) commit(ctx context.Context, rows []row) error { return c.group.Do(ctx, rows) }
+
+// commitAll makes any number of rows durable in as many transactions as it takes, in order.
+func (c *committer) commitAll(ctx context.Context, rows []row) error {
+	for part := range slices.Chunk(rows, c.maxRows/2) {
+		if err := c.commit(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// commitBatch commits what has gathered, with as much of what is buffered as fits. Once begun it does not stop halfway.
+func (c *committer) commitBatch(_ context.Context, batch [][]row) error {
+	count, size := 0, 0
+	for _, rows := range batch {
+		n, s := weigh(rows)
+		count, size = count+n, size+s
+	}
+	c.mu.Lock()
+	flushed := c.pickBuffered(count, size)
+	c.mu.Unlock()
+	if err := c.write(batch, flushed); err != nil {
+		return err
+	}
+	c.account(size)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case <-w.lead:
-		return false
-	default:
-	}
-	i := slices.Index(c.queue, w)
-	if i < 0 {
-		return false
-	}
-	c.queue = slices.Delete(c.queue, i, i+1)
-	return true
-}
-
-// commitWaiting commits own, which heads the queue, with as much of what waits as fits, and hands the lead on.
-func (c *committer) commitWaiting(own *write) error {
-	c.mu.Lock()
-	batch, rows, size := c.take()
-	flushed := c.pickBuffered(rows, size)
-	c.mu.Unlock()
-
-	err := c.write(batch, flushed)
-
-	c.mu.Lock()
-	if err == nil {
-		c.settle(batch, flushed)
-	}
-	if c.busy = len(c.queue) > 0; c.busy {
-		close(c.queue[0].lead)
-	}
-	c.mu.Unlock()
-	for _, w := range batch {
-		if w != own {
-			w.done <- err
-		}
-	}
-	return err
-}
-
-// take removes from the queue what the next transaction holds.
-func (c *committer) take() (batch []*write, rows, size int) {
-	for len(c.queue) > 0 {
-		w := c.queue[0]
-		if len(batch) > 0 && (rows+len(w.rows) > c.maxRows || size+w.size > c.maxSize) {
-			break
-		}
-		batch, rows, size = append(batch, w), rows+len(w.rows), size+w.size
-		c.queue = slices.Delete(c.queue, 0, 1)
-	}
-	return batch, rows, size
+	c.settle(batch, flushed)
+	return nil
 }
 
 // pickBuffered returns the buffered rows that still fit.
@@ -156,7 +104,7 @@ func (c *committer) pickBuffered(rows, size int) buffer {
 }
 
 // write commits one transaction: the buffered rows, then the batch, which wins where both name a row.
-func (c *committer) write(batch []*write, flushed buffer) error {
+func (c *committer) write(batch [][]row, flushed buffer) error {
 	if err := c.guard(); err != nil {
 		return err
 	}
@@ -167,8 +115,8 @@ func (c *committer) write(batch []*write, flushed buffer) error {
 			return fmt.Errorf("write a row: %w", err)
 		}
 	}
-	for _, w := range batch {
-		for _, r := range w.rows {
+	for _, rows := range batch {
+		for _, r := range rows {
 			if err := setRow(txn, r); err != nil {
 				return fmt.Errorf("write a row: %w", err)
 			}
@@ -178,19 +126,15 @@ func (c *committer) write(batch []*write, flushed buffer) error {
 		return fmt.Errorf("commit: %w", err)
 	}
 	c.snapshot.renew(c.db)
-	c.account(batch)
 	return nil
 }
 
-// releaseEvery is how many octets of rows are written between two looks at the memory that tables hold.
+// releaseEvery is how many bytes of rows are written between two looks at the memory that tables hold.
 const releaseEvery = 128 << 10
 
 // account counts what was written, and now and then has the memory of the tables that became of it given back.
-func (c *committer) account(batch []*write) {
-	for _, w := range batch {
-		c.written += w.size
-	}
-	if c.written >= releaseEvery {
+func (c *committer) account(size int) {
+	if c.written += size; c.written >= releaseEvery {
 		c.written = 0
 		c.release()
 	}
@@ -206,7 +150,7 @@ func setRow(txn *badger.Txn, r row) error {
 
 // settle forgets buffered rows that are durable now, or that the batch overrode. A bucket's jobs are changed by one call at a
 // time, so a row buffered while the batch was written is none that the batch holds.
-func (c *committer) settle(batch []*write, flushed buffer) {
+func (c *committer) settle(batch [][]row, flushed buffer) {
 	if len(c.buffered) == 0 {
 		return
 	}
@@ -216,8 +160,8 @@ func (c *committer) settle(batch []*write, flushed buffer) {
 			delete(left, key)
 		}
 	}
-	for _, w := range batch {
-		for _, r := range w.rows {
+	for _, rows := range batch {
+		for _, r := range rows {
 			if r.key[0] == kindJob {
 				delete(left, string(r.key))
 			}
@@ -229,7 +173,7 @@ func (c *committer) settle(batch []*write, flushed buffer) {
 // maxBuffered is how many published jobs are kept in memory before they make a transaction of their own.
 const maxBuffered = 256
 
-// keep buffers a job row for the next transaction, or makes it one where many are buffered already.
+// keep buffers a job row for the next transaction, or makes it one if many are buffered already.
 func (c *committer) keep(ctx context.Context, key, value []byte) error {
 	c.mu.Lock()
 	full := len(c.buffered) >= maxBuffered

@@ -8,64 +8,117 @@ import (
 	"headwater/bucket"
 )
 
-// convert makes a log of schema 1 one of schema 2: it adds the tip rows. The schema row comes last, so that a process that dies
-// in between begins again, and finds the rows that it wrote as it would write them. A bucket without forks has one tip, its
-// known head; of one with forks every version is looked at once.
+// progressEvery is after how many versions a conversion logs how far it is.
+const progressEvery = 100_000
+
+// convert makes a log of schema 1 one of schema 2: first the tip rows, which are all that is missing, the schema row last. If it
+// dies in between it is done again from the beginning. A program of schema 1 may have appended meanwhile, so tip rows that it
+// finds are removed unless they are right.
+//
+// Only buckets with forks have tip rows; each of them is walked once.
 func (s *Badger) convert(ctx context.Context) error {
-	var buckets []Bucket
-	err := s.read(ctx, func(r reader) error {
-		return r.scanBuckets(bucket.ID{}, func(b Bucket) (bool, error) {
-			if b.Versions > 0 {
-				buckets = append(buckets, Bucket{ID: b.ID, Known: b.Known, Forks: b.Forks, Versions: b.Versions})
+	s.cfg.Logger.Info("converting the log", "dir", s.cfg.Dir, "from", 1, "to", schemaVersion)
+	return s.read(ctx, func(r reader) error {
+		c := converter{log: &s.log, progress: func(versions int) {
+			s.cfg.Logger.Info("converting the log", "dir", s.cfg.Dir, "versions", versions)
+		}}
+		err := r.scanBuckets(bucket.ID{}, func(b Bucket) (bool, error) {
+			if b.Forks == 0 {
+				return true, nil
 			}
-			return true, nil
+			return true, c.bucket(ctx, r, b)
 		})
+		if err == nil {
+			err = c.flush(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		return s.log.commit(ctx, []row{{schemaKey(), encodeSchema(schemaVersion)}})
+	})
+}
+
+// converter gathers tip rows and writes them many at a time.
+type converter struct {
+	log      *committer
+	rows     []row
+	versions int
+	progress func(versions int)
+}
+
+// bucket makes the tip rows of a bucket with forks.
+func (c *converter) bucket(ctx context.Context, r reader, b Bucket) error {
+	stale := make(map[bucket.Head]bool)
+	err := r.scanTips(b.ID, func(t Tip) (bool, error) {
+		stale[t.Head] = true
+		return true, nil
 	})
 	if err != nil {
 		return err
 	}
-	s.cfg.Logger.Info("the log is converted", "from schema", 1, "to schema", schemaVersion, "buckets", len(buckets))
-	var rows []row
-	for _, b := range buckets {
-		tips := map[bucket.Head]bool{b.Known: true}
-		if b.Forks > 0 {
-			if tips, err = s.findTips(ctx, b); err != nil {
-				return err
-			}
+	err = r.walkTips(b.ID, c.count, func(h bucket.Head) error {
+		if h == b.Known {
+			return nil
 		}
-		for h := range tips {
-			rows = append(rows, row{headKey(kindTip, b.ID, h), encodeTip(false)})
-		}
-		if len(rows) > s.log.maxRows/2 {
-			if err := s.log.commit(ctx, rows); err != nil {
-				return err
-			}
-			rows = nil
+		delete(stale, h)
+		return c.put(ctx, row{headKey(kindTip, b.ID, h), encodeTip(Tip{})})
+	})
+	if err != nil {
+		return err
+	}
+	for h := range stale {
+		if err := c.put(ctx, row{key: headKey(kindTip, b.ID, h)}); err != nil {
+			return err
 		}
 	}
-	return s.log.commit(ctx, append(rows, row{schemaKey(), encodeSchema(schemaVersion)}))
+	return nil
 }
 
-// findTips goes through all versions of a bucket, newest first: what no version before it named as its predecessor is a tip. It
-// holds the predecessors of one height at a time.
-func (s *Badger) findTips(ctx context.Context, b Bucket) (map[bucket.Head]bool, error) {
-	s.cfg.Logger.Info("looking for the ends of the branches of a bucket", "bucket", b.ID, "versions", b.Versions)
-	tips, followed := map[bucket.Head]bool{}, map[bucket.Head]bool{}
-	err := s.read(ctx, func(r reader) error {
-		prefix := bucketKey(kindEntry, b.ID)
-		return r.scan(prefix, last(prefix), true, func(key []byte, item *badger.Item) (bool, error) {
-			return true, valueOf(item, func(value []byte) error {
-				e, err := decodeEntry(key, value)
-				if !followed[e.Head()] {
-					tips[e.Head()] = true
-				}
-				delete(followed, e.Head())
-				if e.Height > 0 {
-					followed[bucket.Head{Link: e.Previous, Height: e.Height - 1}] = true
-				}
-				return err
-			})
+// put adds a row, and writes what was gathered if it is much.
+func (c *converter) put(ctx context.Context, r row) error {
+	if c.rows = append(c.rows, r); len(c.rows) < c.log.maxRows/2 {
+		return nil
+	}
+	return c.flush(ctx)
+}
+
+// flush writes what was gathered.
+func (c *converter) flush(ctx context.Context) error {
+	err := c.log.commitAll(ctx, c.rows)
+	c.rows = nil
+	return err
+}
+
+// count counts a version that was walked.
+func (c *converter) count() {
+	if c.versions++; c.versions%progressEvery == 0 {
+		c.progress(c.versions)
+	}
+}
+
+// walkTips walks all versions of a bucket and calls f for those that no other one follows on, the greatest first. It calls seen
+// for every version. What it holds in memory is the links of two heights.
+func (r reader) walkTips(id bucket.ID, seen func(), f func(h bucket.Head) error) error {
+	prefix := bucketKey(kindEntry, id)
+	height, above, here := ^uint64(0), make(map[bucket.Link]bool), make(map[bucket.Link]bool)
+	return r.scan(prefix, last(prefix), true, func(key []byte, item *badger.Item) (bool, error) {
+		var e Entry
+		err := valueOf(item, func(value []byte) (err error) {
+			e, err = decodeEntry(key, value)
+			return err
 		})
+		if err != nil {
+			return false, err
+		}
+		if e.Height != height {
+			above, here, height = here, above, e.Height
+			clear(here)
+		}
+		here[e.Previous] = true
+		seen()
+		if above[e.Link] {
+			return true, nil
+		}
+		return true, f(e.Head())
 	})
-	return tips, err
 }

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -24,9 +23,10 @@ const (
 	crashHeight  = 8_000 // where a bucket ends
 )
 
-// TestNoCrashLeavesAGap kills a process that appends long stretches with jobs, again and again, on one directory. Whatever moment
-// it dies at: every bucket is an unbroken chain, the head of each has a job unless it is complete, and what the process had
-// been told was durable is there.
+// TestNoCrashLeavesAGap kills a process that appends long stretches with jobs, versions made here and branches, again and again,
+// on one directory. Whatever moment it dies at: every bucket is an unbroken chain, the head of each has a job unless it is
+// complete, what was made here has its upload, the tips are where the branches end, and what the process had been told was
+// durable is there.
 func TestNoCrashLeavesAGap(t *testing.T) {
 	dir := t.TempDir() + "/log"
 	var unclean, stretches int
@@ -43,6 +43,7 @@ func TestNoCrashLeavesAGap(t *testing.T) {
 		for n := max(0, (round-1)*crashBuckets); n < (round+1)*crashBuckets; n++ {
 			checkBucket(t, s, n, acks)
 		}
+		checkForked(t, s)
 		if round%2 == 0 { // every other crash meets a log that was not closed before either
 			err = s.Close()
 		} else {
@@ -61,6 +62,7 @@ func TestNoCrashLeavesAGap(t *testing.T) {
 // promises are what a child was told was durable: by bucket, the greatest appended and completed height.
 type promises struct {
 	heights, completed map[int]uint64
+	made               map[bucket.Link]bool // own versions whose upload was not being removed
 	stretches          int
 }
 
@@ -92,7 +94,7 @@ func killChild(t *testing.T, dir string, round int) promises {
 	if err := cmd.Run(); err == nil || ctx.Err() == nil {
 		t.Fatalf("round %d: the child ended by itself: %v\n%s", round, err, &errs)
 	}
-	p := promises{make(map[int]uint64), make(map[int]uint64), 0}
+	p := promises{make(map[int]uint64), make(map[int]uint64), make(map[bucket.Link]bool), 0}
 	lines := bufio.NewScanner(&out.text)
 	for lines.Scan() {
 		var what string
@@ -101,11 +103,16 @@ func killChild(t *testing.T, dir string, round int) promises {
 		if _, err := fmt.Sscanf(lines.Text(), "%s %d %d.", &what, &n, &height); err != nil {
 			continue // the last line, cut
 		}
-		if what == "appended" {
+		switch what {
+		case "appended":
 			p.heights[n] = max(p.heights[n], height)
 			p.stretches++
-		} else {
+		case "completed":
 			p.completed[n] = max(p.completed[n], height)
+		case "made":
+			p.made[version(n, height).Link] = true
+		case "uploading":
+			delete(p.made, version(n, height).Link)
 		}
 	}
 	return p
@@ -144,6 +151,38 @@ func checkBucket(t *testing.T, s *logstore.Badger, n int, acks promises) {
 			b.Forks, b.Known.Height)
 	}
 	checkJobs(t, s, n, b)
+	wantTips(t, s, id, b.Known)
+	owed := make(map[bucket.Link]bool)
+	for u, err := range s.Uploads(t.Context(), id) {
+		ok(t, err)
+		owed[u.Link] = true
+	}
+	for h := range b.Versions {
+		if link := version(n, h).Link; acks.made[link] && !owed[link] {
+			t.Fatalf("bucket %d: the version made at height %d has no upload", n, h)
+		}
+	}
+}
+
+// checkForked compares the tips of the bucket with branches with what a walk finds.
+func checkForked(t *testing.T, s *logstore.Badger) {
+	t.Helper()
+	var want []bucket.Head
+	followed := make(map[bucket.Link]bool)
+	for e, err := range s.Walk(t.Context(), forked.Bucket, bucket.Head{}) {
+		ok(t, err)
+		if !followed[e.Link] {
+			want = append(want, e.Head())
+		}
+		followed[e.Previous] = true
+	}
+	if len(want) == 0 {
+		return
+	}
+	wantTips(t, s, forked.Bucket, want...)
+	if b, err := s.Bucket(t.Context(), forked.Bucket); err != nil || b.Forks+1 != uint64(len(want)) {
+		t.Fatalf("got %d forks, %v, want %d", b.Forks, err, len(want)-1)
+	}
 }
 
 // checkJobs checks that the head has a job where it is not complete.
@@ -156,70 +195,6 @@ func checkJobs(t *testing.T, s *logstore.Badger, n int, b logstore.Bucket) {
 	case !complete && (err != nil || j.Height != b.Known.Height || j.Pins != version(n, j.Height).Pins || len(j.Stores) != 1):
 		t.Fatalf("bucket %d: got job %v, %v, want one for the head at %d", n, j, err, b.Known.Height)
 	}
-}
-
-// appendForEver is the child: one goroutine for each bucket of its round and of the one before.
-func appendForEver() int {
-	var round int
-	if _, err := fmt.Sscan(os.Getenv("ROUND"), &round); err != nil {
-		return 2
-	}
-	s, err := logstore.OpenSmall(logstore.Config{Dir: os.Getenv("DIR")})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	var wg sync.WaitGroup
-	for n := max(0, (round-1)*crashBuckets); n < (round+1)*crashBuckets; n++ {
-		wg.Go(func() {
-			for {
-				if err := grow(s, n); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					os.Exit(1)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	return 0
-}
-
-// grow appends one stretch to a bucket, tells so, and sometimes takes its job further.
-func grow(s *logstore.Badger, n int) error {
-	ctx, next := context.Background(), uint64(0)
-	switch b, err := s.Bucket(ctx, version(n, 0).Bucket); {
-	case err == nil:
-		next = b.Known.Height + 1
-	case !errors.Is(err, logstore.ErrNotFound):
-		return err
-	}
-	length := 1 + rand.Uint64N(3000)
-	if next >= crashHeight { // long enough: single versions from here on
-		length = 1
-	}
-	stretch := versions(n, next, next+length)
-	head := stretch[len(stretch)-1]
-	if _, err := s.Append(ctx, stretch, jobFor(head), true); err != nil {
-		return err
-	}
-	tell("appended", n, head.Height)
-	if rand.N(2) == 0 {
-		if err := s.SetJob(ctx, head.Bucket, head.Link, logstore.JobPublished); err != nil {
-			return err
-		}
-	}
-	if rand.N(3) == 0 {
-		if err := s.Complete(ctx, head.Bucket, head.Link, logstore.PinCount{Needed: 1}); err != nil {
-			return err
-		}
-		tell("completed", n, head.Height)
-	}
-	return nil
-}
-
-// tell writes one line to the parent. The full stop shows that the number is whole.
-func tell(what string, n int, height uint64) {
-	fmt.Fprintf(os.Stdout, "%s %d %d.\n", what, n, height)
 }
 
 // childOutput runs the test binary as another process and returns what it wrote.

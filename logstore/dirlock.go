@@ -6,44 +6,22 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
-
-	"github.com/gofrs/flock"
 
 	"headwater/durable"
 )
 
-// lockDir takes the lock of a log's directory and leaves our process id in it. The lock lies beside the directory, so that the
-// directory can be moved under it. The file stays when the lock is given back. [ErrLocked].
-func lockDir(dir string) (*flock.Flock, error) {
-	path := dir + ".lock"
+// lockDir takes the lock of a log's directory. The lock lies beside the directory, so that the directory can be moved under it.
+// [ErrLocked].
+func lockDir(dir string) (*durable.Lock, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return nil, err
 	}
-	lock := flock.New(path, flock.SetPermissions(0o600))
-	got, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	lock, err := durable.Acquire(dir+".lock", durable.Self("log"))
+	if errors.Is(err, durable.ErrHeld) {
+		return nil, fmt.Errorf("%w: %w", ErrLocked, err)
 	}
-	if !got {
-		return nil, fmt.Errorf("%w: %s%s", ErrLocked, dir, holder(path))
-	}
-	if err := os.WriteFile(path, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o600); err != nil {
-		return nil, errors.Join(err, lock.Unlock())
-	}
-	return lock, nil
-}
-
-// holder says which process holds the lock, where that can be told.
-func holder(path string) string {
-	b, err := os.ReadFile(path)
-	pid, convErr := strconv.Atoi(strings.TrimSpace(string(b)))
-	if err != nil || convErr != nil {
-		return ""
-	}
-	return fmt.Sprintf(" (process %d)", pid)
+	return lock, err
 }
 
 // SetAside moves a damaged log out of the way, so that [OpenBadger] makes a fresh one in its place, and returns where it went: a
@@ -59,7 +37,7 @@ func SetAside(dir string) (movedTo string, err error) {
 		return "", failed(err, "set log aside")
 	}
 	movedTo, err = moveAside(dir, time.Now())
-	return movedTo, failed(errors.Join(err, lock.Unlock()), "set log %s aside", dir)
+	return movedTo, failed(errors.Join(err, lock.Release()), "set log %s aside", dir)
 }
 
 // moveAside renames dir to the first free name of that second.

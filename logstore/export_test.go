@@ -1,7 +1,9 @@
 package logstore
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -28,6 +30,33 @@ func (s *Badger) SetRow(key, value []byte) error {
 	return s.log.commit(context.Background(), []row{{key, value}})
 }
 
+// MakeSchema1 takes away what schema 1 did not have: tips, uploads and announced heads.
+func (s *Badger) MakeSchema1() error {
+	ctx := context.Background()
+	rows := []row{{schemaKey(), encodeSchema(1)}}
+	err := s.read(ctx, func(r reader) error {
+		for _, kind := range []byte{kindTip, kindUpload} {
+			err := r.scan([]byte{kind}, []byte{kind}, false, func(key []byte, _ *badger.Item) (bool, error) {
+				rows = append(rows, row{key: bytes.Clone(key)})
+				return true, nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return r.scanBuckets(bucket.ID{}, func(b Bucket) (bool, error) {
+			value := encodeBucket(b)
+			old := slices.Concat([]byte{1}, value[1:1+3*headSize], value[1+4*headSize:])
+			rows = append(rows, row{bucketKey(kindBucket, b.ID), old})
+			return true, nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	return s.log.commitAll(ctx, rows)
+}
+
 // Kill ends a log as if its process had died: nothing buffered is kept and no clean stop noted.
 func (s *Badger) Kill() error {
 	s.open.Lock()
@@ -35,7 +64,7 @@ func (s *Badger) Kill() error {
 	s.closed = true
 	s.log.snapshot.close()
 	err := s.db.Close()
-	if unlockErr := s.lock.Unlock(); err == nil {
+	if unlockErr := s.lock.Release(); err == nil {
 		err = unlockErr
 	}
 	return err
@@ -49,17 +78,15 @@ var (
 	EncodeBucketRow = encodeBucket
 	DecodeJobRow    = decodeJob
 	EncodeJobRow    = encodeJob
+	DecodeTipRow    = decodeTip
+	EncodeTipRow    = encodeTip
+	DecodeUploadRow = decodeUpload
+	EncodeUploadRow = encodeUpload
 	DecodeHeightRow = decodeHeight
 	EncodeHeightRow = encodeHeight
 	DecodeSchemaRow = decodeSchema
 	EncodeSchemaRow = encodeSchema
 	SchemaKey       = schemaKey
-	DecodeTipRow    = decodeTip
-	EncodeTipRow    = encodeTip
-	DecodeUploadRow = decodeUpload
-	EncodeUploadRow = encodeUpload
-	TipKey          = func(id bucket.ID, h bucket.Head) []byte { return headKey(kindTip, id, h) }
-	HeadRowKey      = func(id bucket.ID) []byte { return bucketKey(kindBucket, id) }
 	LinkKey         = linkKey
 	MoveAside       = func(dir string, now time.Time) (string, error) { return moveAside(dir, now) }
 )

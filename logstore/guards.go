@@ -182,7 +182,7 @@ func eachFile(dir, suffix string, f func(path string, size int64) error) error {
 // unbroken for depth versions. [ErrDamaged].
 func checkChains(r reader, depth int) error {
 	return r.scanBuckets(bucket.ID{}, func(b Bucket) (bool, error) {
-		for _, h := range []bucket.Head{b.Complete, b.Published, b.Known} {
+		for _, h := range []bucket.Head{b.Complete, b.Published, b.Announced, b.Known} {
 			if h.IsZero() {
 				continue
 			}

@@ -8,16 +8,17 @@ import (
 	"headwater/bucket"
 )
 
-// jobCursor is a job's place in the outbox.
-type jobCursor struct {
+// place is where a job or an upload stands in the outbox.
+type place struct {
 	bucket bucket.ID
 	head   bucket.Head
 }
 
-// cursor returns the job's place in the outbox.
-func (j Job) cursor() jobCursor {
-	return jobCursor{j.Bucket, bucket.Head{Link: j.Link, Height: j.Height}}
-}
+// place returns where the job stands.
+func (j Job) place() place { return place{j.Bucket, bucket.Head{Link: j.Link, Height: j.Height}} }
+
+// place returns where the upload stands.
+func (u Upload) place() place { return place{u.Bucket, bucket.Head{Link: u.Link, Height: u.Height}} }
 
 // clone returns a copy that shares nothing with j.
 func (j Job) clone() Job {

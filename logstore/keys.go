@@ -8,14 +8,14 @@ import (
 )
 
 // Every row's key begins with its kind. Integers are big-endian, so that the order of keys is the order of heights; a link is
-// its 33 octets, so that it is the order of links too. Kind 02 stays free.
+// its 33 bytes, so that it is the order of links too. Kind 02 stays free.
 //
 //	00 "schema"                       version of the rows
 //	01 bucket[16]                     head row: what Bucket says
 //	03 bucket[16] height[8] link[33]  entry row
 //	04 bucket[16] link[33]            link row: the height of the version
 //	05 bucket[16] height[8] link[33]  job row
-//	06 bucket[16] height[8] link[33]  tip row: no version in the log follows on it
+//	06 bucket[16] height[8] link[33]  tip row: of every tip but the known head, which the head row names
 //	07 bucket[16] height[8] link[33]  upload row
 const (
 	kindSchema byte = 0x00
@@ -60,7 +60,7 @@ func linkKey(id bucket.ID, link bucket.Link) []byte {
 // parseBucketKey reads the bucket of a head row's key.
 func parseBucketKey(key []byte) (bucket.ID, error) {
 	if len(key) != 1+idSize || key[0] != kindBucket {
-		return bucket.ID{}, fmt.Errorf("%w: no key of a bucket: %x", ErrDamaged, clipOctets(key))
+		return bucket.ID{}, fmt.Errorf("%w: no key of a bucket: %x", ErrDamaged, clipBytes(key))
 	}
 	return bucket.ID(key[1:]), nil
 }
@@ -68,7 +68,7 @@ func parseBucketKey(key []byte) (bucket.ID, error) {
 // parseHeadKey reads what [headKey] writes.
 func parseHeadKey(kind byte, key []byte) (id bucket.ID, h bucket.Head, err error) {
 	if len(key) != 1+idSize+headSize || key[0] != kind {
-		return id, h, fmt.Errorf("%w: no key of a version: %x", ErrDamaged, clipOctets(key))
+		return id, h, fmt.Errorf("%w: no key of a version: %x", ErrDamaged, clipBytes(key))
 	}
 	id = bucket.ID(key[1 : 1+idSize])
 	h.Height = binary.BigEndian.Uint64(key[1+idSize:])
@@ -76,5 +76,5 @@ func parseHeadKey(kind byte, key []byte) (id bucket.ID, h bucket.Head, err error
 	return id, h, nil
 }
 
-// clipOctets bounds what an error shows of a row.
-func clipOctets(b []byte) []byte { return b[:min(len(b), 80)] }
+// clipBytes bounds what an error shows of a row.
+func clipBytes(b []byte) []byte { return b[:min(len(b), 80)] }

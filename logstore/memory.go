@@ -29,7 +29,7 @@ type memoryBucket struct {
 	entries map[bucket.Link]Entry
 	heads   []bucket.Head // ascending
 	outbox  map[bucket.Link]Job
-	tips    map[bucket.Link]Tip
+	tips    map[bucket.Link]bool // reports whether the tip is merged
 	uploads map[bucket.Link]Upload
 }
 
@@ -62,7 +62,7 @@ func (m *Memory) bucket(id bucket.ID) *memoryBucket {
 	return &memoryBucket{
 		Bucket:  Bucket{ID: id},
 		entries: make(map[bucket.Link]Entry), outbox: make(map[bucket.Link]Job),
-		tips: make(map[bucket.Link]Tip), uploads: make(map[bucket.Link]Upload),
+		tips: make(map[bucket.Link]bool), uploads: make(map[bucket.Link]Upload),
 	}
 }
 
@@ -85,9 +85,19 @@ func (m *Memory) Append(ctx context.Context, stretch []Entry, job *Job, newestOn
 		return nil, err
 	}
 	id := stretch[0].Bucket
+	added, err = m.append(ctx, id, func(b *memoryBucket) (appendPlan, error) {
+		return planAppend(ctx, b, b.Bucket, stretch, job, newestOnly, time.Now())
+	})
+	return added, failed(err, "append to bucket %s", id)
+}
+
+// append plans an append and carries it out.
+func (m *Memory) append(
+	ctx context.Context, id bucket.ID, plan func(b *memoryBucket) (appendPlan, error),
+) (added []Entry, err error) {
 	err = m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		p, err := planAppend(ctx, b, b.Bucket, stretch, job, newestOnly, time.Now())
+		p, err := plan(b)
 		if err != nil || len(p.fresh) == 0 {
 			return err
 		}
@@ -99,23 +109,23 @@ func (m *Memory) Append(ctx context.Context, stretch []Entry, job *Job, newestOn
 		added = p.fresh
 		return nil
 	})
-	return added, failed(err, "append to bucket %s", id)
+	return added, err
 }
 
 // apply carries a plan out.
 func (b *memoryBucket) apply(p appendPlan) {
-	if p.fork {
-		b.Forks++
-	}
+	p.begin(&b.Bucket)
+	delete(b.tips, p.fresh[0].Previous)
+	b.tips[p.fresh[len(p.fresh)-1].Link] = false
 	for _, e := range p.fresh {
+		if p.own {
+			b.uploads[e.Link] = Upload{Bucket: e.Bucket, Link: e.Link, Height: e.Height}
+		}
 		b.add(e)
 		b.entries[e.Link] = e
 		i, _ := slices.BinarySearchFunc(b.heads, e.Head(), bucket.Head.Compare)
 		b.heads = slices.Insert(b.heads, i, e.Head())
 	}
-	delete(b.tips, p.fresh[0].Previous)
-	last := p.fresh[len(p.fresh)-1].Head()
-	b.tips[last.Link] = Tip{Head: last}
 	for _, h := range p.replaced {
 		delete(b.outbox, h.Link)
 	}

@@ -23,7 +23,7 @@ func (m *Memory) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job
 
 // Jobs is described at [Jobs].
 func (m *Memory) Jobs(ctx context.Context) iter.Seq2[Job, error] {
-	return pages(ctx, jobCursor{}, Job.cursor, func(after jobCursor, n int) (page []Job, err error) {
+	return pages(ctx, place{}, Job.place, func(after place, n int) (page []Job, err error) {
 		err = m.use(ctx, false, func() error {
 			i, _ := slices.BinarySearchFunc(m.ids, after.bucket, compareIDs)
 			for _, id := range m.ids[i:] {
@@ -40,14 +40,14 @@ func (m *Memory) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 }
 
 // jobsAfter returns the bucket's jobs behind the cursor, by head order.
-func (b *memoryBucket) jobsAfter(after jobCursor) []Job {
+func (b *memoryBucket) jobsAfter(after place) []Job {
 	var jobs []Job
 	for _, j := range b.outbox {
-		if b.ID != after.bucket || j.cursor().head.Compare(after.head) > 0 {
+		if b.ID != after.bucket || j.place().head.Compare(after.head) > 0 {
 			jobs = append(jobs, j.clone())
 		}
 	}
-	slices.SortFunc(jobs, func(x, y Job) int { return x.cursor().head.Compare(y.cursor().head) })
+	slices.SortFunc(jobs, func(x, y Job) int { return x.place().head.Compare(y.place().head) })
 	return jobs
 }
 

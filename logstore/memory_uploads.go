@@ -12,12 +12,13 @@ import (
 // Tips is described at [Tips].
 func (m *Memory) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error) {
 	err = m.use(ctx, false, func() error {
-		for _, t := range m.bucket(id).tips {
-			tips = append(tips, t)
+		b := m.bucket(id)
+		for link, merged := range b.tips {
+			tips = append(tips, Tip{Head: b.entries[link].Head(), Merged: merged})
 		}
+		slices.SortFunc(tips, func(x, y Tip) int { return y.Compare(x.Head) })
 		return nil
 	})
-	sortTips(tips)
 	return tips, failed(err, "read the tips of bucket %s", id)
 }
 
@@ -25,10 +26,9 @@ func (m *Memory) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error)
 func (m *Memory) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		for _, l := range links {
-			if t, ok := b.tips[l]; ok {
-				t.Merged = true
-				b.tips[l] = t
+		for _, link := range links {
+			if _, ok := b.tips[link]; ok && link != b.Known.Link {
+				b.tips[link] = true
 			}
 		}
 		return nil
@@ -41,46 +41,19 @@ func (m *Memory) AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCoun
 	if err := checkOwn(e, job, held); err != nil {
 		return err
 	}
-	err := m.use(ctx, true, func() error {
-		b := m.bucket(e.Bucket)
-		if _, ok := b.entries[e.Link]; ok {
-			return nil
-		}
-		if err := b.follows(e); err != nil {
-			return err
-		}
-		p, err := planAppend(ctx, b, b.Bucket, []Entry{e}, job, true, time.Now())
-		if err != nil {
-			return err
-		}
-		if b.isStranger() {
-			m.strangers--
-		}
-		b.apply(p)
-		if held != nil {
-			kept := b.entries[e.Link]
-			kept.Complete = true
-			b.entries[e.Link] = kept
-			b.complete(e.Head(), *held)
-		}
-		b.uploads[e.Link] = Upload{Bucket: e.Bucket, Link: e.Link, Height: e.Height}
-		m.keep(b)
-		return nil
+	_, err := m.append(ctx, e.Bucket, func(b *memoryBucket) (appendPlan, error) {
+		return planOwn(ctx, b, b.Bucket, e, job, held, time.Now())
 	})
 	return failed(err, "append version %s made here to bucket %s", e.Link, e.Bucket)
 }
 
 // Uploads is described at [Uploads].
 func (m *Memory) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error] {
-	return pages(ctx, jobCursor{}, Upload.cursor, func(after jobCursor, n int) (page []Upload, err error) {
+	return pages(ctx, place{}, Upload.place, func(after place, n int) (page []Upload, err error) {
 		err = m.use(ctx, false, func() error {
-			i, _ := slices.BinarySearchFunc(m.ids, after.bucket, compareIDs)
-			for _, at := range m.ids[i:] {
-				if id.IsZero() || id == at {
-					page = append(page, m.buckets[at].uploadsAfter(after)...)
-				}
-				if len(page) >= n {
-					break
+			for _, each := range m.ids {
+				if (id.IsZero() || each == id) && len(page) < n && compareIDs(each, after.bucket) >= 0 {
+					page = append(page, m.buckets[each].uploadsAfter(after)...)
 				}
 			}
 			page = page[:min(n, len(page))]
@@ -90,14 +63,14 @@ func (m *Memory) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, er
 	})
 }
 
-// uploadsAfter returns the bucket's uploads behind the cursor, by head order.
-func (b *memoryBucket) uploadsAfter(after jobCursor) (uploads []Upload) {
+// uploadsAfter returns the bucket's uploads behind a place, by head order.
+func (b *memoryBucket) uploadsAfter(after place) (uploads []Upload) {
 	for _, u := range b.uploads {
-		if b.ID != after.bucket || u.cursor().head.Compare(after.head) > 0 {
+		if b.ID != after.bucket || u.place().head.Compare(after.head) > 0 {
 			uploads = append(uploads, u)
 		}
 	}
-	slices.SortFunc(uploads, func(x, y Upload) int { return x.cursor().head.Compare(y.cursor().head) })
+	slices.SortFunc(uploads, func(x, y Upload) int { return x.place().head.Compare(y.place().head) })
 	return uploads
 }
 
@@ -118,7 +91,7 @@ func (m *Memory) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) 
 		b.uploads[link] = u
 		return nil
 	})
-	return failed(err, "record that version %s of bucket %s is to be uploaded", link, id)
+	return failed(err, "record the upload of version %s of bucket %s", link, id)
 }
 
 // Announced is described at [Uploads].
@@ -129,10 +102,12 @@ func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 		if !ok {
 			return ErrNotFound
 		}
-		b.announced(e.Head())
+		if e.Head().Compare(b.Announced) > 0 {
+			b.Announced = e.Head()
+		}
 		return nil
 	})
-	return failed(err, "record that version %s of bucket %s is announced", link, id)
+	return failed(err, "move the announced head of bucket %s to %s", id, link)
 }
 
 // Uploaded is described at [Uploads].
@@ -141,5 +116,5 @@ func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) e
 		delete(m.bucket(id).uploads, link)
 		return nil
 	})
-	return failed(err, "record that version %s of bucket %s is uploaded", link, id)
+	return failed(err, "remove the upload of version %s of bucket %s", link, id)
 }

@@ -20,7 +20,7 @@ import (
 
 // Files of ours beside Badger's.
 const (
-	schemaFile  = "headwater.schema"  // the log was made, with rows of this version; its schema row must be there
+	schemaFile  = "headwater.schema"  // the log was made, with rows of this version or a later one; its schema row must be there
 	cleanFile   = "headwater.clean"   // the log was closed, with this MANIFEST; removed before it is opened
 	openingFile = "headwater.opening" // how many starts in a row did not come back from Badger
 )
@@ -58,7 +58,7 @@ func openBadger(cfg Config, set settings) (s *Badger, err error) {
 	s = &Badger{cfg: cfg, set: set, lock: lock}
 	s.turns.buckets = make(map[bucket.ID]*turn)
 	if err := s.start(); err != nil {
-		return nil, failed(errors.Join(err, lock.Unlock()), "open log %s", cfg.Dir)
+		return nil, failed(errors.Join(err, lock.Release()), "open log %s", cfg.Dir)
 	}
 	return s, nil
 }
@@ -72,11 +72,11 @@ func (s *Badger) start() error {
 	if err := s.guard(); err != nil { // before anything else: a full disk kills Badger at the start too
 		return err
 	}
-	made, err := checkSchemaFile(dir)
+	noted, err := checkSchemaFile(dir)
 	if err != nil {
 		return err
 	}
-	clean, err := checkFiles(dir, made)
+	clean, err := checkFiles(dir, noted > 0)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Badger) start() error {
 	if s.db, err = s.openDB(); err != nil {
 		return err
 	}
-	if err = s.check(made, clean); err != nil {
+	if err = s.check(noted, clean); err != nil {
 		s.log.snapshot.close()
 		return errors.Join(err, s.db.Close())
 	}
@@ -100,34 +100,34 @@ func (s *Badger) guard() error {
 		return fmt.Errorf("ask for the free space of %s: %w", s.cfg.Dir, err)
 	}
 	if free < s.cfg.MinFree {
-		return fmt.Errorf("%w: %d octets are free at %s, %d must be", ErrDiskFull, free, s.cfg.Dir, s.cfg.MinFree)
+		return fmt.Errorf("%w: %d bytes are free at %s, %d must be", ErrDiskFull, free, s.cfg.Dir, s.cfg.MinFree)
 	}
 	return nil
 }
 
-// checkSchemaFile says whether the directory holds a log that was made to the end. [ErrSchema], [ErrDamaged].
-func checkSchemaFile(dir string) (made bool, err error) {
+// checkSchemaFile returns the schema of the log in the directory, 0 if none was made there to the end. [ErrSchema], [ErrDamaged].
+func checkSchemaFile(dir string) (noted uint32, err error) {
 	b, err := os.ReadFile(filepath.Join(dir, schemaFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	v, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
 	if err != nil {
-		return false, fmt.Errorf("%w: %s holds %.20q", ErrDamaged, schemaFile, b)
+		return 0, fmt.Errorf("%w: %s holds %.20q", ErrDamaged, schemaFile, b)
 	}
-	return true, checkVersion(uint32(v))
+	return uint32(v), checkVersion(uint32(v))
 }
 
-// checkVersion refuses rows of a version that is not ours.
+// checkVersion refuses a schema that is not known here.
 func checkVersion(v uint32) error {
 	switch {
 	case v > schemaVersion:
 		return fmt.Errorf("%w: %d, newer than %d", ErrSchema, v, schemaVersion)
-	case v < 1:
-		return fmt.Errorf("%w: schema %d never was", ErrDamaged, v)
+	case v == 0:
+		return fmt.Errorf("%w: schema 0 never was", ErrDamaged)
 	}
 	return nil
 }
@@ -189,21 +189,18 @@ func isOfSystem(err error) bool {
 }
 
 // check prepares the opened database for use: its schema, and what an unclean stop may have left.
-func (s *Badger) check(made, clean bool) error {
+func (s *Badger) check(noted uint32, clean bool) error {
 	mapped, err := filepath.EvalSymlinks(s.cfg.Dir) // as the system names the files that it maps
 	if err != nil {
 		return err
 	}
-	s.log = committer{
-		db: s.db, guard: s.guard, release: func() { releaseTables(mapped) },
-		maxRows: int(s.db.MaxBatchCount()) * 3 / 4, maxSize: int(s.db.MaxBatchSize()) * 3 / 4,
-	}
-	s.log.snapshot.renew(s.db)
-	if err := s.checkSchema(made); err != nil {
+	s.log.guard, s.log.release = s.guard, func() { releaseTables(mapped) }
+	s.log.start(s.db)
+	if err := s.checkSchema(context.Background(), noted); err != nil {
 		return err
 	}
 	return s.read(context.Background(), func(r reader) (err error) {
-		if made && !clean {
+		if noted > 0 && !clean {
 			s.cfg.Logger.Info("the log was not closed the last time; checking it", "dir", s.cfg.Dir)
 			if err := checkChains(r, s.log.maxRows); err != nil { // twice as many as the versions of a transaction
 				return err
@@ -214,35 +211,35 @@ func (s *Badger) check(made, clean bool) error {
 	})
 }
 
-// checkSchema reads the schema row, or makes it in a log that was never made to the end.
-func (s *Badger) checkSchema(made bool) error {
-	var version uint32
-	err := s.read(context.Background(), func(r reader) error {
+// checkSchema sees to it that the rows are of our schema: it makes the schema row of a log that was never made to the end, and
+// converts a log of an older schema. noted is what the schema file says.
+func (s *Badger) checkSchema(ctx context.Context, noted uint32) error {
+	version, err := s.schema(ctx)
+	switch {
+	case errors.Is(err, ErrNotFound) && noted > 0:
+		return fmt.Errorf("%w: its schema row is gone", ErrDamaged)
+	case errors.Is(err, ErrNotFound):
+		version = schemaVersion
+		err = s.log.commit(ctx, []row{{schemaKey(), encodeSchema(schemaVersion)}})
+	case err == nil:
+		err = checkVersion(version)
+	}
+	if err == nil && version < schemaVersion {
+		err = s.convert(ctx)
+	}
+	if err != nil || noted == schemaVersion {
+		return err
+	}
+	return durable.WriteFile(filepath.Join(s.cfg.Dir, schemaFile), fmt.Appendf(nil, "%d\n", schemaVersion))
+}
+
+// schema reads the schema row. [ErrNotFound].
+func (s *Badger) schema(ctx context.Context) (version uint32, err error) {
+	err = s.read(ctx, func(r reader) error {
 		return r.get(schemaKey(), func(value []byte) (err error) {
 			version, err = decodeSchema(value)
 			return err
 		})
 	})
-	if errors.Is(err, ErrNotFound) {
-		if made {
-			return fmt.Errorf("%w: its schema row is gone", ErrDamaged)
-		}
-		rows := []row{{schemaKey(), encodeSchema(schemaVersion)}}
-		if err := s.log.commit(context.Background(), rows); err != nil {
-			return err
-		}
-		version, err = schemaVersion, nil
-	}
-	if err == nil {
-		err = checkVersion(version)
-	}
-	if err == nil && version < schemaVersion {
-		if err = s.convert(context.Background()); err == nil {
-			version, made = schemaVersion, false
-		}
-	}
-	if err != nil || made {
-		return err
-	}
-	return durable.WriteFile(filepath.Join(s.cfg.Dir, schemaFile), fmt.Appendf(nil, "%d\n", version))
+	return version, err
 }

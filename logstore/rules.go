@@ -13,10 +13,10 @@ import (
 
 // Limits on what one row holds beside a version's name.
 const (
-	maxReasonSize = 1 << 10   // octets of a condition's sentence
-	maxStateSize  = 64        // octets of a condition's state, and of its class
-	maxStoreSize  = 1<<16 - 1 // octets of one object store's name in a job
-	maxJobSize    = 256 << 10 // octets of the stores and peers of one job together
+	maxReasonSize = 1 << 10   // bytes of a condition's sentence
+	maxStateSize  = 64        // bytes of a condition's state, and of its class
+	maxStoreSize  = 1<<16 - 1 // bytes of one object store's name in a job
+	maxJobSize    = 256 << 10 // bytes of the stores and peers of one job together
 )
 
 // checkStretch checks what can be told without the log: that each entry directly succeeds the one before it.
@@ -48,12 +48,12 @@ func checkJob(stretch []Entry, job *Job) error {
 	size := len(job.Peers) * len(bucket.PublicKey{})
 	for _, s := range job.Stores {
 		if len(s) > maxStoreSize {
-			return fmt.Errorf("the job for %s names a store of %d octets", job.Link, len(s))
+			return fmt.Errorf("the job for %s names a store of %d bytes", job.Link, len(s))
 		}
 		size += 2 + len(s)
 	}
 	if size > maxJobSize {
-		return fmt.Errorf("the job for %s has hints of %d octets, more than %d", job.Link, size, maxJobSize)
+		return fmt.Errorf("the job for %s has hints of %d bytes, more than %d", job.Link, size, maxJobSize)
 	}
 	return nil
 }
@@ -78,6 +78,27 @@ type appendPlan struct {
 	forEvery bool          // beside it one for every other version of fresh
 	at       int           // index in fresh of the job's version
 	replaced []bucket.Head // versions whose pending jobs the new one replaces
+	own      bool          // fresh is one version that was made here: it gets an upload
+	held     *PinCount     // the pins of an own version that is complete at once, nil if it is not
+}
+
+// begin enters in b what the plan changes beside its versions.
+func (p appendPlan) begin(b *Bucket) {
+	if p.fork {
+		b.Forks++
+	}
+	if p.held != nil {
+		b.complete(p.fresh[0].Head(), *p.held)
+	}
+}
+
+// follows returns the tip that the version at index i of fresh follows on, the zero Head if it opens a branch or is a genesis.
+func (p appendPlan) follows(i int) bucket.Head {
+	e := p.fresh[i]
+	if e.Height == 0 || i == 0 && p.fork {
+		return bucket.Head{}
+	}
+	return bucket.Head{Link: e.Previous, Height: e.Height - 1}
 }
 
 // every returns the versions that get a job of their own, where each does.
@@ -255,7 +276,7 @@ func (c Condition) kept() Condition {
 	return c
 }
 
-// clip returns s cut to at most limit octets, not within a rune.
+// clip returns s cut to at most limit bytes, not within a rune.
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s

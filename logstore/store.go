@@ -33,7 +33,7 @@ var (
 	ErrClosed = errors.New("log is closed")
 )
 
-// MaxNameSize is the most octets of a version's name that an entry keeps; longer names are cut at a rune boundary. The whole
+// MaxNameSize is the most bytes of a version's name that an entry keeps; longer names are cut at a rune boundary. The whole
 // name stands in the manifest.
 const MaxNameSize = 256
 
@@ -49,7 +49,7 @@ type Entry struct {
 	Previous  bucket.Link      // zero for genesis
 	Author    bucket.PublicKey // zero where the version is unsigned
 	Pins      bucket.Link      // of the pins list
-	Name      string           // at most MaxNameSize octets
+	Name      string           // at most MaxNameSize bytes
 	Published bool             // anybody who holds this version can read it
 	Complete  bool             // every pin was held and verified when the version was completed
 	Added     time.Time        // when it was appended here, millisecond precision; set by the store
@@ -67,12 +67,12 @@ type Bucket struct {
 	Published bucket.Head // newest version whose Published is set; zero for none
 	Announced bucket.Head // newest version that the bus was told of and the object stores have all of; zero for none
 	Versions  uint64      // entries, those on forks included
-	Forks     uint64      // branches beyond the first: entries appended whose predecessor already had another successor
+	Forks     uint64      // branches beyond the first, merged ones included: [Tips] knows which are not
 	Pins      PinCount    // of the complete head, as counted when it was completed
 	Condition Condition   // zero where nothing is wrong
 }
 
-// PinCount counts the pins of a version and the octets of those held.
+// PinCount counts the pins of a version and the bytes of those held.
 type PinCount struct {
 	Needed uint64
 	Bytes  uint64
@@ -89,7 +89,7 @@ type Condition struct {
 	Since  time.Time        // millisecond precision
 }
 
-// IsZero says whether c says nothing.
+// IsZero reports whether c says nothing.
 func (c Condition) IsZero() bool { return c.State == "" }
 
 // JobState is where a pin job stands.
@@ -175,7 +175,8 @@ type Tips interface {
 	// Tips returns the tips of a bucket, the greatest first: the known head is one of them. None is no error. Its cost depends
 	// on the number of tips alone.
 	Tips(ctx context.Context, id bucket.ID) ([]Tip, error)
-	// SetMerged marks tips as merged. Links that are no tips of the bucket are passed over. Durable on return.
+	// SetMerged marks tips as merged. The mark stays until a version follows on the tip. Links that are no tips of the bucket
+	// are passed over, and so is the known head, which no version can hold as merged. Durable on return.
 	SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error
 }
 
@@ -221,8 +222,8 @@ type Conditions interface {
 // Store is a whole log.
 type Store interface {
 	Reader
-	Tips
 	Appender
+	Tips
 	Jobs
 	Uploads
 	Conditions

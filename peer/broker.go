@@ -59,7 +59,7 @@ func Broker(dir string, cfg jetstream.Config) (jetstream.Config, error) {
 }
 
 // newBroker returns the way to the broker that the configuration names, or else that the last run on the directory used.
-func newBroker(cfg Config, online func()) (*broker, error) {
+func newBroker(cfg Config, me bucket.PublicKey, online func()) (*broker, error) {
 	b := &broker{cfg: cfg.NATS, tried: make(chan struct{}), online: online, since: time.Now()}
 	var err error
 	if b.cfg, err = Broker(cfg.Dir, cfg.NATS); errors.Is(err, ErrOffline) {
@@ -68,7 +68,7 @@ func newBroker(cfg Config, online func()) (*broker, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	b.cfg.Logger, b.cfg.OnConnected = cfg.Logger, online
+	b.cfg.Logger, b.cfg.OnConnected, b.cfg.Writer = cfg.Logger, online, me
 	names := jetstream.Names{Prefix: b.cfg.Prefix}
 	b.stores = [2][]string{orDefault(cfg.ManifestStores, names.ManifestStore()), orDefault(cfg.BlobStores, names.BlobStore())}
 	return b, nil
@@ -234,7 +234,7 @@ func (o ownBroker) Bury(ctx context.Context, m consumer.Message, class, reason s
 
 func settingsFile(dir string) string { return filepath.Join(dir, "broker.json") }
 
-func readSettings(dir string) (s local.Settings, err error) {
+func readSettings(dir string) (s local.BrokerSettings, err error) {
 	b, err := os.ReadFile(settingsFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -260,6 +260,6 @@ func keepSettings(cfg Config) error {
 	return nil
 }
 
-func settingsOf(c jetstream.Config, embedded bool) local.Settings {
-	return local.Settings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: c.Prefix, Embedded: embedded}
+func settingsOf(c jetstream.Config, embedded bool) local.BrokerSettings {
+	return local.BrokerSettings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: c.Prefix, Embedded: embedded}
 }

@@ -163,50 +163,47 @@ func (h held) Await(ctx context.Context, id bucket.ID, link bucket.Link, report 
 		return err
 	}
 	defer done()
-	if _, err := h.broker.wait(ctx); err != nil {
-		return cmpCause(ctx, err)
-	}
-	var told func(publisher.Progress)
-	if report != nil {
-		told = func(p publisher.Progress) {
-			report(local.UploadProgress{Objects: p.Objects, Done: p.Done, Bytes: p.Bytes})
+	return h.upload(ctx, id, func(p publisher.Progress) {
+		if report != nil {
+			report(local.UploadProgress{Objects: p.Absent, Done: p.Done, Bytes: p.Bytes})
 		}
-	}
-	if err := h.publisher.Publish(ctx, id, told); err != nil {
-		return cmpCause(ctx, offline(err))
-	}
-	return nil
-}
-
-// cmpCause is why a call ended: because of its context, if that has ended.
-func cmpCause(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
-		return cause
-	}
-	return err
+	})
 }
 
 // Announce implements [local.Maker].
-func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
 	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer done()
 	if link.IsZero() {
 		b, err := h.bucket(ctx, id)
 		if err != nil {
-			return err
+			return false, err
 		}
 		link = b.Known.Link
 	}
 	if err := h.stores.log.AddUpload(ctx, id, link); err != nil {
 		if errors.Is(err, logstore.ErrNotFound) {
-			return fmt.Errorf("bucket %s: %w: %s is not in the log", id, ErrNoVersion, link)
+			return false, fmt.Errorf("bucket %s: %w: %s is not in the log", id, ErrNoVersion, link)
 		}
-		return err
+		return false, err
 	}
-	return h.Await(ctx, id, link, nil)
+	err = h.upload(ctx, id, func(p publisher.Progress) { duplicate = p.Duplicate })
+	return duplicate, err
+}
+
+// upload works off what is owed of a bucket.
+func (p *Peer) upload(ctx context.Context, id bucket.ID, report func(publisher.Progress)) error {
+	_, err := p.broker.wait(ctx)
+	if err == nil {
+		err = offline(p.publisher.Publish(ctx, id, report))
+	}
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 // bucket returns what the log knows of a bucket that has versions.

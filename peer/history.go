@@ -125,6 +125,9 @@ func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, e
 		}
 		b, err = h.bucket(ctx, id)
 	}
+	if errors.Is(err, ErrNoBucket) && len(ignored) > 0 && errors.Is(ignored[0].Err, consumer.ErrNotShared) {
+		return h.visit(ctx, id, v)
+	}
 	if err != nil {
 		return v, nothing(id, err, ignored, v.Offline)
 	}
@@ -137,8 +140,24 @@ func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, e
 		return v, err
 	}
 	v.Complete = b.Complete
-	v.Tips, err = h.tips(ctx, b)
+	if v.Tips, err = h.tips(ctx, b); err == nil {
+		v.Unshared = h.unshared(ctx, b)
+	}
 	return v, err
+}
+
+// unshared returns the manifest of the newest version of a bucket if it has no share for this peer any more. The log does not
+// have it, but remembers that it was verified.
+func (p *Peer) unshared(ctx context.Context, b logstore.Bucket) []byte {
+	c := b.Condition
+	if c.State != string(consumer.StateNotShared) || c.Height <= b.Known.Height {
+		return nil
+	}
+	m, err := p.manifest(ctx, c.Link)
+	if err != nil {
+		p.cfg.Logger.Warn("the version in which this peer has no share any more cannot be had", "bucket", b.ID, "link", c.Link, "error", err)
+	}
+	return m
 }
 
 // nothing is the error if no version of a bucket is held.

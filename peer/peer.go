@@ -80,17 +80,34 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 		return lock, err
 	}
 	if held.Holder.Role == RoleRun {
-		return nil, fmt.Errorf("%s: %w: process %d, since %s", cfg.Dir, ErrRunning, held.Holder.PID, held.Holder.Since.Format(time.DateTime))
+		return nil, runs(cfg.Dir, held.Holder)
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
-	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{Version: cfg.Version}); err == nil {
+	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{}); err == nil {
 		err = errors.Join(client.Takeover(ctx), client.Close())
 		if err != nil {
 			return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
 		}
 	}
 	return durable.AcquireWait(ctx, lockFile(cfg.Dir), holder)
+}
+
+// Running returns [ErrRunning], naming the process, if a peer runs on a directory.
+func Running(dir string) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	h, held, err := durable.ReadHolder(lockFile(abs))
+	if err != nil || !held || h.Role != RoleRun {
+		return err
+	}
+	return runs(abs, h)
+}
+
+func runs(dir string, h durable.Holder) error {
+	return fmt.Errorf("%s is held by another process: %w: process %d, since %s", dir, ErrRunning, h.PID, h.Since.Local().Format(time.DateTime))
 }
 
 // RoleRun is the role of a running peer, beside which no other may run.
@@ -107,7 +124,7 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 	if p.stores, err = openStores(ctx, cfg); err != nil {
 		return p, err
 	}
-	if p.broker, err = newBroker(cfg, func() { p.publisher.Connected() }); err != nil {
+	if p.broker, err = newBroker(cfg, id.PublicKey(), func() { p.publisher.Connected() }); err != nil {
 		return p, err
 	}
 	if p.consumer, err = p.newConsumer(id.PublicKey()); err != nil {
@@ -130,9 +147,11 @@ func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
 		Buckets: l.Buckets, PinJobsMax: l.PinJobs, Fetches: l.Fetches,
 		MaxVersions: l.MaxVersions, MaxBlobSize: l.MaxBlobSize, FetchTimeout: l.FetchTimeout, SyncTimeout: l.SyncTimeout,
 		RetryLimit: l.RetryLimit, RetryMin: l.RetryMin, RetryMax: l.RetryMax,
-		StageDir: filepath.Join(p.cfg.Dir, "stage"), StageLimit: l.StageLimit, Logger: p.cfg.Logger,
+		StageDir: p.stageDir(), StageLimit: l.StageLimit, Logger: p.cfg.Logger,
 	})
 }
+
+func (p *Peer) stageDir() string { return filepath.Join(p.cfg.Dir, "stage") }
 
 func (p *Peer) newPublisher(me bucket.PublicKey) (*publisher.Publisher, error) {
 	up := uploads{p.broker, p.cfg.Ensure}
@@ -160,19 +179,19 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 	info := local.Info{
 		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
 	}
-	var takeover func()
+	var o local.ServeOptions
 	if p.cfg.Role != RoleRun {
-		takeover = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+		o.Yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
 	}
-	if err := local.Serve(ctx, l, held{p}, info, takeover); err != nil && ctx.Err() == nil {
+	if err := local.Serve(ctx, l, held{p}, info, o); err != nil && ctx.Err() == nil {
 		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
 	}
 }
 
-// Close ends what the peer does, waits until it is done, and gives the directory free. Calls that are under way come to their
-// end; those that wait for an announcement are told that the peer is gone. Closing twice does nothing.
+// Close ends what the peer does, waits until it is done, and gives the directory free. Calls that are under way have some seconds
+// to come to their end; those that wait for an announcement are told that the peer is gone. Closing twice does nothing.
 func (p *Peer) Close(ctx context.Context) error {
-	if !p.calls.shut() {
+	if !p.calls.shut(closeTimeout) {
 		return nil
 	}
 	if p.cancel != nil {
@@ -193,5 +212,5 @@ func (p *Peer) Close(ctx context.Context) error {
 	return err
 }
 
-// closeTimeout bounds how long the end of the connection is waited for.
+// closeTimeout bounds how long the end of calls, and of the connection, is waited for.
 const closeTimeout = 5 * time.Second

@@ -74,6 +74,7 @@ type view struct {
 	head     *bucket.Version
 	complete bucket.Head
 	tips     []tip
+	unshared *bucket.Version // a newer version that has no share for us; nil for none
 	ignored  []local.Ignored
 	offline  string
 }
@@ -93,6 +94,11 @@ func (s *Session) look(ctx context.Context, id bucket.ID, bus bool) (*view, erro
 	v := &view{complete: answer.Complete, ignored: answer.Ignored, offline: answer.Offline}
 	if v.head, err = bucket.Open(bucket.ManifestLink(answer.Head), answer.Head); err != nil {
 		return nil, fmt.Errorf("head of bucket %s: %w", id, err)
+	}
+	if len(answer.Unshared) > 0 {
+		if v.unshared, err = bucket.Open(bucket.ManifestLink(answer.Unshared), answer.Unshared); err != nil {
+			return nil, fmt.Errorf("newest version of bucket %s: %w", id, err)
+		}
 	}
 	for _, t := range answer.Tips {
 		version, err := bucket.Open(bucket.ManifestLink(t.Manifest), t.Manifest)
@@ -115,6 +121,12 @@ func (s *Session) version(ctx context.Context, link bucket.Link) (*bucket.Versio
 
 // at resolves which version is meant below the head: by height, by link, or, if at is empty, the newest that can be read.
 func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, error) {
+	if at == "" && v.unshared != nil {
+		if _, err := unlock(s.id, v.unshared); err != nil {
+			return nil, err
+		}
+		return v.unshared, nil
+	}
 	q := local.AncestorQuery{Bucket: v.head.Bucket, Of: v.head.Head()}
 	if link, err := bucket.ParseLink(at); err == nil {
 		if link == v.head.Link {

@@ -18,6 +18,9 @@ func (h held) Status(ctx context.Context, id, after bucket.ID, limit int) (s loc
 		return s, err
 	}
 	defer done()
+	if !h.isRunning.Load() {
+		_, _ = h.broker.wait(ctx) // how that went is in the answer
+	}
 	s = local.Status{
 		PeerID: h.ID(), Running: h.isRunning.Load(), Broker: h.broker.state(), Outcomes: h.consumer.Outcomes(), Damage: h.damage(),
 	}

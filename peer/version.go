@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"headwater/bucket"
 	"headwater/peer/local"
@@ -99,8 +101,12 @@ func (s *Session) change(ctx context.Context, id bucket.ID, c change, u Upload) 
 	return m, s.announce(ctx, v, m, u)
 }
 
-// tries is how often a version is made anew because another one became the newest meanwhile.
-const tries = 5
+// tries is how often a version is made anew because another one became the newest meanwhile, and maxPause how long it is waited
+// at most before that: each time somebody else got on.
+const (
+	tries    = 50
+	maxPause = 50 * time.Millisecond
+)
 
 // again looks at a bucket and calls f, and once more each time that f made a version which was not the next one any more.
 func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucket.Version, error)) (*bucket.Version, error) {
@@ -109,11 +115,22 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 		if err != nil {
 			return nil, err
 		}
+		if view.unshared != nil {
+			return nil, fmt.Errorf("next version of bucket %s: %w: our key %s is not among its shares any more; "+
+				"an owner can share the bucket with it", id, ErrNotShared, s.ID())
+		}
 		v, err := f(view)
 		if !errors.Is(err, ErrStale) || try == tries {
 			return v, err
 		}
 		s.log.Debug("another version came first; made anew on that", "bucket", id, "try", try)
+		pause := time.NewTimer(rand.N(maxPause))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, ctx.Err()
+		case <-pause.C:
+		}
 	}
 }
 

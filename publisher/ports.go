@@ -76,6 +76,7 @@ type Progress struct {
 	Done      int           // of Absent, acknowledged by the store
 	Bytes     int64         // of Done
 	Announced bucket.Head   // told to the bus meanwhile; zero for none
+	Duplicate bool          // the bus had been told of that before
 	Missing   int           // blobs that were inherited, or added, and are neither here nor in the stores
 	Lost      []bucket.Hash // the first of those that were inherited, at most 8
 }

@@ -187,6 +187,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 	for range maxAttempts {
 		duplicate, err := r.cfg.Bus.Announce(ctx, a)
+		r.note(func(g *Progress) { g.Duplicate = duplicate })
 		if err != nil || !duplicate {
 			return err
 		}

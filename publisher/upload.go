@@ -85,7 +85,7 @@ func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 	if blob.Size() > blobstore.SmallSize {
 		return t.stream(ctx, h, blob)
 	}
-	defer blob.Close() //nolint:errcheck // it was only read
+	defer blob.Close()
 	if len(t.batch) == batchBlobs || t.size+int(blob.Size()) > batchBytes {
 		t.flush(ctx)
 	}
@@ -133,12 +133,12 @@ func (t *transfer) drop() {
 // stream puts a large blob, beside what follows, and closes it.
 func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Blob) error {
 	if err := take(ctx, t.streams); err != nil {
-		blob.Close() //nolint:errcheck // it was only read
+		_ = blob.Close() // it was only read
 		return err
 	}
 	t.group.Go(func() error {
 		defer give(t.streams)
-		defer blob.Close() //nolint:errcheck // it was only read
+		defer blob.Close()
 		err := t.cfg.Stores.Put(ctx, t.store, h, blob.Size(), blob)
 		if errors.Is(err, blobstore.ErrCorrupt) {
 			t.miss(h)

@@ -187,13 +187,14 @@ type (
 		Buckets []bucketJSON `json:"buckets"`
 	}
 	bucketJSON struct {
-		BucketID string    `json:"bucket_id"`
-		Name     string    `json:"name"`
-		State    string    `json:"state"`
-		Known    *headJSON `json:"known"`
-		Complete *headJSON `json:"complete"`
-		Behind   uint64    `json:"behind"`
-		Pins     struct {
+		BucketID  string    `json:"bucket_id"`
+		Name      string    `json:"name"`
+		State     string    `json:"state"`
+		Known     *headJSON `json:"known"`
+		Complete  *headJSON `json:"complete"`
+		Announced *headJSON `json:"announced"`
+		Behind    uint64    `json:"behind"`
+		Pins      struct {
 			Needed      uint64 `json:"needed"`
 			Held        uint64 `json:"held"`
 			BytesNeeded uint64 `json:"bytes_needed"`

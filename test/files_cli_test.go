@@ -380,7 +380,9 @@ func TestFiles_CommitNeedsNoPeerAndOneStartedLaterLearnsOfIt(t *testing.T) {
 	if made.Author != id || made.Height != 0 || made.Name != "photos" {
 		t.Errorf("got %+v, want version 0 of photos by %s", made, id)
 	}
-	h.failsSaying(5, "", "status")
+	if s := decoded[statusJSON](t, h.run("status", "--json")).Buckets[0]; s.State != "not_running" || s.Announced == nil || s.Announced.Height != 0 {
+		t.Errorf("got %+v without a peer, want it not running, and version 0 announced", s)
+	}
 	var last versionJSON
 	for i, name := range []string{made.BucketID, made.BucketID[:7], "photos"} {
 		writeTree(t, src, "named", []byte(name), 0o644)

@@ -181,7 +181,7 @@ func TestFilesHostile_TreesAreRefusedAndNothingIsWrittenOutside(t *testing.T) {
 			}
 			return x.encode(entries{"d": d})
 		}},
-		{"a directory that is its own child by a forged link", "not what the hash names", func(x *hostile) []byte {
+		{"a directory that is its own child by a forged link", "hash_mismatch", func(x *hostile) []byte {
 			forged := tree.Dir{Link: bucket.RawLink([]byte("forged")), Secret: tree.NewSecret()}
 			node := x.encode(entries{"self": forged})
 			sealed, err := tree.Seal(forged.Secret, node)
@@ -310,7 +310,8 @@ func TestFilesHostile_LinksLeadNowhereOutside(t *testing.T) {
 func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()
-	h, _ := newDesk(t, url)
+	owner, _ := newDesk(t, url)
+	h := owner
 	src, target := t.TempDir(), newTarget(t)
 	writeTree(t, src, "large", markedOctets(newRand(31), tree.SmallFile+2<<20), 0o644)
 	h.run("create", "films")
@@ -335,6 +336,9 @@ func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T
 		"a small one": right[:100],
 	} {
 		putWithCLI(t, cli, "headwater-blobs", buckettest.Object{Link: link, Bytes: wrong})
+		other, id := newDesk(t, url) // who does not hold it
+		owner.run("share", "films", id)
+		h = other
 		h.failsSaying(4, link.Hash().String(), "checkout", "films", target)
 		for path, said := range snapshot(t, target) {
 			t.Errorf("%s: got %s %s, want nothing written", name, path, said)

@@ -153,7 +153,7 @@ func TestFilesShares_StrangerIsToldWhy(t *testing.T) {
 	id := alice.makes("create", "photos").BucketID
 	alice.run("commit", "photos", src)
 	// A name that strangers announce is nobody's proof, so they have to know the id.
-	stranger.failsSaying(3, `bucket "photos": not found`, "checkout", "photos", target)
+	stranger.failsSaying(3, `bucket "photos": no such bucket`, "checkout", "photos", target)
 	const why = "is not among its shares; an owner can share the bucket with it"
 	for _, args := range [][]string{{"checkout", id, target}, {"ls", id}, {"cat", id[:8], "rare/aux.c"}, {"commit", id, src}} {
 		stranger.failsSaying(4, "our key "+strangerID+" "+why, args...)

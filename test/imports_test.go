@@ -25,29 +25,30 @@ const module = "headwater"
 // arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
 // tree} → chain → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"bucket":             {},
-	"durable":            {},
-	"bucket/buckettest":  {"bucket"},
-	"blobstore":          {"bucket", "durable"},
-	"blobstore/blobtest": {"blobstore", "bucket"},
-	"logstore":           {"bucket", "durable"},
-	"logstore/logtest":   {"logstore", "bucket"},
-	"chain":              {"blobstore", "logstore", "bucket"},
-	"consumer":           {"chain", "blobstore", "logstore", "bucket"},
-	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
-	"jetstream/embedded": {"jetstream", "bucket"}, // the latter two for its tests
-	"tree":               {"blobstore", "bucket"},
-	"worktree":           {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
-	"test":               {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test/natstest":      {},
-	"publisher":          {"blobstore", "logstore", "bucket"},
-	"peer":               {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
-	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
+	"bucket":               {},
+	"durable":              {},
+	"bucket/buckettest":    {"bucket"},
+	"blobstore":            {"bucket", "durable"},
+	"blobstore/blobtest":   {"blobstore", "bucket"},
+	"logstore":             {"bucket", "durable"},
+	"logstore/logtest":     {"logstore", "bucket"},
+	"chain":                {"blobstore", "logstore", "bucket"},
+	"consumer":             {"chain", "blobstore", "logstore", "bucket"},
+	"jetstream":            {"consumer", "blobstore", "bucket", "durable"},
+	"jetstream/embedded":   {"durable"},
+	"tree":                 {"blobstore", "bucket"},
+	"worktree":             {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":        {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"test":                 {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"test/natstest":        {},
+	"publisher":            {"blobstore", "logstore", "bucket"},
+	"peer":                 {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "consumer", "logstore"},
+	"peer/local":           {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
-var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "test", "test/natstest"}
+var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "peer/local/localtest", "test", "test/natstest"}
 
 // fences keep a library to the packages that may know it, tests included. A fence holds for everything below its path.
 var fences = []struct {
@@ -55,7 +56,7 @@ var fences = []struct {
 	within  []string
 	why     string
 }{
-	{"github.com/nats-io/nats.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
+	{"github.com/nats-io/nats.go", []string{"jetstream", "jetstream/embedded", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/synadia-io/orbit.go", []string{"jetstream", "test", "test/natstest"}, "only jetstream knows the broker"},
 	{"github.com/nats-io/nats-server", []string{"jetstream/embedded", "test/natstest"}, "only jetstream/embedded embeds a server, and natstest starts them for tests"},
 	{"github.com/dgraph-io/badger", []string{"logstore"}, "only logstore knows its database"},
@@ -261,6 +262,23 @@ func parse(t *testing.T, pkg, name string, text any) source {
 	return source{pkg: pkg, name: filepath.Base(name), file: f}
 }
 
+// A program that only connects does not carry a server.
+func TestClientsDoNotLinkTheServer(t *testing.T) {
+	for _, pkg := range []string{"jetstream", "peer"} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"/"+pkg)
+		cmd.Dir = ".."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list -deps %s: %v", pkg, err)
+		}
+		for dep := range strings.Lines(string(out)) {
+			if below(strings.TrimSpace(dep), "github.com/nats-io/nats-server") {
+				t.Errorf("%s links %s", pkg, strings.TrimSpace(dep))
+			}
+		}
+	}
+}
+
 // The rules are worth what they find.
 func TestImportsFindsWhatIsWrong(t *testing.T) {
 	tests := []struct {
@@ -282,6 +300,7 @@ func TestImportsFindsWhatIsWrong(t *testing.T) {
 		{"nats in a test", "Fences", "consumer", "a_test.go", `package consumer; import "github.com/nats-io/nats.go/micro"`},
 		{"nats where it belongs", "", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats.go"`},
 		{"nkeys is not nats.go", "", "cmd/headwater", "a.go", `package main; import "github.com/nats-io/nkeys"`},
+		{"server in the client", "Fences", "jetstream", "a.go", `package jetstream; import "github.com/nats-io/nats-server/v2/server"`},
 		{"server", "Fences", "test", "a_test.go", `package test; import "github.com/nats-io/nats-server/v2/server"`},
 		{"badger", "Fences", "cmd/headwater", "a.go", `package main; import "github.com/dgraph-io/badger/v4"`},
 		{"clock", "BucketIsPure", "bucket", "a.go", `package bucket; import "time"`},

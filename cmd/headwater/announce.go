@@ -36,6 +36,7 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 		}
 	}
 	var n bucket.Announcement
+	var duplicate bool
 	err := a.withBucket(cmd, args[0], sessionOptions{}, func(ctx context.Context, s *peer.Session, id bucket.ID) (err error) {
 		n = bucket.Announcement{Bucket: id, Peer: s.ID(), Stores: stores}
 		if len(args) == 2 {
@@ -46,13 +47,14 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 		if n.Link, n.Height = head.Link, &head.Height; err != nil || len(stores) > 0 {
 			return err
 		}
-		return s.Announce(ctx, id, n.Link)
+		duplicate, err = s.Announce(ctx, id, n.Link)
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	if len(args) == 1 && len(stores) == 0 {
-		return a.printAnnounced(n, false)
+		return a.printAnnounced(n, duplicate)
 	}
 	if n.Link.Codec() != bucket.CodecDagCBOR {
 		return usagef("%s is no link to a manifest", n.Link)

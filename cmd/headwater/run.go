@@ -131,6 +131,9 @@ func (a *app) runPeer(ctx context.Context, o runOptions) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if err := peer.Running(a.dir); err != nil {
+		return err // before a second server is started for nothing
+	}
 	if _, err := peer.EnsureIdentity(a.dir); err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package embedded is a NATS server with JetStream in the process, for a peer that has no other. It is apart from package jetstream
-// so that a program that only uses the client does not link the server.
+// Package embedded runs a NATS server with JetStream in this process, durable in a directory, for a peer whose owner runs
+// no broker. It is apart from package jetstream, so that a program that only connects does not link the server.
 package embedded
 
 import (
@@ -16,16 +16,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gofrs/flock"
-	"github.com/nats-io/nats-server/v2/server"
-)
+	"headwater/durable"
 
-// Sentinels of this package, wrapped with the operation and its subject.
-var (
-	// ErrLocked: another server of this kind runs on the directory.
-	ErrLocked = errors.New("directory is in use by another server")
-	// ErrListen: the address is in use or cannot be bound.
-	ErrListen = errors.New("cannot listen")
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // DefaultListen is where an embedded server listens: on loopback only, at the port where NATS clients look.
@@ -33,6 +26,14 @@ const DefaultListen = "127.0.0.1:4222"
 
 // startLimit bounds how long an embedded server may take to come up. It reads its streams from disk first.
 const startLimit = 30 * time.Second
+
+// Errors of [Start].
+var (
+	// ErrLocked: another server of this kind runs on the directory.
+	ErrLocked = errors.New("directory is in use by another server")
+	// ErrListen: the address is in use or cannot be bound.
+	ErrListen = errors.New("cannot listen")
+)
 
 // Config is an embedded server. Dir is required.
 type Config struct {
@@ -42,20 +43,20 @@ type Config struct {
 	// message before it is acknowledged.
 	SyncInterval time.Duration
 	Name         string // of the server. Empty: "headwater"
-	MaxPayload   int32  // bytes in a message. 0: the server's own default, 1 MiB
+	MaxPayload   int32  // bytes of a message. 0: the server's own default, 1 MiB
 	Logger       *slog.Logger
 }
 
-// Server is a NATS server with JetStream in this process.
+// Server is a NATS server with JetStream in this process. Safe for concurrent use.
 type Server struct {
 	run  *server.Server
-	lock *flock.Flock
+	lock *durable.Lock
 	once sync.Once
 }
 
 // Start starts a server and returns when it accepts connections. Stop it after the clients are closed. It fails with
-// [ErrLocked] where another one runs on the directory, which NATS itself would not notice, and with [ErrListen] where
-// the address cannot be listened on.
+// [ErrLocked] if another one runs on the directory, which NATS itself would not notice, and with [ErrListen] if the
+// address cannot be listened on.
 func Start(cfg Config) (*Server, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("start NATS server: a directory is required")
@@ -68,15 +69,16 @@ func Start(cfg Config) (*Server, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
-	lock := flock.New(filepath.Join(cfg.Dir, "server.lock"), flock.SetPermissions(0o600))
-	if ok, err := lock.TryLock(); err != nil {
-		return nil, fmt.Errorf("start NATS server: lock %s: %w", cfg.Dir, err)
-	} else if !ok {
-		return nil, fmt.Errorf("start NATS server: %w: %s", ErrLocked, cfg.Dir)
+	lock, err := durable.Acquire(filepath.Join(cfg.Dir, "server.lock"), durable.Self("NATS server"))
+	if errors.Is(err, durable.ErrHeld) {
+		err = fmt.Errorf("%w: %w", ErrLocked, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
 	s, err := start(opts, listen, &serverLog{log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), lock.Unlock())
+		return nil, errors.Join(fmt.Errorf("start NATS server: %w", err), lock.Release())
 	}
 	return &Server{run: s, lock: lock}, nil
 }
@@ -137,7 +139,7 @@ func (s *Server) Stop() error {
 	s.once.Do(func() {
 		s.run.Shutdown()
 		s.run.WaitForShutdown()
-		err = s.lock.Unlock()
+		err = s.lock.Release()
 	})
 	return err
 }

@@ -2,6 +2,8 @@ package embedded_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -9,76 +11,112 @@ import (
 	"testing"
 	"time"
 
-	"headwater/bucket"
-	"headwater/jetstream"
 	"headwater/jetstream/embedded"
+
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 )
 
-func startServer(tb testing.TB, cfg embedded.Config) *embedded.Server {
-	tb.Helper()
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, cfg embedded.Config) *embedded.Server {
+	t.Helper()
 	s, err := embedded.Start(cfg)
-	noErr(tb, "start", err)
-	tb.Cleanup(func() { noErr(tb, "stop", s.Stop()) })
+	noErr(t, "start", err)
+	t.Cleanup(func() { noErr(t, "stop", s.Stop()) })
 	return s
 }
 
-func TestTheEmbeddedServerKeepsWhatItAcknowledged(t *testing.T) {
+// connect returns a handle on the server, and what ends the connection.
+func connect(t *testing.T, url string) (js natsjs.JetStream, disconnect func()) {
+	t.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(url, nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	noErr(t, "connect", err)
+	js, err = natsjs.New(nc)
+	noErr(t, "handle", err)
+	disconnect = sync.OnceFunc(func() { nc.Close(); <-closed })
+	t.Cleanup(disconnect)
+	return js, disconnect
+}
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func noErr(t *testing.T, what string, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+func TestServerKeepsWhatItAcknowledged(t *testing.T) {
 	for name, sync := range map[string]time.Duration{"every message synced": 0, "synced now and then": time.Minute} {
 		t.Run(name, func(t *testing.T) {
 			cfg := embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", SyncInterval: sync}
-			s := startServer(t, cfg)
-			c := ensured(t, s.URL())
-			b := bytes.Repeat([]byte("kept"), 75_000)
-			put(t, c, b)
-			a := announce(t, c)
-			noErr(t, "close", c.Close(within(t)))
+			s := start(t, cfg)
+			js, disconnect := connect(t, s.URL())
+			_, err := js.CreateStream(within(t), natsjs.StreamConfig{Name: "S", Subjects: []string{"s.>"}})
+			noErr(t, "create a stream", err)
+			_, err = js.Publish(within(t), "s.1", []byte("kept"))
+			noErr(t, "publish", err)
+			disconnect()
 			noErr(t, "stop", s.Stop())
 			noErr(t, "stop twice", s.Stop())
-			c = ensured(t, startServer(t, cfg).URL())
-			wantObject(t, c, b)
-			if heads, err := c.Heads(within(t), a.Bucket); err != nil || len(heads) != 1 {
-				t.Errorf("heads after a restart: got %v, %v", heads, err)
+
+			js, _ = connect(t, start(t, cfg).URL())
+			stream, err := js.Stream(within(t), "S")
+			noErr(t, "find the stream", err)
+			m, err := stream.GetLastMsgForSubject(within(t), "s.1")
+			if err != nil || string(m.Data) != "kept" {
+				t.Errorf("after a restart: got %v, %v", m, err)
 			}
 		})
 	}
 }
 
-func TestASecondServerOnTheDirectoryIsRefused(t *testing.T) {
+func TestSecondServerOnTheDirectoryIsRefused(t *testing.T) {
 	dir := t.TempDir()
-	s := startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	s := start(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
 	_, err := embedded.Start(embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
-	wantErr(t, "second server", err, embedded.ErrLocked)
-	if !strings.Contains(err.Error(), dir) {
-		t.Errorf("the error does not name the directory: %v", err)
+	if !errors.Is(err, embedded.ErrLocked) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("second server: got error %v, want ErrLocked that names the directory", err)
 	}
 	noErr(t, "stop", s.Stop())
-	startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	start(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"})
 }
 
-func TestAnAddressThatCannotBeListenedOnIsNamed(t *testing.T) {
+func TestAddressThatCannotBeListenedOnIsNamed(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	noErr(t, "listen", err)
 	defer l.Close()
 	dir := t.TempDir()
 	for _, listen := range []string{l.Addr().String(), "nonsense", "127.0.0.1:x", "127.0.0.1:70000"} {
 		_, err := embedded.Start(embedded.Config{Dir: dir, Listen: listen})
-		wantErr(t, listen, err, embedded.ErrListen)
+		if !errors.Is(err, embedded.ErrListen) {
+			t.Fatalf("%s: got error %v, want ErrListen", listen, err)
+		}
 		if !strings.Contains(err.Error(), listen) || !strings.Contains(err.Error(), "--listen") {
 			t.Errorf("the error names neither address nor flag: %v", err)
 		}
 	}
-	startServer(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"}) // nothing of it holds the directory
+	start(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"}) // nothing of it holds the directory
 }
 
-func TestTheEmbeddedServerLogsToSlog(t *testing.T) {
+func TestServerLogsToSlogAndKeepsToItsLimits(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := startServer(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log, MaxPayload: 32 << 10, Name: "mine"})
-	c := ensured(t, s.URL())
-	_, err := c.Announce(within(t), bucket.Announcement{Bucket: bucket.NewID(), Peer: owner, Link: bucket.ManifestLink(nil),
-		Stores: []string{strings.Repeat("x", 40<<10)}})
-	wantErr(t, "announce more than the server takes", err, jetstream.ErrPayload)
+	s := start(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log, MaxPayload: 32 << 10, Name: "mine"})
+	js, disconnect := connect(t, s.URL())
+	if got := js.Conn().MaxPayload(); got != 32<<10 {
+		t.Errorf("got a largest payload of %d, want %d", got, 32<<10)
+	}
+	disconnect()
 	noErr(t, "stop", s.Stop())
 	mu.Lock()
 	defer mu.Unlock()

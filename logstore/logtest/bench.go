@@ -132,6 +132,13 @@ func benchReads(b *testing.B, s logstore.Store, versions int) {
 		}},
 		{"bucket", func() error { _, err := s.Bucket(ctx, id(1)); return err }},
 		{"heads", func() error { _, err := s.Heads(ctx, id(1), some().Height); return err }},
+		{"tips", func() error { _, err := s.Tips(ctx, id(1)); return err }},
+		{"uploads of all", func() error {
+			for _, err := range s.Uploads(ctx, bucket.ID{}) {
+				return err
+			}
+			return nil
+		}},
 		{"walk 100", func() error {
 			left := 100
 			for _, err := range s.Walk(ctx, id(1), bucket.Head{}) {

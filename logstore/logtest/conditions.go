@@ -119,6 +119,12 @@ func (s *suite) reopened() {
 		s.add(chain(id(i), &c[10], 5, "b"), nil, false)
 		s.ok(s.Complete(ctx, id(i), c[7].Link, logstore.PinCount{Needed: 3, Bytes: 4}))
 		s.ok(s.SetJob(ctx, id(i), c[29].Link, logstore.JobDead))
+		branch := chain(id(i), &c[20], 5, "d")
+		s.add(branch, nil, false)
+		s.ok(s.SetMerged(ctx, id(i), branch[4].Link))
+		s.ok(s.AppendOwn(ctx, successor(id(i), &c[49], "own"), nil, &logstore.PinCount{Needed: 9}))
+		s.ok(s.AddUpload(ctx, id(i), c[3].Link))
+		s.ok(s.Announced(ctx, id(i), c[3].Link))
 	}
 	s.ok(s.SetCondition(ctx, id(2), condition("diverged")))
 	s.ok(s.SetCondition(ctx, id(9), condition("not_shared")))
@@ -149,7 +155,7 @@ func (s *suite) addedTimes() (times []time.Time) {
 // everything returns what the log says, by what was asked.
 func (s *suite) everything() map[string]any {
 	s.Helper()
-	all := map[string]any{"jobs": s.jobs()}
+	all := map[string]any{"jobs": s.jobs(), "uploads": s.uploads(bucket.ID{})}
 	for _, b := range collect(s, s.Buckets(s.Context(), bucket.ID{})) {
 		all[b.ID.String()] = b
 		entries := s.walked(b.ID, bucket.Head{})
@@ -161,6 +167,7 @@ func (s *suite) everything() map[string]any {
 			s.ok(err)
 			all[fmt.Sprintf("%s at %d", b.ID, e.Height)] = heads
 		}
+		all["tips of "+b.ID.String()] = s.tipsOf(b.ID)
 		all["walk of "+b.ID.String()] = entries
 	}
 	return all

@@ -80,6 +80,20 @@ func modelOf(tree []logstore.Entry, parents []int) logstore.Bucket {
 	return b
 }
 
+// tipsIn returns the versions of the tree that are no predecessor.
+func tipsIn(tree []logstore.Entry, parents []int) (tips []logstore.Tip) {
+	followed := make(map[int]bool)
+	for _, p := range parents[1:] {
+		followed[p] = true
+	}
+	for i, e := range tree {
+		if !followed[i] {
+			tips = append(tips, logstore.Tip{Head: e.Head()})
+		}
+	}
+	return greatestFirst(tips)
+}
+
 // appendAll appends paths of the tree until it is in the log: a random version with some of its ancestors before it. Those that
 // leave a gap must be refused and change nothing.
 func (s *suite) appendAll(t *rapid.T, order string, tree []logstore.Entry, parents []int) {
@@ -133,6 +147,9 @@ func (s *suite) checkTree(t *rapid.T, tree []logstore.Entry, parents []int) {
 	}
 	if d := diff(want, got); d != "" {
 		t.Fatalf("walk of tree %v (-want +got):\n%s", parents, d)
+	}
+	if d := diff(tipsIn(tree, parents), s.tipsOf(tree[0].Bucket)); d != "" {
+		t.Fatalf("tips of tree %v (-want +got):\n%s", parents, d)
 	}
 	byHeight := make(map[uint64][]bucket.Link)
 	for i := range want {

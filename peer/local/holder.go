@@ -23,7 +23,7 @@ var (
 	ErrOffline = errors.New("the broker does not answer")
 	// ErrGone: the holder has closed, and the call was not begun. Whoever holds the directory next can be asked the same.
 	ErrGone = errors.New("the process that held the directory is gone")
-	// ErrRefused: the holder does not speak this version of the protocol, or is about to close.
+	// ErrRefused: the holder does not speak this version of the protocol, has too many connections, or does not give the directory up.
 	ErrRefused = errors.New("refused by the process that holds the directory")
 )
 
@@ -68,9 +68,11 @@ type History interface {
 type View struct {
 	Head     []byte      `json:"head"` // manifest of the known head
 	Complete bucket.Head `json:"complete"`
-	Tips     []Tip       `json:"tips,omitempty"`    // unmerged ones beside the head, the greatest first
-	Ignored  []Ignored   `json:"ignored,omitempty"` // announced heads that were not taken
-	Offline  string      `json:"offline,omitempty"` // why the bus was not looked at; empty if it was, or was not to be
+	Tips     []Tip       `json:"tips,omitempty"` // unmerged ones beside the head, the greatest first
+	// Unshared is the manifest of a newer version, verified, that has no share for this peer, so that the log does not have it.
+	Unshared []byte    `json:"unshared,omitempty"`
+	Ignored  []Ignored `json:"ignored,omitempty"` // announced heads that were not taken
+	Offline  string    `json:"offline,omitempty"` // why the bus was not looked at; empty if it was, or was not to be
 }
 
 // Tip is the end of a branch that nobody merged.
@@ -127,8 +129,9 @@ type Maker interface {
 	// Await returns once a version is announced, or not to be waited for: then ErrOffline says that the broker does not
 	// answer, and another error what hinders the upload. report, if not nil, is told how the upload goes, one call at a time.
 	Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(UploadProgress)) error
-	// Announce announces a version of the log again, or its known head if link is zero.
-	Announce(ctx context.Context, id bucket.ID, link bucket.Link) error
+	// Announce announces a version of the log again, or its known head if link is zero. It reports whether that stood announced
+	// already. ErrNoBucket, ErrNoVersion, ErrOffline.
+	Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error)
 }
 
 // Kept says what became of a version that was made here.

@@ -1,0 +1,85 @@
+package logstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"headwater/bucket"
+)
+
+// Tips is described at [Tips].
+func (s *Badger) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error) {
+	err = s.read(ctx, func(r reader) error {
+		b, err := r.bucketOrNew(id)
+		if err != nil || b.Known.IsZero() {
+			return err
+		}
+		tips = append(tips, Tip{Head: b.Known})
+		if b.Forks == 0 {
+			return nil
+		}
+		return r.scanTips(id, func(t Tip) (bool, error) {
+			tips = append(tips, t)
+			return true, nil
+		})
+	})
+	return tips, failed(err, "read the tips of bucket %s", id)
+}
+
+// SetMerged is described at [Tips].
+func (s *Badger) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+	err := s.change(ctx, id, func(r reader) error {
+		var rows []row
+		for _, link := range links {
+			h, err := r.head(id, link)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			changed, err := r.merged(id, h)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, changed...)
+		}
+		return s.log.commitAll(ctx, rows)
+	})
+	return failed(err, "mark tips of bucket %s as merged", id)
+}
+
+// merged returns the row that marks a version as merged: none if it is marked, or has no tip row.
+func (r reader) merged(id bucket.ID, h bucket.Head) (rows []row, err error) {
+	key := headKey(kindTip, id, h)
+	err = r.get(key, func(value []byte) error {
+		t, err := decodeTip(key, value)
+		if err == nil && !t.Merged {
+			t.Merged = true
+			rows = []row{{key, encodeTip(t)}}
+		}
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return rows, err
+}
+
+// scanTips calls f for every tip row of a bucket, the greatest first, until f returns false.
+func (r reader) scanTips(id bucket.ID, f func(t Tip) (bool, error)) error {
+	prefix := bucketKey(kindTip, id)
+	return r.scan(prefix, last(prefix), true, func(key []byte, item *badger.Item) (more bool, err error) {
+		err = valueOf(item, func(value []byte) error {
+			t, err := decodeTip(key, value)
+			if err != nil {
+				return err
+			}
+			more, err = f(t)
+			return err
+		})
+		return more, err
+	})
+}
