@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"headwater/bucket"
@@ -149,14 +150,17 @@ func TestNothingAcknowledgedIsLost_JobOfAPartBelowARefusedHead(t *testing.T) {
 
 // A walk that is cut short again and again, long before it fills anything, gets there all the same.
 func TestBrokerIsNotTrusted_AShortWalkThatIsCutGoesOn(t *testing.T) {
-	w := newWorld(t)
-	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 300)
-	w.putChain(chain)
-	cfg := w.config()
-	cfg.SyncTimeout, cfg.RetryLimit = 100*time.Millisecond, 10
-	w.hangs = 60
-	w.run(cfg)
-	w.announce(chain.ID, chain.Head().Link, 1, "")
-	w.wait(consumer.EventApplied)
-	checkPrefix(t, w.log, chain)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 300)
+		w.putChain(chain)
+		cfg := w.config()
+		cfg.SyncTimeout, cfg.RetryLimit = 100*time.Millisecond, 10
+		w.hangs = 60
+		_, stop := w.run(cfg)
+		w.announce(chain.ID, chain.Head().Link, 1, "")
+		w.wait(consumer.EventApplied)
+		checkPrefix(t, w.log, chain)
+		stop()
+	})
 }

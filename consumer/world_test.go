@@ -140,12 +140,16 @@ func (w *world) message(kind consumer.Kind, id bucket.ID, peer bucket.PublicKey,
 // Get, GetMany, PublishJob, QueuedJobs, Bury and Emit are the ports.
 func (w *world) Get(ctx context.Context, store string, h bucket.Hash, _ bool) (io.ReadCloser, int64, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.gets[h]++
-	if w.got++; w.hangs > 0 && w.got%w.hangs == 0 {
+	w.got++
+	hangs := w.hangs > 0 && w.got%w.hangs == 0
+	w.mu.Unlock()
+	if hangs {
 		<-ctx.Done()
 		return nil, 0, ctx.Err()
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.broken[store] {
 		return nil, 0, errors.New("no responders")
 	}
