@@ -111,8 +111,9 @@ func (p *plan) needed(ctx context.Context, items []item) ([]item, error) {
 	return items[known+1:], err
 }
 
-// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile.
-func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err error) {
+// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile. It returns what
+// is wrong with the hints, or with the stores, and apart from that the error of take.
+func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (wrong, err error) {
 	items := p.items
 	fetching, cancel := context.WithCancel(ctx)
 	windows, sent := make(chan []*object), make(chan error, 1)
@@ -122,29 +123,29 @@ func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err 
 	}()
 	for window := range windows {
 		for _, o := range window {
-			if err == nil {
-				err = p.hand(ctx, o, take)
+			if wrong == nil && err == nil {
+				wrong, err = p.hand(ctx, o, take)
 			}
 		}
-		if err != nil {
+		if wrong != nil || err != nil {
 			break
 		}
 	}
 	cancel()
-	if sendErr := <-sent; err == nil {
-		err = sendErr
+	if sendErr := <-sent; wrong == nil {
+		wrong = sendErr
 	}
 	p.close()
 	p.items = p.behind(items) // for a walk that comes down
-	return err
+	return wrong, err
 }
 
-// hand calls take with what is good in an object, and returns what is not.
-func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) error) error {
+// hand calls take with what is good in an object.
+func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) error) (wrong, err error) {
 	select {
 	case <-o.opened:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	left := o.size
 	p.holds.Add(int64(-left))
@@ -152,11 +153,11 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	for _, v := range o.versions {
 		left -= len(v.Encoded()) // whoever takes it answers for it now
 		if err := take(v); err != nil {
-			return err
+			return nil, err
 		}
 		p.taken = v.Link
 	}
-	return o.err
+	return o.err, nil
 }
 
 // behind returns the items behind the newest version that was taken.

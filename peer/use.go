@@ -111,10 +111,14 @@ func (r *roaming) find(ctx context.Context) error {
 // hung names the process that does not answer.
 func (r *roaming) hung(err error) error {
 	hung, ok := errors.AsType[*local.HungError](err)
-	if h, held, readErr := durable.ReadHolder(lockFile(r.cfg.Dir)); ok && readErr == nil && held {
-		hung.PID, hung.Since = h.PID, h.Since
+	if !ok || hung.PID != 0 {
+		return err
 	}
-	return err
+	h, held, readErr := durable.ReadHolder(lockFile(r.cfg.Dir))
+	if readErr != nil || !held {
+		return err
+	}
+	return &local.HungError{Dir: hung.Dir, Timeout: hung.Timeout, PID: h.PID, Since: h.Since}
 }
 
 // sameBroker refuses a holder that works with another broker than the one that was asked for.

@@ -20,7 +20,7 @@ type Status struct {
 	More    bool              `json:"more,omitempty"` // there may be buckets behind the last one
 	// Outcomes counts how messages ended since the peer was started.
 	Outcomes map[consumer.Kind]map[consumer.Outcome]uint64 `json:"outcomes"`
-	Damage   map[string]blobstore.Damage         `json:"damage,omitempty"`
+	Damage   map[string]blobstore.Damage                   `json:"damage,omitempty"`
 }
 
 // Broker is how the connection to the broker stands.
