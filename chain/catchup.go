@@ -41,12 +41,14 @@ type CatchUp struct {
 	share share
 	short bool // it counts as short work
 
+	direct bool // the head follows on the log, or is a genesis: nothing of what comes next is used
+
 	runs []*run // all that there are of the bucket
 	plan *plan  // nil without hints
 
 	// What came from below: tail is in memory and not verified, below it is what was verified of it, if that is in a file, and base
 	// is the verified version that tail follows on, nil before a genesis.
-	tail  *run
+	tail  run
 	below *run
 	base  *bucket.Version
 	last  *bucket.Version // taken last
@@ -81,12 +83,24 @@ func (p piece) low() uint64 {
 // errStopped: whoever ranges over Verified does not go on.
 var errStopped = errors.New("stopped")
 
-// CatchUp opens what earlier catch-ups of the bucket have left. It is to be closed.
-func (e *Engine) CatchUp(ctx context.Context, req Request) (*CatchUp, error) {
-	u := &CatchUp{e: e, req: req, id: req.Head.Bucket, share: share{m: &e.memory}, short: true, tail: &run{up: true}}
+// CatchUp begins a catch-up: if the log has the version before the head, or there is none, nothing is needed any more; else it
+// opens what earlier catch-ups of the bucket have left. It is to be closed.
+func (e *Engine) CatchUp(ctx context.Context, req Request) (u *CatchUp, err error) {
+	u = &CatchUp{e: e, req: req, id: req.Head.Bucket, share: share{m: &e.memory}, short: true, direct: true}
 	e.processors.short.Add(1)
-	if err := u.openRuns(ctx); err != nil {
-		u.err = err
+	before := req.Head.Previous
+	if !before.IsZero() {
+		u.direct, err = e.logged(ctx, u.id, before)
+	}
+	switch {
+	case err != nil:
+	case !u.direct:
+		err = u.openRuns(ctx)
+	case !before.IsZero():
+		// The manifest of a logged version is ours; if its blob was lost, a store may still have it.
+		u.anchor, err = e.Manifest(ctx, req.Stores, before)
+	}
+	if err != nil {
 		return nil, errors.Join(err, u.Close())
 	}
 	return u, nil
@@ -99,12 +113,20 @@ func (e *Engine) CatchUp(ctx context.Context, req Request) (*CatchUp, error) {
 // Nothing is yielded before the whole stretch is verified, but a long one that hints lead to from the log on.
 func (u *CatchUp) Verified(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
 	return func(yield func([]*bucket.Version, error) bool) {
-		u.err = u.catchUp(ctx, func(batch []*bucket.Version) error {
-			if !yield(batch, nil) {
-				return errStopped
+		if u.direct {
+			u.genesis = u.req.Head.Link
+			u.err = u.e.cfg.Rules.Succeed(u.id, u.anchor, u.req.Head)
+			if u.done = u.err == nil; u.done && u.relate() == Follows {
+				yield([]*bucket.Version{u.req.Head}, nil)
 			}
-			return nil
-		})
+		} else {
+			u.err = u.catchUp(ctx, func(batch []*bucket.Version) error {
+				if !yield(batch, nil) {
+					return errStopped
+				}
+				return nil
+			})
+		}
 		if u.err != nil && !errors.Is(u.err, errStopped) {
 			yield(nil, u.err)
 		}
@@ -133,8 +155,7 @@ func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
 	if err := u.verifyAll(ctx); err != nil {
 		return err
 	}
-	u.relate()
-	if u.relation == Follows {
+	if u.relate() == Follows {
 		for _, p := range slices.Backward(u.pieces) {
 			for batch, err := range p.batches(ctx, p.low(), p.to) {
 				if err == nil {
@@ -150,7 +171,8 @@ func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
 	return nil
 }
 
-func (u *CatchUp) relate() {
+// relate finds how the verified chain stands to the log.
+func (u *CatchUp) relate() Relation {
 	shared := u.e.shared(u.req.Head)
 	switch {
 	case u.anchor == nil && !u.req.Known.IsZero():
@@ -160,6 +182,7 @@ func (u *CatchUp) relate() {
 	default:
 		u.relation = Follows
 	}
+	return u.relation
 }
 
 // verifyAll checks the stretch, oldest first, but for what was verified when it was written.

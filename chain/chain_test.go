@@ -242,7 +242,7 @@ func TestBounded_LargeManifestsAreCountedAsTheyAre(t *testing.T) {
 		}
 		m.Shares, m.Name = kept, string(make([]byte, 100<<10))
 	}
-	for range 120 {
+	for range 60 {
 		c.Add(t, large)
 	}
 	w.put(c.Versions)
@@ -265,7 +265,7 @@ func TestBounded_MemoryDoesNotGrowWithTheChain(t *testing.T) {
 	for name, hinted := range map[string]bool{"hinted": true, "bare": false} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func(c *Config) { c.Memory = 1 })
-			c := w.chain(6000)
+			c := w.chain(3000)
 			var h bucket.Hints
 			if hinted {
 				h = w.hints(c.Versions)

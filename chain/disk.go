@@ -196,12 +196,12 @@ func (k *kept) open() (*runFile, error) {
 	return f, nil
 }
 
-// grow accounts for n more bytes. If they do not fit, runs of buckets that nobody works on are removed, those first that were
+// account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are removed, those first that were
 // used the longest ago: they cost time when they are wanted again, and nothing else.
-func (k *kept) grow(n int64) error {
+func (k *kept) account(n int64) error {
 	k.d.mu.Lock()
 	var gone []*kept
-	for k.d.total+n > k.d.limit {
+	for n > 0 && k.d.total+n > k.d.limit {
 		oldest := k.d.forgetOldest(func(o *kept) bool { return !k.d.inUse[o.id] })
 		if oldest == nil {
 			k.d.mu.Unlock()
@@ -213,14 +213,6 @@ func (k *kept) grow(n int64) error {
 	k.d.total += n
 	k.d.mu.Unlock()
 	return remove(gone)
-}
-
-// resize accounts for the file as it is now.
-func (k *kept) resize(size int64) {
-	k.d.mu.Lock()
-	defer k.d.mu.Unlock()
-	k.d.total += size - k.size
-	k.size = size
 }
 
 // drop removes the file, if there is one.

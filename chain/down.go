@@ -75,7 +75,7 @@ func (u *CatchUp) startDown() (v *bucket.Version, cur *run, err error) {
 // runWith returns the run that has a version, nil for none.
 func (u *CatchUp) runWith(link bucket.Link, height uint64) (*run, error) {
 	if v := u.tail.at(height); v != nil && v.Link == link {
-		return u.tail, nil
+		return &u.tail, nil
 	}
 	for _, r := range u.runs {
 		if has, err := r.has(link, height); has || err != nil {
@@ -98,6 +98,7 @@ func (u *CatchUp) step(ctx context.Context, cur *run, v *bucket.Version) (*bucke
 	u.share.take(len(prev.Encoded()))
 	u.report(1)
 	if len(cur.mem) >= batchVersions || cur.bytes >= batchBytes || u.share.full(cur.bytes) {
+		u.goesLong()
 		size := cur.bytes
 		if err := cur.flush(); err != nil {
 			return nil, err
@@ -130,7 +131,7 @@ func (u *CatchUp) previous(ctx context.Context, v *bucket.Version) (*bucket.Vers
 // join ends a walk that came down to what came from below, at a height.
 func (u *CatchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 	u.pieces = append(u.pieces, piece{run: r, from: r.first, to: to})
-	if r == u.tail && u.below != nil {
+	if r == &u.tail && u.below != nil {
 		u.pieces = append(u.pieces, piece{run: u.below, from: u.below.first, to: r.first})
 	}
 	oldest := &u.pieces[len(u.pieces)-1]

@@ -148,11 +148,11 @@ func (f *runFile) put(versions []*bucket.Version) error {
 	}
 	sum := sumOf(b[:blockHead], b[blockHead:])
 	copy(b[sumAt:], sum[:])
-	if err := f.kept.grow(int64(len(b))); err != nil {
+	if err := f.kept.account(int64(len(b))); err != nil {
 		return err
 	}
 	if _, err := f.file.WriteAt(b, f.size); err != nil {
-		return fmt.Errorf("write a run: %w", err)
+		return errors.Join(fmt.Errorf("write a run: %w", err), f.kept.account(-int64(len(b))))
 	}
 	f.blocks = append(f.blocks, block{f.size, versions[0].Height, len(versions)})
 	f.size += int64(len(b))
@@ -262,6 +262,5 @@ func (f *runFile) truncate() error {
 	if err := f.file.Truncate(f.size); err != nil {
 		return fmt.Errorf("cut a run: %w", err)
 	}
-	f.kept.resize(f.size)
-	return nil
+	return f.kept.account(f.size - f.kept.size)
 }

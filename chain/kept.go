@@ -11,6 +11,7 @@ import (
 
 // openRuns reads what earlier catch-ups of the bucket have left, and removes what is of no use any more.
 func (u *CatchUp) openRuns(ctx context.Context) error {
+	u.tail.up = true
 	for _, k := range u.e.disk.open(u.id) {
 		up := strings.HasPrefix(k.name, prefixUp)
 		if up && strings.HasPrefix(k.name, prefixUpUnsigned) != u.e.cfg.Rules.AllowUnsigned {
@@ -69,6 +70,10 @@ func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
 // Close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
 // appended: then what this one made is removed, and what others made is left.
 func (u *CatchUp) Close() error {
+	u.goesLong()
+	if u.direct {
+		return nil
+	}
 	if u.plan != nil {
 		u.plan.close()
 	}
@@ -92,7 +97,6 @@ func (u *CatchUp) Close() error {
 			err = errors.Join(err, r.kept.drop())
 		}
 	}
-	u.goesLong()
 	u.share.close()
 	return errors.Join(err, u.e.disk.close(u.id))
 }

@@ -71,9 +71,10 @@ type plan struct {
 	held    map[bucket.Hash]*object
 	holds   atomic.Int64 // bytes of those, and of those that are sent and not handed on
 	opening sync.WaitGroup
-	fetched int  // objects
-	yielded int  // of those, how many held versions
-	begun   bool // the oldest item that is needed is found, so that all others are needed too
+	fetched int         // objects
+	yielded int         // of those, how many held versions
+	taken   bucket.Link // the newest version that was handed on
+	begun   bool        // the oldest item that is needed is found, so that all others are needed too
 }
 
 // newPlan makes a plan of hints. Items whose newest version is known are left out, with all before them.
@@ -110,8 +111,9 @@ func (p *plan) needed(ctx context.Context, items []item) ([]item, error) {
 	return items[known+1:], err
 }
 
-// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile.
-func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err error) {
+// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile. It returns what
+// is wrong with the hints, or with the stores, and apart from that the error of take.
+func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (wrong, err error) {
 	items := p.items
 	fetching, cancel := context.WithCancel(ctx)
 	windows, sent := make(chan []*object), make(chan error, 1)
@@ -121,29 +123,29 @@ func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (err 
 	}()
 	for window := range windows {
 		for _, o := range window {
-			if err == nil {
-				err = p.hand(ctx, o, take)
+			if wrong == nil && err == nil {
+				wrong, err = p.hand(ctx, o, take)
 			}
 		}
-		if err != nil {
+		if wrong != nil || err != nil {
 			break
 		}
 	}
 	cancel()
-	if sendErr := <-sent; err == nil {
-		err = sendErr
+	if sendErr := <-sent; wrong == nil {
+		wrong = sendErr
 	}
 	p.close()
-	p.items = items // for a walk that comes down
-	return err
+	p.items = p.behind(items) // for a walk that comes down
+	return wrong, err
 }
 
-// hand calls take with what is good in an object, and returns what is not.
-func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) error) error {
+// hand calls take with what is good in an object.
+func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) error) (wrong, err error) {
 	select {
 	case <-o.opened:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	left := o.size
 	p.holds.Add(int64(-left))
@@ -151,10 +153,16 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	for _, v := range o.versions {
 		left -= len(v.Encoded()) // whoever takes it answers for it now
 		if err := take(v); err != nil {
-			return err
+			return nil, err
 		}
+		p.taken = v.Link
 	}
-	return o.err
+	return o.err, nil
+}
+
+// behind returns the items behind the newest version that was taken.
+func (p *plan) behind(items []item) []item {
+	return items[1+slices.IndexFunc(items, func(it item) bool { return it.newest == p.taken }):]
 }
 
 // send fetches the items, and sends those that hold versions, in order.
@@ -341,7 +349,7 @@ func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Ve
 		if err != nil {
 			return nil, nil //nolint:nilerr // a lie; the walk goes on without
 		}
-		p.items = append(p.items, inner...)
+		p.items = append(p.items, p.behind(inner)...)
 	}
 }
 

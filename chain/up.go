@@ -7,31 +7,13 @@ import (
 	"headwater/bucket"
 )
 
-// localError is one that is not the hints' fault.
-type localError struct{ error }
-
-func (l *localError) Unwrap() error { return l.error }
-
-func local(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &localError{err}
-}
-
 // goUp fetches what hints lead to, oldest first, and holds it for the walk from the head, which alone decides. What does not fit
 // into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is yielded at once, since
 // it stands by its owners' signatures whatever becomes of the head. Else it goes into a file.
 //
 // Hints that lie cost what they made fetch. Then, as without any, the walk goes on by itself.
 func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
-	head, hints := u.req.Head, u.req.Hints
-	if head.Previous.IsZero() || len(hints.Packs)+len(hints.Recent) == 0 {
-		return nil
-	}
-	if known, err := u.newestKnown(ctx, []bucket.Link{head.Previous}); known == 0 || err != nil {
-		return err
-	}
+	head := u.req.Head
 	var err error
 	if u.plan, err = newPlan(ctx, u, u.newestKnown); err != nil || len(u.plan.items) == 0 {
 		return err
@@ -39,19 +21,16 @@ func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
 	u.goesLong()
 	missing := head.Height - min(head.Height, u.req.Known.Height)
 	u.put = missing*manifestBytes/4 > uint64(u.e.cfg.Memory)/counted/2 // by some 1 KiB for a manifest
-	err = u.plan.each(ctx, func(v *bucket.Version) error { return u.take(ctx, v, yield) })
-	if err == nil {
-		return nil
+	wrong, err := u.plan.each(ctx, func(v *bucket.Version) error { return u.take(ctx, v, yield) })
+	if errors.Is(err, errMisled) || bucket.ClassOf(err) != "" {
+		wrong, err = err, nil
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	if wrong != nil && err == nil {
+		u.e.cfg.Logger.Info("hints of an announcement end early; the rest is fetched link by link",
+			"bucket", u.id, "link", head.Link, "versions", u.taken, "error", wrong)
+		err = ctx.Err()
 	}
-	if l, ok := errors.AsType[*localError](err); ok {
-		return l.error
-	}
-	u.e.cfg.Logger.Info("hints of an announcement end early; the rest is fetched link by link",
-		"bucket", u.id, "link", head.Link, "versions", u.taken, "error", err)
-	return nil
+	return err
 }
 
 // newestKnown returns the index of the newest of links that the log has, or a run that goes up, and so all below it; -1 for none.
@@ -108,14 +87,14 @@ func (u *CatchUp) take(ctx context.Context, v *bucket.Version, yield yieldFunc) 
 // genesis. known reports that the version itself is there.
 func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err error) {
 	if known, err := u.e.logged(ctx, u.id, v.Link); known || err != nil {
-		return known, local(err)
+		return known, err
 	}
 	for _, r := range u.runs {
 		if !r.up {
 			continue
 		}
 		if known, err := r.has(v.Link, v.Height); known || err != nil {
-			return known, local(err)
+			return known, err
 		}
 		if v.Height == 0 {
 			continue
@@ -126,7 +105,7 @@ func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 			u.base, err = r.version(v.Height - 1)
 		}
 		if follows || err != nil {
-			return false, local(err)
+			return false, err
 		}
 	}
 	if v.Previous.IsZero() {
@@ -137,7 +116,7 @@ func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 	}
 	follows, err := u.e.logged(ctx, u.id, v.Previous)
 	if err != nil {
-		return false, local(err)
+		return false, err
 	}
 	if !follows {
 		return false, errMisled // they do not reach down to us: the walk has to, and may use them on its way
@@ -145,7 +124,7 @@ func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 	shared := u.e.shared(u.req.Head)
 	u.early = shared
 	u.base, err = u.e.Manifest(ctx, u.req.Stores, v.Previous)
-	return false, local(err)
+	return false, err
 }
 
 // putAway verifies what came from below, and yields it or writes it.
@@ -157,7 +136,7 @@ func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
 		}
 		if err != nil {
 			u.share.give(u.tail.bytes)
-			u.tail = &run{up: true}
+			u.tail = run{up: true}
 			return err
 		}
 		if u.early {
@@ -166,7 +145,7 @@ func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
 			err = u.write(batch)
 		}
 		if err != nil {
-			return local(err)
+			return err
 		}
 		u.base = batch[len(batch)-1]
 		before := u.tail.bytes

@@ -46,18 +46,18 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 
 // takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
 func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
-	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
-	if err == nil {
-		return c.alreadyLogged(ctx, a, known)
-	}
-	if !errors.Is(err, logstore.ErrNotFound) {
-		return result{}, err
-	}
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
+	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
+	switch {
+	case err == nil:
+		return c.alreadyLogged(ctx, a, known)
+	case !errors.Is(err, logstore.ErrNotFound):
+		return result{}, err
+	}
 	return c.sync(ctx, a)
 }
 
@@ -77,13 +77,12 @@ func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, err
 	}
 	w := c.newAppender(a, mine, head)
 	up, err := c.chain.CatchUp(ctx, chain.Request{
-		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.progress.fetched,
+		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.fetched,
 	})
 	if err != nil {
 		return result{}, err
 	}
-	defer c.closing("catch-up", up.Close)
-	defer w.close(ctx)
+	defer w.close(ctx, up)
 	for batch, err := range up.Verified(ctx) {
 		if err == nil {
 			err = w.append(ctx, batch)
@@ -96,13 +95,6 @@ func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, err
 		return c.recordUnapplied(ctx, a, head, up.Relation(), up.Genesis())
 	}
 	return w.finish(ctx, up)
-}
-
-// closing calls close, and reports its error to whoever reads the log.
-func (c *Consumer) closing(what string, close func() error) {
-	if err := close(); err != nil {
-		c.Logger.Warn("not closed well", "what", what, "error", err)
-	}
 }
 
 // fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. What the announcement says of

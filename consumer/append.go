@@ -24,11 +24,10 @@ const (
 // appender makes the verified versions of one catch-up durable, batch by batch: their manifests, then the log entries with the
 // job. It is used by the bucket's one worker.
 type appender struct {
-	c        *Consumer
-	stores   []string        // named by the announcement
-	mine     logstore.Bucket // as it was before
-	head     *bucket.Version
-	progress *progress
+	progress
+	stores []string        // named by the announcement
+	mine   logstore.Bucket // as it was before
+	head   *bucket.Version
 
 	oldest, newest *bucket.Version // appended
 	added          uint64          // of those, how many the log did not have
@@ -43,10 +42,13 @@ type appended struct {
 	err    error
 }
 
+// newAppender notes that the way to a head is being made.
 func (c *Consumer) newAppender(a bucket.Announcement, mine logstore.Bucket, head *bucket.Version) *appender {
-	return &appender{
-		c: c, stores: a.Stores, mine: mine, head: head, progress: c.beginProgress(head.Bucket, mine.Known, head.Head()),
-	}
+	w := &appender{stores: a.Stores, mine: mine, head: head}
+	w.progress = progress{c: c, id: head.Bucket, target: head.Head(), known: mine.Known, told: c.Now()}
+	w.now = Progress{Total: versionsBetween(mine.Known, w.target), Fetched: 1}
+	c.board.catchingUp(w.id, w.target, w.now)
+	return w
 }
 
 // append makes a batch durable. A large one is appended while the next one is fetched; the next call waits for it.
@@ -57,23 +59,25 @@ func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
 	if err := putVersions(ctx, w.c.Manifests, batch); err != nil {
 		return err
 	}
+	if len(batch) == 1 && w.under == nil && !w.c.AllVersions {
+		added, err := appendVersions(ctx, w.c.Log, batch, w.stores, true)
+		w.newest, w.added = batch[0], w.added+uint64(len(added))
+		return err
+	}
 	if err := w.wait(ctx); err != nil {
 		return err
 	}
 	w.under = make(chan appended, 1)
+	log := func() {
+		added, err := appendVersions(ctx, w.c.Log, batch, w.stores, !w.c.AllVersions)
+		w.under <- appended{batch[len(batch)-1], added, err}
+	}
 	if len(batch) >= manyVersions {
-		go w.log(ctx, batch)
+		go log()
 		return nil
 	}
-	w.log(ctx, batch)
+	log()
 	return w.wait(ctx)
-}
-
-// log appends the entries of a batch, with the job of its newest version.
-func (w *appender) log(ctx context.Context, batch []*bucket.Version) {
-	newest := batch[len(batch)-1]
-	added, err := appendVersions(ctx, w.c.Log, batch, w.stores, !w.c.AllVersions)
-	w.under <- appended{newest, added, err}
 }
 
 // wait returns when no append is under way.
@@ -87,7 +91,7 @@ func (w *appender) wait(ctx context.Context) error {
 		return done.err
 	}
 	w.newest, w.added = done.newest, w.added+uint64(len(done.added))
-	w.progress.appended(done.newest.Height)
+	w.appended(done.newest.Height)
 	if !w.c.AllVersions {
 		return nil
 	}
@@ -100,40 +104,43 @@ func (w *appender) wait(ctx context.Context) error {
 }
 
 // finish ends a catch-up that reached its head: it names a fork, and publishes the job.
-func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (result, error) {
-	if err := w.wait(ctx); err != nil {
+func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (_ result, err error) {
+	if w.under != nil {
+		err = w.wait(ctx)
+	}
+	if err != nil {
 		return result{}, err
 	}
 	up.Applied()
-	if err := w.c.clearCondition(ctx, w.head.Bucket); err != nil {
-		return result{}, err
+	if !w.mine.Condition.IsZero() { // the bucket has moved on
+		err = w.c.Log.SetCondition(ctx, w.id, logstore.Condition{})
 	}
-	if err := w.tellFork(ctx); err != nil {
-		return result{}, err
+	if err == nil && !w.mine.Known.IsZero() && w.oldest != nil && w.oldest.Previous != w.mine.Known.Link {
+		err = w.tellFork(ctx)
 	}
-	r := result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}
-	if w.added == 0 {
-		r.outcome = ClassDuplicate // somebody else was faster
+	if err == nil {
+		err = w.c.publishPending(ctx, w.id, w.head.Link)
+		w.published = err == nil
 	}
-	err := w.c.publishPending(ctx, w.head.Bucket, w.head.Link)
-	w.published = err == nil
-	return r, err
+	return result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
 }
 
-// close waits for what is under way, and publishes the job of what was appended if finish did not: of a head that was refused,
-// or not reached, a part may be in the log.
-func (w *appender) close(ctx context.Context) {
-	_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
+// close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not
+// reached, a part may be in the log.
+func (w *appender) close(ctx context.Context, up *chain.CatchUp) {
+	if w.under != nil {
+		_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
+	}
 	if w.newest != nil && !w.published {
-		w.c.publishLater(ctx, w.head.Bucket, w.newest.Link)
+		w.c.publishLater(ctx, w.id, w.newest.Link)
+	}
+	if err := up.Close(); err != nil {
+		w.c.Logger.Warn("a catch-up is not closed well", "bucket", w.id, "error", err)
 	}
 }
 
-// tellFork names a fork at first sight of both heads: if the versions leave our chain below the head that we had.
+// tellFork names a fork at first sight of both heads: the versions leave our chain below the head that we had.
 func (w *appender) tellFork(ctx context.Context) error {
-	if w.oldest == nil || w.mine.Known.IsZero() || w.oldest.Previous == w.mine.Known.Link {
-		return nil
-	}
 	ancestor := w.oldest.Previous
 	ours, err := w.c.otherThan(ctx, w.oldest)
 	if err != nil || ours.Link.IsZero() {

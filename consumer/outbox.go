@@ -18,49 +18,17 @@ func (c *Consumer) runOutbox(ctx context.Context) error {
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(c.RetryMax), backoff.WithMaxElapsedTime(0),
 	)
-	return backoff.RetryNotify(func() error { return c.publishLeftOver(ctx) }, backoff.WithContext(b, ctx),
-		func(err error, in time.Duration) {
-			c.Logger.Warn("outbox not published yet", "error", err, "retry", in.Round(time.Millisecond))
-		})
+	return backoff.RetryNotify(func() error {
+		_, err := c.publishDue(ctx, nil)
+		return err
+	}, backoff.WithContext(b, ctx), func(err error, in time.Duration) {
+		c.Logger.Warn("outbox not published yet", "error", err, "retry", in.Round(time.Millisecond))
+	})
 }
 
-// publishLeftOver is one try of runOutbox. The queue is counted after the log was read, and each job read again after that, so
-// that one that somebody else publishes meanwhile is left alone. Where the queue has nothing of a bucket its jobs go out under
-// a new id: the broker may remember one whose message it does not have any more.
-func (c *Consumer) publishLeftOver(ctx context.Context) error {
-	jobs, err := c.jobsNotDead(ctx)
-	if err != nil {
-		return backoff.Permanent(fmt.Errorf("read outbox: %w", err))
-	}
-	if len(jobs) == 0 {
-		return nil
-	}
-	queued, err := c.Jobs.QueuedJobs(ctx)
-	if err != nil {
-		return fmt.Errorf("count queued pin jobs: %w", err)
-	}
-	for _, job := range jobs {
-		now, err := c.Log.Job(ctx, job.Bucket, job.Link)
-		switch {
-		case errors.Is(err, logstore.ErrNotFound):
-			continue
-		case err == nil && (now.State != job.State || now.Attempt != job.Attempt):
-			continue
-		case err == nil && queued[job.Bucket] == 0:
-			err = c.republish(ctx, now)
-		case err == nil && now.State == logstore.JobPending:
-			err = c.publish(ctx, now)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// keepJobs publishes again, every Reconcile until ctx ends, the jobs that are not done and not in the broker's queue: it lost
-// them, or could not be reached when they were recorded. A job has to be missing twice in a row, so that one that is being published, or settled, at
-// this moment is left alone. Where no job is waiting nobody is asked.
+// keepJobs publishes, every Reconcile until ctx ends, the jobs that are not done and not in the broker's queue: it lost them, or
+// could not be reached when they were recorded. A job has to be missing twice in a row, so that one that is being published, or
+// settled, at this moment is left alone. If no job is waiting nobody is asked.
 func (c *Consumer) keepJobs(ctx context.Context) error {
 	tick := time.NewTicker(c.Reconcile)
 	defer tick.Stop()
@@ -72,34 +40,42 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 		case <-tick.C:
 		}
 		var err error
-		if missing, err = c.reconcile(ctx, missing); err != nil && ctx.Err() == nil {
+		if missing, err = c.publishDue(ctx, missing); err != nil && ctx.Err() == nil {
 			c.Logger.Warn("pin jobs not compared with the broker's queue", "error", err)
 		}
 	}
 }
 
-// reconcile is one round of keepJobs: it returns what is missing now and was not before.
-func (c *Consumer) reconcile(ctx context.Context, before map[bucket.Link]bool) (map[bucket.Link]bool, error) {
+// publishDue publishes the jobs that are missing in the broker's queue and were so before, and returns what else is missing.
+// With nil for before, as when the process begins, all that are missing are due, and those that are pending. The queue is
+// counted after the log was read, and what is missing goes out under a new id: the broker may remember one whose message it does
+// not have any more.
+func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) (missing map[bucket.Link]bool, err error) {
+	missing = map[bucket.Link]bool{}
 	jobs, err := c.jobsNotDead(ctx)
-	if err != nil || len(jobs) == 0 {
-		return nil, err
+	if err != nil {
+		return missing, backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+	}
+	if len(jobs) == 0 {
+		return missing, nil
 	}
 	queued, err := c.Jobs.QueuedJobs(ctx)
 	if err != nil {
-		return nil, err
+		return missing, fmt.Errorf("count queued pin jobs: %w", err)
 	}
-	missing := map[bucket.Link]bool{}
 	for _, job := range jobs {
-		key := job.Link
 		switch {
+		case queued[job.Bucket] > 0 && before == nil:
+			err = c.publishPending(ctx, job.Bucket, job.Link)
 		case queued[job.Bucket] > 0:
-		case !before[key]:
-			missing[key] = true
+		case before != nil && !before[job.Link]:
+			missing[job.Link] = true
 		default:
-			c.Logger.Warn("a pin job is not in the broker's queue; it is published again", "bucket", job.Bucket, "link", job.Link)
-			if err := c.republish(ctx, job); err != nil {
-				return missing, err
-			}
+			c.Logger.Info("a pin job is not in the broker's queue; it is published", "bucket", job.Bucket, "link", job.Link)
+			err = c.republish(ctx, job)
+		}
+		if err != nil {
+			return missing, err
 		}
 	}
 	return missing, nil
@@ -171,14 +147,17 @@ func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
 	return err
 }
 
-// republish sends a job under a new id, unless it was done meanwhile.
+// republish sends a job under a new id, unless it was done, or somebody else has sent it, meanwhile.
 func (c *Consumer) republish(ctx context.Context, job logstore.Job) error {
-	job, err := c.Log.Job(ctx, job.Bucket, job.Link)
-	if err == nil {
-		job, err = c.revive(ctx, job)
+	now, err := c.Log.Job(ctx, job.Bucket, job.Link)
+	if err == nil && (now.State != job.State || now.Attempt != job.Attempt) {
+		return nil
 	}
 	if err == nil {
-		err = c.publish(ctx, job)
+		now, err = c.revive(ctx, now)
+	}
+	if err == nil {
+		err = c.publish(ctx, now)
 	}
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil

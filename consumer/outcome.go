@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
+
 	"headwater/bucket"
 	"headwater/logstore"
 )
@@ -24,6 +26,21 @@ const (
 	ClassExhausted Outcome = "exhausted"
 )
 
+// event is what is told of a message that ended that way; empty for nothing.
+func (o Outcome) event(k Kind) EventKind {
+	switch {
+	case o == ClassApplied && k == KindPins:
+		return EventComplete
+	case o == ClassApplied:
+		return EventApplied
+	case o == ClassDuplicate:
+		return EventDuplicate
+	case o == ClassDiverged:
+		return EventDiverged
+	}
+	return ""
+}
+
 // result is how work ended that no error stopped.
 type result struct {
 	outcome Outcome
@@ -41,7 +58,11 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	m := d.Message()
 	switch class := bucket.ClassOf(err); {
 	case err == nil:
-		c.settleDone(ctx, d, m, r)
+		c.board.done(m, r.outcome)
+		c.logSettle(m, d.Ack(ctx))
+		if kind := r.outcome.event(m.Kind); kind != "" {
+			c.emit(m, kind, r.event)
+		}
 	case stopping && class == "":
 		c.logSettle(m, d.Retry(ctx, 0)) // no failure: the process stops
 	case class != "":
@@ -49,20 +70,6 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 		c.setAside(ctx, d, m, Outcome(class), refusalReason(err), !forged)
 	default:
 		c.settleLater(ctx, d, m, err)
-	}
-}
-
-func (c *Consumer) settleDone(ctx context.Context, d Delivery, m Message, r result) {
-	c.board.done(m, r.outcome)
-	c.logSettle(m, d.Ack(ctx))
-	kind, ok := map[Outcome]EventKind{
-		ClassApplied: EventApplied, ClassDuplicate: EventDuplicate, ClassDiverged: EventDiverged,
-	}[r.outcome]
-	if m.Kind == KindPins && r.outcome == ClassApplied {
-		kind = EventComplete
-	}
-	if ok {
-		c.emit(m, kind, r.event)
 	}
 }
 
@@ -81,6 +88,20 @@ func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err e
 	c.emit(m, EventRetrying, Event{
 		Class: string(ClassRetry), Reason: err.Error(), Attempt: failures, RetryIn: delay.Round(time.Millisecond).String(),
 	})
+}
+
+// retryDelay is the delay before the next delivery after so many failures: exponential, with jitter, between RetryMin and
+// RetryMax.
+func (c *Consumer) retryDelay(failures int) time.Duration {
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(c.RetryMin), backoff.WithMaxInterval(c.RetryMax), backoff.WithMultiplier(2),
+		backoff.WithRandomizationFactor(0.3), backoff.WithMaxElapsedTime(0),
+	)
+	var d time.Duration
+	for range failures {
+		d = b.NextBackOff()
+	}
+	return d
 }
 
 // badMessage is a refusal of the message itself, which says nothing about the version it names: no job or bucket is blocked

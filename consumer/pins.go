@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -77,13 +78,18 @@ func (c *Consumer) readPinJob(m Message) (bucket.PinJob, error) {
 	return j, nil
 }
 
-// superseded reports whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it.
+// superseded reports whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it. The end
+// of a branch that nobody has merged is needed beside the head: whoever merges them needs both.
 func (c *Consumer) superseded(ctx context.Context, e logstore.Entry) (bool, error) {
 	if c.AllVersions {
 		return false, nil
 	}
 	b, err := c.Log.Bucket(ctx, e.Bucket)
 	if err != nil || b.Known.Compare(e.Head()) <= 0 {
+		return false, err
+	}
+	tips, err := c.Log.Tips(ctx, e.Bucket)
+	if err != nil || slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == e.Link && !t.Merged }) {
 		return false, err
 	}
 	return true, c.Log.Drop(ctx, e.Bucket, e.Link)

@@ -26,15 +26,6 @@ type progress struct {
 	told   time.Time
 }
 
-// beginProgress notes that the way from known to target is being made.
-func (c *Consumer) beginProgress(id bucket.ID, known, target bucket.Head) *progress {
-	p := &progress{c: c, id: id, target: target, known: known, told: c.Now()}
-	p.now.Total = versionsBetween(known, target)
-	c.board.catchingUp(id, target, p.now)
-	p.fetched(1) // the head
-	return p
-}
-
 // fetched notes that n more versions are here. Some may turn out to be others than those that are missing.
 func (p *progress) fetched(n uint64) {
 	p.now.Fetched = min(p.now.Fetched+n, p.now.Total)

@@ -112,15 +112,15 @@ func (c *Consumer) Statuses(ctx context.Context, after bucket.ID, limit int) ([]
 func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, error) {
 	a := c.board.view(b.ID)
 	s := Status{
-		BucketID: b.ID, Name: b.Name, Known: headOrNil(b.Known), Complete: headOrNil(b.Complete),
-		Announced: headOrNil(b.Announced), Published: headOrNil(b.Published), Versions: b.Versions, LastError: a.lastError,
-		Since: timeOrNil(a.since), NextTry: timeOrNil(a.next),
+		BucketID: b.ID, Name: b.Name, Known: orNil(b.Known), Complete: orNil(b.Complete),
+		Announced: orNil(b.Announced), Published: orNil(b.Published), Versions: b.Versions, LastError: a.lastError,
+		Since: orNil(a.since), NextTry: orNil(a.next),
 	}
 	if s.LastError == "" && !b.Condition.IsZero() {
-		s.LastError, s.Since = b.Condition.Class+": "+b.Condition.Reason, timeOrNil(b.Condition.Since)
+		s.LastError, s.Since = b.Condition.Class+": "+b.Condition.Reason, orNil(b.Condition.Since)
 	}
 	if a.target.Compare(b.Known) > 0 {
-		s.Target, s.CatchUp = headOrNil(a.target), a.progress
+		s.Target, s.CatchUp = orNil(a.target), a.progress
 		s.Behind = versionsBetween(b.Known, a.target)
 	}
 	var err error
@@ -220,16 +220,10 @@ func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatu
 	return s, nil
 }
 
-func headOrNil(h bucket.Head) *bucket.Head {
-	if h.IsZero() {
+// orNil returns nil for what is zero.
+func orNil[T interface{ IsZero() bool }](v T) *T {
+	if v.IsZero() {
 		return nil
 	}
-	return &h
-}
-
-func timeOrNil(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
+	return &v
 }

@@ -234,7 +234,7 @@ func (o ownBroker) Bury(ctx context.Context, m consumer.Message, class, reason s
 
 func settingsFile(dir string) string { return filepath.Join(dir, "broker.json") }
 
-func readSettings(dir string) (s local.Settings, err error) {
+func readSettings(dir string) (s local.BrokerSettings, err error) {
 	b, err := os.ReadFile(settingsFile(dir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -260,6 +260,6 @@ func keepSettings(cfg Config) error {
 	return nil
 }
 
-func settingsOf(c jetstream.Config, embedded bool) local.Settings {
-	return local.Settings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: c.Prefix, Embedded: embedded}
+func settingsOf(c jetstream.Config, embedded bool) local.BrokerSettings {
+	return local.BrokerSettings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: c.Prefix, Embedded: embedded}
 }

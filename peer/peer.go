@@ -84,7 +84,7 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
-	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{Version: cfg.Version}); err == nil {
+	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{}); err == nil {
 		err = errors.Join(client.Takeover(ctx), client.Close())
 		if err != nil {
 			return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
@@ -179,11 +179,11 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 	info := local.Info{
 		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
 	}
-	var takeover func()
+	var o local.ServeOptions
 	if p.cfg.Role != RoleRun {
-		takeover = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+		o.Yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
 	}
-	if err := local.Serve(ctx, l, held{p}, info, takeover); err != nil && ctx.Err() == nil {
+	if err := local.Serve(ctx, l, held{p}, info, o); err != nil && ctx.Err() == nil {
 		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
 	}
 }

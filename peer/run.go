@@ -94,7 +94,11 @@ func orElse(n, byDefault int) int {
 
 // giveBack returns what the sources hold to the broker.
 func (p *Peer) giveBack(ctx context.Context, sources ...*jetstream.Source) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	timeout := closeTimeout
+	if _, err := p.broker.use(); err != nil {
+		timeout = 0 // nobody can be told
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	for _, s := range sources {
 		if err := s.Close(ctx); err != nil {
@@ -148,4 +152,4 @@ func (p *Peer) reachable(ctx context.Context, client *jetstream.Client) error {
 }
 
 // settings are the broker's, as other processes are told them.
-func (p *Peer) settings() local.Settings { return settingsOf(p.broker.cfg, p.cfg.Embedded) }
+func (p *Peer) settings() local.BrokerSettings { return settingsOf(p.broker.cfg, p.cfg.Embedded) }

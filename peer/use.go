@@ -69,7 +69,7 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 			return nil, err
 		}
 		if time.Now().After(deadline) {
-			return nil, fmt.Errorf("%w: %w", local.ErrHung, held)
+			return nil, &local.HungError{Dir: r.cfg.Dir, Timeout: findTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
 		}
 		select {
 		case <-ctx.Done():
@@ -81,7 +81,7 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 
 // find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
 func (r *roaming) find(ctx context.Context) error {
-	client, err := local.Dial(ctx, r.cfg.Dir, local.DialOptions{Version: r.cfg.Version})
+	client, err := local.Dial(ctx, r.cfg.Dir, local.DialOptions{})
 	switch {
 	case err == nil:
 		if err := r.sameBroker(client.Info()); err != nil {
@@ -110,12 +110,15 @@ func (r *roaming) find(ctx context.Context) error {
 
 // hung names the process that does not answer.
 func (r *roaming) hung(err error) error {
-	h, held, readErr := durable.ReadHolder(lockFile(r.cfg.Dir))
-	if readErr != nil || !held || h.PID == 0 {
+	hung, ok := errors.AsType[*local.HungError](err)
+	if !ok || hung.PID != 0 {
 		return err
 	}
-	return fmt.Errorf("%w: process %d (%s), since %s; it is stopped or stuck: let it go on with 'kill -CONT %d', or end it with "+
-		"'kill %d' and start it again", err, h.PID, h.Role, h.Since.Local().Format(time.DateTime), h.PID, h.PID)
+	h, held, readErr := durable.ReadHolder(lockFile(r.cfg.Dir))
+	if readErr != nil || !held {
+		return err
+	}
+	return &local.HungError{Dir: hung.Dir, Timeout: hung.Timeout, PID: h.PID, Since: h.Since}
 }
 
 // sameBroker refuses a holder that works with another broker than the one that was asked for.
@@ -144,7 +147,7 @@ func (r *roaming) sameBroker(holder local.Info) error {
 	return nil
 }
 
-func brokerText(s local.Settings) string {
+func brokerText(s local.BrokerSettings) string {
 	if s.URL == "" && s.Context == "" {
 		return "no broker"
 	}
@@ -206,7 +209,7 @@ func (r *roaming) close(ctx context.Context) error {
 	return err
 }
 
-// ask calls f with whoever holds the directory, and again with the next one if that has gone.
+// ask calls f with whoever holds the directory, and again with the next one if that has gone: all calls can be made twice.
 func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)) (A, error) {
 	for {
 		h, err := r.holder(ctx)
@@ -214,7 +217,7 @@ func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)
 			return *new(A), err
 		}
 		a, err := f(h)
-		if !errors.Is(err, local.ErrGone) || ctx.Err() != nil {
+		if err = r.hung(err); !errors.Is(err, local.ErrGone) && !errors.Is(err, local.ErrLost) || ctx.Err() != nil {
 			return a, err
 		}
 		r.lost(h)
@@ -236,9 +239,28 @@ func (r *roaming) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, e
 	return ask(ctx, r, func(h local.Holder) (*blobstore.Blob, error) { return h.Get(ctx, hash) })
 }
 
-// Put implements [local.Content].
+// Put implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
 func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io.Reader) error {
-	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Put(ctx, hash, size, from) }))
+	back, canSeek := from.(io.Seeker)
+	var start int64
+	if canSeek {
+		var err error
+		if start, err = back.Seek(0, io.SeekCurrent); err != nil {
+			canSeek = false // a pipe, perhaps
+		}
+	}
+	_, err := ask(ctx, r, none(func(h local.Holder) error {
+		if canSeek {
+			if _, err := back.Seek(start, io.SeekStart); err != nil {
+				return err
+			}
+		}
+		err := h.Put(ctx, hash, size, from)
+		if !canSeek && errors.Is(err, local.ErrLost) {
+			return fmt.Errorf("put blob %s: the process that held the directory is gone; try again", hash)
+		}
+		return err
+	}))
 	return err
 }
 

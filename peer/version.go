@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"headwater/bucket"
 	"headwater/peer/local"
@@ -99,8 +101,12 @@ func (s *Session) change(ctx context.Context, id bucket.ID, c change, u Upload) 
 	return m, s.announce(ctx, v, m, u)
 }
 
-// tries is how often a version is made anew because another one became the newest meanwhile.
-const tries = 5
+// tries is how often a version is made anew because another one became the newest meanwhile, and maxPause how long it is waited
+// at most before that: each time somebody else got on.
+const (
+	tries    = 50
+	maxPause = 50 * time.Millisecond
+)
 
 // again looks at a bucket and calls f, and once more each time that f made a version which was not the next one any more.
 func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucket.Version, error)) (*bucket.Version, error) {
@@ -118,6 +124,13 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 			return v, err
 		}
 		s.log.Debug("another version came first; made anew on that", "bucket", id, "try", try)
+		pause := time.NewTimer(rand.N(maxPause))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, ctx.Err()
+		case <-pause.C:
+		}
 	}
 }
 

@@ -25,29 +25,30 @@ const module = "headwater"
 // arrows says for each package which others of ours it may import: cmd → peer → {jetstream, worktree} → {consumer, publisher,
 // tree} → chain → {blobstore, logstore} → {bucket, durable}. A package that is not here may not exist.
 var arrows = map[string][]string{
-	"bucket":             {},
-	"durable":            {},
-	"bucket/buckettest":  {"bucket"},
-	"blobstore":          {"bucket", "durable"},
-	"blobstore/blobtest": {"blobstore", "bucket"},
-	"logstore":           {"bucket", "durable"},
-	"logstore/logtest":   {"logstore", "bucket"},
-	"chain":              {"blobstore", "logstore", "bucket"},
-	"consumer":           {"chain", "blobstore", "logstore", "bucket"},
-	"jetstream":          {"consumer", "blobstore", "bucket", "durable"},
-	"jetstream/embedded": {"durable"},
-	"tree":               {"blobstore", "bucket"},
-	"worktree":           {"tree", "blobstore", "bucket", "durable"},
-	"cmd/headwater":      {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
-	"test":               {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
-	"test/natstest":      {},
-	"publisher":          {"blobstore", "logstore", "bucket"},
-	"peer":               {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
-	"peer/local":         {"blobstore", "bucket", "consumer", "logstore"},
+	"bucket":               {},
+	"durable":              {},
+	"bucket/buckettest":    {"bucket"},
+	"blobstore":            {"bucket", "durable"},
+	"blobstore/blobtest":   {"blobstore", "bucket"},
+	"logstore":             {"bucket", "durable"},
+	"logstore/logtest":     {"logstore", "bucket"},
+	"chain":                {"blobstore", "logstore", "bucket"},
+	"consumer":             {"chain", "blobstore", "logstore", "bucket"},
+	"jetstream":            {"consumer", "blobstore", "bucket", "durable"},
+	"jetstream/embedded":   {"durable"},
+	"tree":                 {"blobstore", "bucket"},
+	"worktree":             {"tree", "blobstore", "bucket", "durable"},
+	"cmd/headwater":        {"peer", "peer/local", "jetstream", "jetstream/embedded", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"test":                 {"peer", "peer/local", "jetstream", "consumer", "worktree", "tree", "blobstore", "logstore", "bucket"},
+	"test/natstest":        {},
+	"publisher":            {"blobstore", "logstore", "bucket"},
+	"peer":                 {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
+	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "consumer", "logstore"},
+	"peer/local":           {"blobstore", "bucket", "consumer", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.
-var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "test", "test/natstest"}
+var testPackages = []string{"bucket/buckettest", "blobstore/blobtest", "logstore/logtest", "peer/local/localtest", "test", "test/natstest"}
 
 // fences keep a library to the packages that may know it, tests included. A fence holds for everything below its path.
 var fences = []struct {

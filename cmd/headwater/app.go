@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/lmittmann/tint"
@@ -38,6 +39,7 @@ func newApp(in io.Reader, out, err io.Writer, env func(string) (string, bool)) *
 
 // run carries out one command line and returns its exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	a.in, a.out.w = interruptible{ctx: ctx, r: a.in}, a.interruptibleOut(ctx)
 	root := a.root()
 	root.SetArgs(args)
 	err := cmp.Or(root.ExecuteContext(ctx), a.out.err)
@@ -49,6 +51,18 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return report(a.out, true, err)
 	}
 	return report(a.err, a.json, err)
+}
+
+// interruptibleOut is where answers go, unless that is a regular file or in memory, where nothing blocks.
+func (a *app) interruptibleOut(ctx context.Context) io.Writer {
+	f, ok := a.out.w.(*os.File)
+	if !ok {
+		return a.out.w
+	}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		return f
+	}
+	return interruptible{ctx: ctx, w: f}
 }
 
 const rootHelp = `Headwater keeps versioned, encrypted buckets in sync between peers over NATS
@@ -67,7 +81,7 @@ func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "headwater", Short: "Keep encrypted buckets in sync over NATS JetStream", Long: rootHelp,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.settle(cmd) },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return a.settle(cmd.Context(), cmd) },
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Args:              usageArgs(cobra.NoArgs),
 	}

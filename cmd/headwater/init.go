@@ -1,11 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -24,19 +23,19 @@ An identity that is there already is never replaced.`,
   headwater init --import user.nk             an nkeys seed
   cat user.nk | headwater init --import -`,
 		Args: usageArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return a.runInit(from) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runInit(cmd.Context(), from) },
 	}
 	cmd.Flags().StringVar(&from, "import", "", "file with an existing identity: a PEM key file of jax-buckets, or an nkeys seed; - for standard input")
 	return cmd
 }
 
-func (a *app) runInit(from string) error {
+func (a *app) runInit(ctx context.Context, from string) error {
 	var id bucket.Identity
 	var err error
 	if from == "" {
 		id, err = peer.NewIdentity()
 	} else {
-		id, err = a.importIdentity(from)
+		id, err = a.importIdentity(ctx, from)
 	}
 	if err == nil {
 		err = peer.WriteIdentity(a.dir, id)
@@ -54,15 +53,9 @@ func (a *app) runInit(from string) error {
 	return a.printID(id)
 }
 
-func (a *app) importIdentity(from string) (bucket.Identity, error) {
+func (a *app) importIdentity(ctx context.Context, from string) (bucket.Identity, error) {
 	const limit = 64 << 10 // bytes; a key file has less than 200
-	var b []byte
-	var err error
-	if from == "-" {
-		b, err = io.ReadAll(io.LimitReader(a.in, limit))
-	} else {
-		b, err = os.ReadFile(from)
-	}
+	b, err := a.readFile(ctx, from, limit)
 	if err != nil {
 		return bucket.Identity{}, fmt.Errorf("import identity: %w", err)
 	}

@@ -45,7 +45,7 @@ func (a *app) runInspect(ctx context.Context, t target, store, what string) erro
 			return err
 		})
 	} else {
-		b, err = a.readFile(what, bucket.MaxManifestSize+1)
+		b, err = a.readFile(ctx, what, bucket.MaxManifestSize+1)
 		link = bucket.ManifestLink(b)
 	}
 	if err != nil {
@@ -59,10 +59,10 @@ func (a *app) runInspect(ctx context.Context, t target, store, what string) erro
 }
 
 // readFile reads at most limit bytes of a file, or of standard input.
-func (a *app) readFile(name string, limit int64) ([]byte, error) {
+func (a *app) readFile(ctx context.Context, name string, limit int64) ([]byte, error) {
 	r := a.in
 	if name != "-" {
-		f, err := os.Open(name)
+		f, from, err := openFile(ctx, name)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%s is no link, and no file: %w", name, errNotFound)
 		}
@@ -70,7 +70,7 @@ func (a *app) readFile(name string, limit int64) ([]byte, error) {
 			return nil, err
 		}
 		defer f.Close()
-		r = f
+		r = from
 	}
 	return io.ReadAll(io.LimitReader(r, limit))
 }

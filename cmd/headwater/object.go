@@ -45,12 +45,12 @@ strict manifests, and go to the store of manifests. - is standard input.`,
 
 // runPut hashes a file, then sends it: its hash has to be known before the first byte is stored.
 func (a *app) runPut(ctx context.Context, c *jetstream.Client, store string, manifest bool, name string) error {
-	f, remove, err := a.openSeekable(name)
+	f, remove, err := a.openSeekable(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	link, size, err := linkOfFile(f, manifest)
+	link, size, err := linkOfFile(ctx, f, manifest)
 	if err != nil {
 		return err
 	}
@@ -86,9 +86,9 @@ func (a *app) ensureStores(ctx context.Context, c *jetstream.Client, store strin
 }
 
 // linkOfFile reads a file to its end and goes back to its beginning.
-func linkOfFile(f io.ReadSeeker, manifest bool) (link bucket.Link, size int64, err error) {
+func linkOfFile(ctx context.Context, f io.ReadSeeker, manifest bool) (link bucket.Link, size int64, err error) {
 	if manifest {
-		b, err := io.ReadAll(io.LimitReader(f, bucket.MaxManifestSize+1))
+		b, err := io.ReadAll(io.LimitReader(interruptible{ctx: ctx, r: f}, bucket.MaxManifestSize+1))
 		if err != nil {
 			return link, 0, err
 		}
@@ -99,7 +99,7 @@ func linkOfFile(f io.ReadSeeker, manifest bool) (link bucket.Link, size int64, e
 		link, size = v.Link, int64(len(b))
 	} else {
 		h := blake3.New()
-		if size, err = io.Copy(h, f); err != nil {
+		if size, err = io.Copy(h, interruptible{ctx: ctx, r: f}); err != nil {
 			return link, 0, err
 		}
 		link = bucket.NewLink(bucket.CodecRaw, bucket.Hash(h.Sum(nil)))
@@ -108,23 +108,33 @@ func linkOfFile(f io.ReadSeeker, manifest bool) (link bucket.Link, size int64, e
 	return link, size, err
 }
 
-// openSeekable opens a file, or a copy of standard input. remove closes it, and removes the copy.
-func (a *app) openSeekable(name string) (f *os.File, remove func(), err error) {
+// openSeekable opens a file, or a copy of standard input or of whatever else can be read only once. remove closes it, and
+// removes the copy.
+func (a *app) openSeekable(ctx context.Context, name string) (f *os.File, remove func(), err error) {
+	from := a.in
 	if name != "-" {
-		f, err = os.Open(name)
+		f, from, err = openFile(ctx, name)
 		if errors.Is(err, os.ErrNotExist) {
 			err = fmt.Errorf("%w: %w", errNotFound, err)
 		}
-		return f, func() { _ = f.Close() }, err
+		if err != nil {
+			return nil, nil, err
+		}
+		closeIt := func() { _ = f.Close() }
+		if _, err := f.Seek(0, io.SeekCurrent); err == nil {
+			return f, closeIt, nil
+		}
+		defer closeIt()
 	}
 	if f, err = os.CreateTemp("", "headwater-put-*"); err != nil {
 		return nil, nil, err
 	}
+	copied := f
 	remove = func() {
-		_ = f.Close()
-		os.Remove(f.Name())
+		_ = copied.Close()
+		os.Remove(copied.Name())
 	}
-	if _, err = io.Copy(f, a.in); err == nil {
+	if _, err = io.Copy(f, from); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {

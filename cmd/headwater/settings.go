@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,11 +19,11 @@ import (
 
 // settle gives every flag that was not set on the command line its value from the environment, or else from the config file.
 // A setting in the file that no command knows is refused: it would do nothing.
-func (a *app) settle(cmd *cobra.Command) error {
+func (a *app) settle(ctx context.Context, cmd *cobra.Command) error {
 	if err := a.fromEnvironment(cmd.Flags().Lookup("config")); err != nil {
 		return err
 	}
-	file, err := a.readConfig()
+	file, err := a.readConfig(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,9 +90,16 @@ func (a *app) fromEnvironment(f *pflag.Flag) error {
 }
 
 // readConfig returns what the config file says; a default file that is not there says nothing.
-func (a *app) readConfig() (map[string]any, error) {
+func (a *app) readConfig(ctx context.Context) (map[string]any, error) {
 	var file map[string]any
-	_, err := toml.DecodeFile(a.configFile(), &file)
+	f, r, err := openFile(ctx, a.configFile())
+	if err == nil {
+		_, err = toml.NewDecoder(r).Decode(&file)
+		err = errors.Join(err, f.Close())
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if errors.Is(err, fs.ErrNotExist) && a.config == "" {
 		return nil, nil
 	}

@@ -2,10 +2,11 @@ package local
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"time"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -13,64 +14,113 @@ import (
 	"headwater/logstore"
 )
 
-// sentinels are the errors that are the same on both sides of the socket, by the names under which they cross it.
-var sentinels = map[string]error{
-	"no_bucket": ErrNoBucket, "no_version": ErrNoVersion, "stale": ErrStale, "offline": ErrOffline, "gone": ErrGone, "refused": ErrRefused,
-	"blob_not_found": blobstore.ErrNotFound, "blob_mismatch": blobstore.ErrMismatch, "blob_too_large": blobstore.ErrTooLarge,
-	"blob_corrupt": blobstore.ErrCorrupt, "log_not_found": logstore.ErrNotFound, "log_disk_full": logstore.ErrDiskFull,
-	"log_damaged": logstore.ErrDamaged, "object_not_found": consumer.ErrNotFound, "diverged": consumer.ErrDiverged,
-	"not_shared": consumer.ErrNotShared, "canceled": context.Canceled, "deadline": context.DeadlineExceeded, "not_exist": fs.ErrNotExist,
+// Sentinels of the two ends of the socket.
+var (
+	// ErrNoHolder is returned by [Dial] if no process holds the directory.
+	ErrNoHolder = errors.New("no process holds the directory")
+	// ErrHung is what a [*HungError] is.
+	ErrHung = errors.New("the process that holds the directory does not answer")
+	// ErrLost: the holder ended during the call. What only reads, or waits, or puts a blob can be asked of the next holder; of
+	// a version that was to be kept only the log tells whether it was.
+	ErrLost = errors.New("the process that holds the directory ended during the call")
+)
+
+// HungError is returned by [Dial], and by calls, for a holder that takes the connection and does not answer.
+type HungError struct {
+	Dir     string
+	Timeout time.Duration // how long was waited
+	PID     int           // of the holder; 0 until somebody who can read it fills it in
+	Since   time.Time     // since when it holds the directory
 }
 
-// wireError is an error as it crosses the socket.
+// Error says who does not answer, and what to do.
+func (e *HungError) Error() string {
+	who := "the process that holds " + e.Dir
+	if e.PID != 0 {
+		who = fmt.Sprintf("process %d, which holds %s since %s,", e.PID, e.Dir, e.Since.Local().Format(time.DateTime))
+	}
+	return fmt.Sprintf("%s has not answered within %v; it is stopped or stuck: continue or end it, then try again", who, e.Timeout)
+}
+
+// Is reports that e is [ErrHung].
+func (e *HungError) Is(target error) bool { return target == ErrHung }
+
+// sentinels are the errors that stay themselves across the socket, by their names on the wire.
+var sentinels = []struct {
+	name string
+	err  error
+}{
+	{"no_bucket", ErrNoBucket}, {"no_version", ErrNoVersion}, {"stale", ErrStale}, {"offline", ErrOffline},
+	{"gone", ErrGone}, {"refused", ErrRefused}, {"lost", ErrLost},
+	{"blob.not_found", blobstore.ErrNotFound}, {"blob.mismatch", blobstore.ErrMismatch},
+	{"blob.too_large", blobstore.ErrTooLarge}, {"blob.corrupt", blobstore.ErrCorrupt},
+	{"blob.locked", blobstore.ErrLocked}, {"blob.closed", blobstore.ErrClosed},
+	{"log.not_found", logstore.ErrNotFound}, {"log.gap", logstore.ErrGap}, {"log.locked", logstore.ErrLocked},
+	{"log.damaged", logstore.ErrDamaged}, {"log.schema", logstore.ErrSchema}, {"log.stale", logstore.ErrStale},
+	{"log.disk_full", logstore.ErrDiskFull}, {"log.too_many", logstore.ErrTooMany}, {"log.closed", logstore.ErrClosed},
+	{"object.not_found", consumer.ErrNotFound}, {"diverged", consumer.ErrDiverged}, {"not_shared", consumer.ErrNotShared},
+	{"syntax", bucket.ErrSyntax},
+	{"canceled", context.Canceled}, {"deadline", context.DeadlineExceeded},
+	{"not_exist", fs.ErrNotExist}, {"exist", fs.ErrExist}, {"permission", fs.ErrPermission},
+	{"unexpected_eof", io.ErrUnexpectedEOF},
+}
+
+// maxErrorText is the most bytes of an error's text.
+const maxErrorText = 16 << 10
+
+// wireError is an error on the wire.
 type wireError struct {
-	Text    string   `json:"text"`
-	Is      []string `json:"is,omitempty"`
-	Refusal *refusal `json:"refusal,omitempty"`
+	Text    string       `json:"text"`
+	Is      []string     `json:"is,omitempty"` // names of sentinels
+	Refusal *wireRefusal `json:"refusal,omitempty"`
 }
 
-type refusal struct {
+// wireRefusal is a [bucket.Refusal] on the wire.
+type wireRefusal struct {
 	Class  bucket.Class `json:"class"`
 	Link   bucket.Link  `json:"link,omitzero"`
 	Reason string       `json:"reason"`
 }
 
-func encodeError(err error) wireError {
-	w := wireError{Text: err.Error()}
-	for name, s := range sentinels {
-		if errors.Is(err, s) {
-			w.Is = append(w.Is, name)
+// toWire returns what crosses the socket of an error.
+func toWire(err error) wireError {
+	text := err.Error()
+	w := wireError{Text: text[:min(len(text), maxErrorText)]}
+	for _, s := range sentinels {
+		if errors.Is(err, s.err) {
+			w.Is = append(w.Is, s.name)
 		}
 	}
 	if r, ok := errors.AsType[*bucket.Refusal](err); ok {
-		w.Refusal = &refusal{r.Class, r.Link, r.Reason}
+		w.Refusal = &wireRefusal{r.Class, r.Link, r.Reason[:min(len(r.Reason), maxErrorText)]}
 	}
 	return w
 }
 
-// remoteError is an error of the holder: its text, and whatever it is.
+// remoteError is an error of the other end.
 type remoteError struct {
-	text string
-	is   []error
+	text  string
+	holds []error
 }
 
-func (e *remoteError) Error() string   { return e.text }
-func (e *remoteError) Unwrap() []error { return e.is }
+// Error returns the text that the error had there.
+func (e *remoteError) Error() string { return e.text }
 
-// decodeError makes an error of the content of an error frame.
-func decodeError(content []byte) error {
-	var w wireError
-	if err := json.Unmarshal(content, &w); err != nil {
-		return fmt.Errorf("%w: an error that cannot be read: %w", errFrame, err)
-	}
+// Unwrap returns the sentinels and the refusal that the error held there.
+func (e *remoteError) Unwrap() []error { return e.holds }
+
+// err returns the error as it was, as far as this end knows its parts.
+func (w wireError) err() error {
 	e := &remoteError{text: w.Text}
 	for _, name := range w.Is {
-		if s := sentinels[name]; s != nil {
-			e.is = append(e.is, s)
+		for _, s := range sentinels {
+			if s.name == name {
+				e.holds = append(e.holds, s.err)
+			}
 		}
 	}
 	if r := w.Refusal; r != nil {
-		e.is = append(e.is, &bucket.Refusal{Class: r.Class, Link: r.Link, Reason: r.Reason})
+		e.holds = append(e.holds, &bucket.Refusal{Class: r.Class, Link: r.Link, Reason: r.Reason})
 	}
 	return e
 }

@@ -7,173 +7,117 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"slices"
 )
 
-// protocol is the version of what is spoken over the socket. Both ends say theirs first; different ones do not go on.
-const protocol = 1
+// frameType says what a frame carries. The numbers stand on the wire.
+type frameType byte
 
-// What is spoken, one call at a time on a connection: the client sends a request frame; the holder sends any number of event
-// frames and then an answer or an error. An answer to get is followed by data frames and an end, or an error. A put is told to
-// go on, or that it is done already; then the client sends data frames and an end. Whoever closes the connection in between ends
-// the call. A frame is its kind, the size of its content in 4 bytes, big-endian, and the content: JSON, but for data.
 const (
-	frameHello   byte = 'h'
-	frameRequest byte = 'r'
-	frameEvent   byte = 'v'
-	frameAnswer  byte = 'a'
-	frameError   byte = 'e'
-	frameGoOn    byte = 'g'
-	frameData    byte = 'd'
-	frameEnd     byte = 'z'
+	frameHello frameType = 1 + iota
+	frameRequest
+	frameReady
+	frameData
+	frameEvent
+	frameAnswer
+	frameError
+	frameBye
 )
 
 const (
-	// maxFrame is the most bytes of a frame's content: a pins list of 64 MiB in base64, and a little.
-	maxFrame = 96 << 20
-	// dataSize is how many bytes a data frame has, but for the last one.
-	dataSize = 128 << 10
+	headerSize = 4 + 1
+	// chunkSize is the most bytes of a body in one frame: few system calls for a large body, little memory for many calls.
+	chunkSize = 128 << 10
+	// maxAnswer is the most bytes of an answer: a page of 500 buckets, or the branches of a bucket with their manifests.
+	maxAnswer = 64 << 20
 )
 
-// errFrame says that what came over the socket is no frame that belongs there.
-var errFrame = errors.New("the other end of the peer's socket says what makes no sense")
+// errFrame is returned for bytes that are no frame, or a frame that cannot come now.
+var errFrame = errors.New("the other end does not keep to the protocol")
 
-// conn is one connection. It is for one goroutine at a time in each direction.
-type conn struct {
-	net.Conn
-	r    *bufio.Reader
-	w    *bufio.Writer
-	data []byte // of a data frame
+// limit is the most bytes of a payload; -1 for a type that does not exist.
+func (t frameType) limit() int {
+	switch t {
+	case frameHello:
+		return 64 << 10
+	case frameRequest, frameEvent, frameError:
+		return 1 << 20
+	case frameData:
+		return chunkSize
+	case frameAnswer:
+		return maxAnswer
+	case frameReady, frameBye:
+		return 0
+	}
+	return -1
 }
 
-func newConn(c net.Conn) *conn {
-	return &conn{Conn: c, r: bufio.NewReaderSize(c, 64<<10), w: bufio.NewWriterSize(c, 64<<10)}
+// putHeader writes a frame's header to the front of b.
+func putHeader(b []byte, t frameType, size int) {
+	binary.BigEndian.PutUint32(b, uint32(size))
+	b[4] = byte(t)
 }
 
-// put writes a frame, which may stay in the buffer.
-func (c *conn) put(kind byte, content []byte) error {
-	if len(content) > maxFrame {
-		return fmt.Errorf("a message of %d bytes does not fit through the peer's socket", len(content))
-	}
-	head := [5]byte{kind}
-	binary.BigEndian.PutUint32(head[1:], uint32(len(content)))
-	if _, err := c.w.Write(head[:]); err != nil {
-		return err
-	}
-	_, err := c.w.Write(content)
-	return err
+// appendFrame appends a frame to b.
+func appendFrame(b []byte, t frameType, payload []byte) []byte {
+	var h [headerSize]byte
+	putHeader(h[:], t, len(payload))
+	return append(append(b, h[:]...), payload...)
 }
 
-// send writes a frame with v as JSON, and all that was written before.
-func (c *conn) send(kind byte, v any) error {
-	b, err := json.Marshal(v)
-	if err == nil {
-		err = c.put(kind, b)
+// appendJSON appends a frame whose payload is v to b.
+func appendJSON(b []byte, t frameType, v any) ([]byte, error) {
+	payload, err := json.Marshal(v)
+	if err != nil {
+		return b, err
 	}
-	if err == nil {
-		err = c.w.Flush()
+	if len(payload) > t.limit() {
+		return b, fmt.Errorf("a frame of %d bytes; at most %d are allowed", len(payload), t.limit())
 	}
-	return err
+	return appendFrame(b, t, payload), nil
 }
 
-// head reads the beginning of a frame.
-func (c *conn) head() (kind byte, size int, err error) {
-	var head [5]byte
-	if _, err := io.ReadFull(c.r, head[:]); err != nil {
+// readHeader reads the header of a frame and holds it to its limit. A stream that ends before a frame is io.EOF.
+func readHeader(r *bufio.Reader) (t frameType, size int, err error) {
+	h, err := r.Peek(headerSize)
+	if err != nil {
+		if len(h) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return 0, 0, err
 	}
-	n := binary.BigEndian.Uint32(head[1:])
-	if n > maxFrame {
-		return 0, 0, fmt.Errorf("%w: a frame of %d bytes", errFrame, n)
+	t, length := frameType(h[4]), binary.BigEndian.Uint32(h)
+	if limit := t.limit(); limit < 0 || uint64(length) > uint64(limit) {
+		return 0, 0, fmt.Errorf("%w: a frame of type %d and %d bytes", errFrame, t, length)
 	}
-	return head[0], int(n), nil
+	_, err = r.Discard(headerSize)
+	return t, int(length), err
 }
 
-// receive reads a frame, growing with what really comes.
-func (c *conn) receive() (kind byte, content []byte, err error) {
-	kind, size, err := c.head()
-	if err != nil {
-		return 0, nil, err
-	}
-	content, err = io.ReadAll(io.LimitReader(c.r, int64(size)))
-	if err == nil && len(content) < size {
-		err = io.ErrUnexpectedEOF
-	}
-	return kind, content, err
-}
+// growth is how much memory a payload gets before its bytes are there.
+const growth = 64 << 10
 
-// sendData sends all of r as data frames, without an end.
-func (c *conn) sendData(r io.Reader) error {
-	if c.data == nil {
-		c.data = make([]byte, dataSize)
-	}
-	for {
-		n, err := io.ReadFull(r, c.data)
-		if n > 0 {
-			if err := c.put(frameData, c.data[:n]); err != nil {
-				return &sendError{err}
+// readPayload reads size bytes into buf, or into a larger slice that grows with the bytes that come.
+func readPayload(r io.Reader, size int, buf []byte) ([]byte, error) {
+	buf = buf[:0]
+	for len(buf) < size {
+		n := len(buf)
+		room := max(cap(buf)-n, growth, n)
+		buf = slices.Grow(buf, min(room, size-n))[:min(n+room, size)]
+		if _, err := io.ReadFull(r, buf[n:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
 			}
-		}
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
-		case err != nil:
-			return err
+			return nil, err
 		}
 	}
+	return buf, nil
 }
 
-// sendError is that of the connection, and not of what was to be sent over it.
-type sendError struct{ error }
-
-func (e *sendError) Unwrap() error { return e.error }
-
-// dataReader reads the content of data frames up to the end. Another frame in their place is kept as what ended them.
-type dataReader struct {
-	c    *conn
-	left int // of the frame that is being read
-	err  error
-}
-
-func (d *dataReader) Read(p []byte) (int, error) {
-	for d.left == 0 && d.err == nil {
-		d.next()
+// decode reads the JSON of a payload.
+func decode(payload []byte, v any) error {
+	if err := json.Unmarshal(payload, v); err != nil {
+		return fmt.Errorf("%w: %w", errFrame, err)
 	}
-	if d.err != nil {
-		return 0, d.err
-	}
-	n, err := d.c.r.Read(p[:min(len(p), d.left)])
-	d.left -= n
-	if err != nil {
-		d.err = unexpected(err)
-	}
-	return n, d.err
-}
-
-// next begins the next frame.
-func (d *dataReader) next() {
-	kind, size, err := d.c.head()
-	switch {
-	case err != nil:
-		d.err = unexpected(err)
-	case kind == frameData:
-		d.left = size
-	case kind == frameEnd && size == 0:
-		d.err = io.EOF
-	case kind == frameError:
-		content, err := io.ReadAll(io.LimitReader(d.c.r, int64(size)))
-		if d.err = unexpected(err); err == nil {
-			d.err = decodeError(content)
-		}
-	default:
-		d.err = fmt.Errorf("%w: a frame %q among data", errFrame, kind)
-	}
-}
-
-// unexpected is what the end of a connection is in the middle of a call.
-func unexpected(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	return nil
 }

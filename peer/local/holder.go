@@ -23,7 +23,7 @@ var (
 	ErrOffline = errors.New("the broker does not answer")
 	// ErrGone: the holder has closed, and the call was not begun. Whoever holds the directory next can be asked the same.
 	ErrGone = errors.New("the process that held the directory is gone")
-	// ErrRefused: the holder does not speak this version of the protocol, or is about to close.
+	// ErrRefused: the holder does not speak this version of the protocol, has too many connections, or does not give the directory up.
 	ErrRefused = errors.New("refused by the process that holds the directory")
 )
 

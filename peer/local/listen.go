@@ -1,81 +1,106 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
-// ErrNoHolder: no process holds the directory, or the one that does has no socket yet.
-var ErrNoHolder = errors.New("no process holds the directory")
+// socketPath is where the socket of a peer's directory is: in a directory of its own, which only the owner can enter, so that
+// nobody else reaches it even before its own mode is set.
+func socketPath(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	return filepath.Join(abs, "control", "socket"), err
+}
 
-// maxSocketPath is the longest path of a socket that every system takes, in bytes: macOS has room for 104 with their end.
-const maxSocketPath = 100
-
-func controlDir(dir string) string { return filepath.Join(dir, "control") }
-
-func socketFile(dir string) string { return filepath.Join(controlDir(dir), "socket") }
-
-// Listen opens the socket of a peer's directory, which only its owner can open. One that a dead process left is replaced: the
-// caller holds the directory.
+// Listen opens the socket of a peer's directory. The caller holds the directory's lock, so a socket that is there was left by a
+// process that died, and is replaced. Closing the listener removes the socket: to be done before the lock is given back.
 func Listen(dir string) (net.Listener, error) {
-	if err := os.MkdirAll(controlDir(dir), 0o700); err != nil {
-		return nil, fmt.Errorf("open the peer's socket: %w", err)
+	l, err := listen(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open the socket of %s: %w", dir, err)
 	}
-	if err := os.Chmod(controlDir(dir), 0o700); err != nil { // before there is a socket in it
-		return nil, fmt.Errorf("open the peer's socket: %w", err)
+	return l, nil
+}
+
+func listen(dir string) (*listener, error) {
+	path, err := socketPath(dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := os.Remove(socketFile(dir)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("open the peer's socket: %w", err)
+	if err := makePrivate(filepath.Dir(path)); err != nil {
+		return nil, err
 	}
-	var l *net.UnixListener
-	err := withShortPath(dir, func(path string) (err error) {
-		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-		return err
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := withShortPath(path, func(path string) (*net.UnixListener, error) {
+		return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("open the peer's socket: %w", err)
+		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // its path may be another one by then
-	if err := os.Chmod(socketFile(dir), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the peer's socket: %w", err), l.Close())
+	l.SetUnlinkOnClose(false) // its name may be one that is gone by now
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close(), os.Remove(path))
 	}
-	return &listener{l, socketFile(dir)}, nil
+	return &listener{UnixListener: l, path: path}, nil
 }
 
-// listener removes its socket when it is closed.
-type listener struct {
-	net.Listener
-	path string
-}
-
-func (l *listener) Close() error {
-	err := l.Listener.Close()
-	if errors.Is(err, net.ErrClosed) {
+// makePrivate makes a directory that only its owner can enter, or makes it so.
+func makePrivate(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return errors.Join(err, os.Remove(l.path))
-}
-
-// withShortPath calls f with a path of the directory's socket that a socket's address has room for: if its own is too long, one
-// that leads through a link in a private temporary directory, which goes when f returns. So both ends find each other by the
-// peer's directory alone.
-func withShortPath(dir string, f func(path string) error) error {
-	path := socketFile(dir)
-	if len(path) <= maxSocketPath {
-		return f(path)
-	}
-	temp, err := os.MkdirTemp("", "hw")
+	info, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
-	link := filepath.Join(temp, "c")
-	if err := os.Symlink(controlDir(dir), link); err != nil {
-		return fmt.Errorf("the path %s is longer than a socket's may be: %w", path, err)
+	if !info.IsDir() {
+		return fmt.Errorf("%s is no directory", dir)
 	}
-	return f(filepath.Join(link, "socket"))
+	if info.Mode().Perm() == 0o700 {
+		return nil
+	}
+	return os.Chmod(dir, 0o700)
+}
+
+// listener is a socket that is removed when it is closed.
+type listener struct {
+	*net.UnixListener
+	path  string
+	close sync.Once
+	err   error
+}
+
+// Close closes the listener and removes the socket. Closing again returns what the first time did.
+func (l *listener) Close() error {
+	l.close.Do(func() {
+		l.err = os.Remove(l.path)
+		if errors.Is(l.err, fs.ErrNotExist) {
+			l.err = nil
+		}
+		l.err = errors.Join(l.err, l.UnixListener.Close())
+	})
+	return l.err
+}
+
+// dialSocket connects to the socket of a directory. [ErrNoHolder].
+func dialSocket(ctx context.Context, dir string) (net.Conn, error) {
+	path, err := socketPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := withShortPath(path, func(path string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	})
+	if errors.Is(err, fs.ErrNotExist) || isRefused(err) {
+		return nil, fmt.Errorf("%w: %w", ErrNoHolder, err)
+	}
+	return conn, err
 }

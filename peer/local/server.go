@@ -1,204 +1,279 @@
 package local
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
-
-	"headwater/bucket"
 )
 
-// Info is what a holder says of itself to whoever connects.
-type Info struct {
-	Protocol int              `json:"protocol"`
-	PeerID   bucket.PublicKey `json:"peer_id"`
-	PID      int              `json:"pid"`
-	Since    time.Time        `json:"since"`
-	Role     string           `json:"role"` // "run", or a command's name
-	Version  string           `json:"version"`
-	Broker   Settings         `json:"broker"`
+const (
+	// maxClients is the most connections that are served at a time.
+	maxClients = 1024
+	// helloTimeout is how long a client may take to say what it speaks.
+	helloTimeout = 10 * time.Second
+	// stopGrace is how long a client that does not read can hold up the end of a holder.
+	stopGrace = 500 * time.Millisecond
+	// acceptPause is how long no connection is taken after one could not be: mostly for want of file descriptors.
+	acceptPause = 50 * time.Millisecond
+)
+
+// errClientGone is why a call ends whose client closed the connection.
+var errClientGone = fmt.Errorf("the process that asked is gone: %w", context.Canceled)
+
+// ServeOptions are settings of [Serve]. The zero value serves a running peer.
+type ServeOptions struct {
+	// Yield is called, possibly several times, if another process asks for the directory: it is to be given up at the next
+	// durable point, and Yield returns at once. Nil: those who ask are refused.
+	Yield func()
 }
 
-// Settings say how a holder reaches the broker, without credentials.
-type Settings struct {
-	URL      string `json:"url,omitempty"`
-	Context  string `json:"context,omitempty"`
-	Domain   string `json:"domain,omitempty"`
-	Prefix   string `json:"prefix,omitempty"`
-	Embedded bool   `json:"embedded,omitempty"` // a server in the holder's process
+// server is a holder and those who are connected to it.
+type server struct {
+	holder  Holder
+	info    Info
+	o       ServeOptions
+	slots   chan struct{} // one for each connection
+	buffers sync.Pool     // of *[chunkSize]byte
 }
 
-// hello is the first frame of a client.
-type hello struct {
-	Protocol int    `json:"protocol"`
-	Version  string `json:"version"`
-}
-
-// Serve answers whoever connects until ctx ends, and closes l. When it returns, every call has ended. takeover, if not nil, is
-// called when another process is to hold the directory in this one's place; if it is nil that is [ErrRefused].
-func Serve(ctx context.Context, l net.Listener, h Holder, info Info, takeover func()) error {
-	info.Protocol = protocol
-	s := &server{h: h, info: info, takeover: takeover}
-	var conns sync.WaitGroup
-	defer conns.Wait()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+// Serve answers the processes that connect to l until ctx ends or l is closed; then it returns nil, after the calls under way
+// were cancelled and have ended, and with l closed. Those who wait for an answer then get [ErrLost], those who ask later [ErrGone].
+// h must not keep the reader of Put or the functions it is given beyond the call.
+func Serve(ctx context.Context, l net.Listener, h Holder, info Info, o ServeOptions) error {
+	s := &server{holder: h, info: info, o: o, slots: make(chan struct{}, maxClients)}
+	s.buffers.New = func() any { return new([chunkSize]byte) }
+	serving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		cancel(ErrLost)
+		l.Close()
+	})
 	defer stop()
+	var clients sync.WaitGroup
+	err := s.accept(serving, l, &clients)
+	cancel(ErrLost)
+	clients.Wait()
+	return errors.Join(err, l.Close())
+}
+
+// accept takes connections until ctx ends or the listener is closed.
+func (s *server) accept(ctx context.Context, l net.Listener, clients *sync.WaitGroup) error {
 	for {
-		c, err := l.Accept()
-		if ctx.Err() != nil {
+		conn, err := l.Accept()
+		switch {
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			if err == nil {
+				conn.Close()
+			}
 			return nil
+		case err != nil:
+			pause(ctx, acceptPause)
+		default:
+			s.admit(ctx, conn, clients)
 		}
-		if err != nil {
-			return fmt.Errorf("accept on the peer's socket: %w", errors.Join(err, l.Close()))
-		}
-		conns.Go(func() {
-			defer c.Close()
-			s.converse(ctx, newConn(c))
-		})
 	}
 }
 
-type server struct {
-	h        Holder
-	info     Info
-	takeover func()
+// pause waits, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
-// converse answers the calls of one connection until either side ends it.
-func (s *server) converse(ctx context.Context, c *conn) {
-	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Now()) })
-	defer stop()
-	if err := s.greet(c); err != nil {
+// admit serves a connection if there is room for it.
+func (s *server) admit(ctx context.Context, conn net.Conn, clients *sync.WaitGroup) {
+	select {
+	case s.slots <- struct{}{}:
+		clients.Go(func() {
+			defer func() { <-s.slots }()
+			c := &serverConn{server: s, conn: conn, r: bufio.NewReaderSize(conn, readBuffer), in: make(chan frame, 1)}
+			c.serve(ctx)
+		})
+	default:
+		refusal := hello{Protocol: Protocol, Info: s.info, Refused: fmt.Sprintf("it serves %d connections already", maxClients)}
+		if b, err := appendJSON(nil, frameHello, refusal); err == nil {
+			conn.SetWriteDeadline(time.Now().Add(stopGrace))
+			conn.Write(b)
+		}
+		conn.Close()
+	}
+}
+
+// readBuffer holds a small call and its body; larger pieces are read past it.
+const readBuffer = 16 << 10
+
+// frame is a frame that was read.
+type frame struct {
+	t       frameType
+	payload []byte
+	home    *[chunkSize]byte // the pooled memory that payload is in; nil for none
+}
+
+// serverConn is one connection of a client. One goroutine reads frames, so that it is noticed at once if the client is gone; the
+// other one does the calls.
+type serverConn struct {
+	*server
+	conn net.Conn
+	r    *bufio.Reader
+	in   chan frame // closed when nothing more can be read
+
+	mu     sync.Mutex // held to write
+	out    []byte
+	broken error // why nothing can be written any more
+}
+
+// serve answers calls until the client is gone or ctx ends.
+func (c *serverConn) serve(ctx context.Context) {
+	defer c.conn.Close()
+	c.conn.SetReadDeadline(time.Now().Add(helloTimeout))
+	// A client that does not read must not hold up the end.
+	defer context.AfterFunc(ctx, func() { c.conn.SetDeadline(time.Now().Add(stopGrace)) })()
+	if !c.greet() {
 		return
 	}
-	for {
-		kind, content, err := c.receive()
-		var q request
-		if err != nil || kind != frameRequest || json.Unmarshal(content, &q) != nil {
-			return
-		}
-		if err := s.call(ctx, c, q); err != nil {
-			return
-		}
-	}
-}
-
-// greet compares the versions of both ends.
-func (s *server) greet(c *conn) error {
-	kind, content, err := c.receive()
-	var their hello
-	if err == nil && (kind != frameHello || json.Unmarshal(content, &their) != nil) {
-		err = errFrame
-	}
-	if err != nil {
-		return err
-	}
-	if their.Protocol != protocol {
-		err := fmt.Errorf("%w: process %d is Headwater %s, which speaks version %d; the command is %s and speaks %d", ErrRefused,
-			s.info.PID, s.info.Version, protocol, their.Version, their.Protocol)
-		return errors.Join(err, c.send(frameError, encodeError(err)))
-	}
-	return c.send(frameHello, s.info)
-}
-
-// call carries out one call. Its error ends the connection.
-func (s *server) call(ctx context.Context, c *conn, q request) error {
-	if q.Method == methodPut {
-		return s.put(ctx, c, q)
-	}
-	ctx, done := untilClosed(ctx, c)
-	defer done()
-	if q.Method == methodGet {
-		return s.get(ctx, c, q)
-	}
-	var answer any
-	var err error
-	switch method := methods[q.Method]; {
-	case method != nil:
-		answer, err = method(ctx, s.h, q)
-	case q.Method == methodAwait:
-		err = s.h.Await(ctx, q.Bucket, q.Link, func(p UploadProgress) { _ = c.send(frameEvent, p) }) // the end tells what is wrong
-	case q.Method == methodWatch:
-		err = s.h.Watch(ctx, func() { _ = c.send(frameEvent, nil) }, func(e []byte) { _ = c.send(frameEvent, json.RawMessage(e)) })
-	case q.Method == methodTakeover && s.takeover != nil:
-		s.takeover()
-	case q.Method == methodTakeover:
-		err = fmt.Errorf("%w: process %d is a running peer", ErrRefused, s.info.PID)
-	default:
-		err = fmt.Errorf("%w: no method %.40q", ErrRefused, q.Method)
-	}
-	return finish(c, answer, err)
-}
-
-// finish sends how a call ended.
-func finish(c *conn, answer any, err error) error {
-	if err != nil {
-		return c.send(frameError, encodeError(err))
-	}
-	return c.send(frameAnswer, answer)
-}
-
-// untilClosed returns a context that ends when the other end closes the connection, as it sends nothing before it has an answer.
-func untilClosed(serving context.Context, c *conn) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(serving)
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		if _, err := c.r.Peek(1); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-			cancel()
-		}
+	stopped := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		defer cancel(errClientGone)
+		defer close(c.in)
+		c.read(ctx)
 	})
-	return ctx, func() {
-		c.SetReadDeadline(time.Now()) // ends the watching
-		watching.Wait()
-		c.SetReadDeadline(time.Time{})
-		if serving.Err() != nil { // which has set a deadline that was just removed
-			c.SetDeadline(time.Now())
+	defer reader.Wait()
+	defer c.conn.Close()
+	defer cancel(errClientGone)
+	for c.broken == nil {
+		select {
+		case <-stopped.Done():
+			c.send(frameBye, nil)
+			return
+		case f, ok := <-c.in:
+			if !ok {
+				return
+			}
+			if stopped.Err() != nil {
+				continue // it was not begun: bye
+			}
+			if err := c.answer(ctx, f); err != nil {
+				return
+			}
 		}
-		cancel()
 	}
 }
 
-// get sends a blob.
-func (s *server) get(ctx context.Context, c *conn, q request) error {
-	blob, err := s.h.Get(ctx, q.Hash)
+// greet exchanges hellos and reports whether both ends speak the same.
+func (c *serverConn) greet() bool {
+	h, err := readHello(c.r)
 	if err != nil {
-		return finish(c, nil, err)
+		return false
 	}
-	defer blob.Close()
-	stop := context.AfterFunc(ctx, func() { c.SetWriteDeadline(time.Now()) })
-	defer stop()
-	if err := c.send(frameAnswer, blob.Size()); err != nil {
-		return err
+	mine := hello{Protocol: Protocol, Info: c.info}
+	if h.Protocol != Protocol {
+		mine.Refused = "another version of the protocol"
 	}
-	if err := c.sendData(blob); err != nil {
-		return finish(c, nil, err)
-	}
-	if err := c.put(frameEnd, nil); err != nil {
-		return err
-	}
-	return c.w.Flush()
+	c.sendJSON(frameHello, mine)
+	c.conn.SetReadDeadline(time.Time{})
+	return c.broken == nil && mine.Refused == ""
 }
 
-// put takes a blob.
-func (s *server) put(ctx context.Context, c *conn, q request) error {
-	if has, err := s.h.Has(ctx, q.Hash); has || err != nil {
-		return finish(c, nil, err)
+// readHello reads the hello of the other end.
+func readHello(r *bufio.Reader) (h hello, err error) {
+	t, size, err := readHeader(r)
+	if err != nil {
+		return h, err
 	}
-	if err := c.send(frameGoOn, struct{}{}); err != nil {
-		return err
+	if t == frameBye {
+		return h, ErrGone
 	}
-	data := &dataReader{c: c}
-	err := s.h.Put(ctx, q.Hash, q.Size, data)
-	if _, drainErr := io.Copy(io.Discard, data); drainErr != nil { // what the holder did not read, another one having been faster
-		return drainErr
+	if t != frameHello {
+		return h, fmt.Errorf("%w: frame %d instead of a hello", errFrame, t)
 	}
-	return finish(c, nil, err)
+	b, err := readPayload(r, size, nil)
+	if err != nil {
+		return h, err
+	}
+	return h, decode(b, &h)
+}
+
+// read passes on frames until the connection or ctx ends.
+func (c *serverConn) read(ctx context.Context) {
+	for {
+		f, err := c.readFrame()
+		if err != nil {
+			return
+		}
+		select {
+		case c.in <- f:
+		case <-ctx.Done():
+			c.free(f)
+			return
+		}
+	}
+}
+
+// readFrame reads a frame. Memory is taken for one that has begun to come only.
+func (c *serverConn) readFrame() (frame, error) {
+	t, size, err := readHeader(c.r)
+	if err != nil {
+		return frame{}, err
+	}
+	if t != frameRequest && t != frameData {
+		return frame{}, fmt.Errorf("%w: frame %d of a client", errFrame, t)
+	}
+	f := frame{t: t}
+	var buf []byte
+	if size <= chunkSize {
+		f.home = c.buffers.Get().(*[chunkSize]byte)
+		buf = f.home[:0]
+	}
+	f.payload, err = readPayload(c.r, size, buf)
+	if err != nil {
+		c.free(f)
+	}
+	return f, err
+}
+
+// free gives back the memory of a frame.
+func (c *serverConn) free(f frame) {
+	if f.home != nil {
+		c.buffers.Put(f.home)
+	}
+}
+
+// send writes a frame. What fails is remembered: the connection is of no use then.
+func (c *serverConn) send(t frameType, payload []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out = appendFrame(c.out[:0], t, payload)
+	c.flush()
+}
+
+// sendJSON writes a frame whose payload is v.
+func (c *serverConn) sendJSON(t frameType, v any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := appendJSON(c.out[:0], t, v)
+	if err != nil { // of our own making: too large
+		b, err = appendJSON(c.out[:0], frameError, toWire(err))
+	}
+	if err != nil {
+		c.broken = err
+		return
+	}
+	c.out = b
+	c.flush()
+}
+
+// flush writes what stands in out. mu is held.
+func (c *serverConn) flush() {
+	if c.broken == nil {
+		_, c.broken = c.conn.Write(c.out)
+	}
 }

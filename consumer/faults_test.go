@@ -1,0 +1,244 @@
+package consumer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"headwater/bucket"
+	"headwater/bucket/buckettest"
+	"headwater/consumer"
+	"headwater/logstore"
+)
+
+// slowStore takes its time for each object.
+type slowStore struct {
+	*world
+	takes time.Duration
+}
+
+func (s *slowStore) Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (io.ReadCloser, int64, error) {
+	select {
+	case <-time.After(s.takes):
+		return s.world.Get(ctx, store, h, fresh)
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+}
+
+// P6: 500 versions, 5 ms each, in tries of 1 s: three tries do, and none fetches what another one has.
+func TestBrokerIsNotTrusted_WalkGoesOnWhereItsTimeWasOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := w.config()
+		cfg.SyncTimeout = time.Second
+		cfg.Objects = &slowStore{w, 5 * time.Millisecond}
+		chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 500)
+		w.putChain(chain)
+		_, stop := w.run(cfg)
+		w.announce(chain.ID, chain.Head().Link, 1, "")
+		if e := w.wait(consumer.EventApplied); e.Versions != 500 {
+			t.Errorf("got %d versions, want 500", e.Versions)
+		}
+		if n := w.heads.counts("retry"); n < 2 || n > 3 {
+			t.Errorf("got %d retries, want 2 or 3", n)
+		}
+		if n := w.fetchesOf(chain.Versions[:499]); n > 499+3 {
+			t.Errorf("%d objects were fetched, want each once, but for what was cut", n)
+		}
+		checkPrefix(t, w.log, chain)
+		stop()
+	})
+}
+
+// P7: somebody's refused announcement of 400 bytes costs an honest catch-up nothing.
+func TestPoisonDoesNotBlock_RefusedAnnouncementLeavesWhatAnotherFetched(t *testing.T) {
+	for name, poison := range map[string]func(w *world, chain *buckettest.Chain){
+		"no version before it": func(w *world, chain *buckettest.Chain) {
+			stranger := buckettest.New(w.t, buckettest.Identity(w.t, 66), w.me.PublicKey())
+			stranger.ID = chain.ID
+			v := stranger.Add(w.t, func(m *bucket.Manifest) { m.Height = 5 })
+			w.tell(v, bucket.Hints{Manifest: v.Encoded()})
+			w.wait(consumer.EventRejected)
+		},
+		"a genesis of its own, with hints": func(w *world, chain *buckettest.Chain) {
+			own := buckettest.New(w.t, buckettest.Identity(w.t, 66), w.me.PublicKey())
+			own.ID = chain.ID
+			own.Grow(w.t, 900)
+			w.putChain(own)
+			h := w.packChain(own.Versions)
+			w.lose(h.Packs[4].Hash)
+			w.lose(own.Versions[600].Link.Hash())
+			w.tell(own.Head(), h)
+			w.wait(consumer.EventRetrying)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, chain, h, cfg := interrupted(t)
+			cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
+			w.runNarrow(cfg)
+			poison(w, chain)
+			w.tell(chain.Head(), h)
+			w.wait(consumer.EventApplied)
+			checkPrefix(t, w.log, chain)
+			for i, p := range h.Packs[:5] {
+				if n := w.many[p.Hash]; n != 1 {
+					t.Errorf("pack %d was fetched %d times, want once", i, n)
+				}
+			}
+		})
+	}
+}
+
+// P4: 50 versions known, 1,000 more hinted, and a head that a stranger signed: what was appended has its job, at once.
+func TestNothingAcknowledgedIsLost_EveryWayOutPublishesTheJob(t *testing.T) {
+	for name, broken := range map[string]bool{"a refused head": false, "a head that cannot be had": true} {
+		t.Run(name, func(t *testing.T) {
+			w, chain, h := hinted(t, 1050)
+			cfg := w.config()
+			cfg.Memory, cfg.Reconcile = 1, time.Hour
+			cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
+			c, _ := w.run(cfg)
+			w.announce(chain.ID, chain.Versions[49].Link, 1, "")
+			w.wait(consumer.EventComplete)
+			end := consumer.EventRejected
+			head := chain.Head()
+			if broken {
+				end = consumer.EventRetrying
+				w.lose(h.Packs[7].Hash)
+				w.lose(chain.Versions[1020].Link.Hash())
+			} else {
+				f := chain.Fork(1049)
+				f.Owner = buckettest.Identity(t, 66)
+				head = f.Add(t, nil)
+				w.put("manifests", head.Link.Hash(), head.Encoded())
+			}
+			w.tell(head, h)
+			w.wait(end)
+			w.wait(consumer.EventComplete)
+			b, err := w.log.Bucket(t.Context(), chain.ID)
+			if err != nil || b.Known.Height <= 50 || b.Known != b.Complete {
+				t.Errorf("got known %d, complete %d, %v, want the part that was appended complete", b.Known.Height, b.Complete.Height, err)
+			}
+			if s, err := c.Status(t.Context(), chain.ID); err != nil || s.State == consumer.StateFetching {
+				t.Errorf("got state %q, %v", s.State, err)
+			}
+		})
+	}
+}
+
+// P13: the lease of everything that was taken is extended, whether it is worked on or waits.
+func TestPoisonDoesNotBlock_LeasesOfWhatWaitsAreExtended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		cfg := w.config()
+		cfg.Buckets, cfg.FetchTimeout, cfg.SyncTimeout = 1, 2*time.Minute, 2*time.Minute
+		cfg.Objects = &slowStore{w, time.Minute}
+		source := &leased{queue: w.heads}
+		w.from.Announcements = []consumer.Source{source}
+		_, stop := w.run(cfg)
+		for range 100 {
+			w.announce(bucket.NewID(), bucket.ManifestLink([]byte("nowhere")), 1, "")
+		}
+		time.Sleep(45 * time.Second) // of the bubble's clock
+		synctest.Wait()
+		if n := source.extended.Load(); n != 4*100 {
+			t.Errorf("leases were extended %d times in 45 s, want 4 times for each of 100", n)
+		}
+		stop()
+		if n := w.heads.counts("return"); n != 100 {
+			t.Errorf("%d deliveries were given back, want 100", n)
+		}
+	})
+}
+
+// leased counts the extensions of what it delivers.
+type leased struct {
+	*queue
+	extended atomic.Int64
+}
+
+func (l *leased) Next(ctx context.Context) (consumer.Delivery, error) {
+	d, err := l.queue.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &leasedDelivery{d, l}, nil
+}
+
+type leasedDelivery struct {
+	consumer.Delivery
+	l *leased
+}
+
+func (d *leasedDelivery) Extend(ctx context.Context) error {
+	d.l.extended.Add(1)
+	return d.Delivery.Extend(ctx)
+}
+
+// P13: a genesis that had lost, and left its manifest, does not win when the log is made anew.
+func TestPrefix_RebuiltWithTheGenesisThatWasLogged(t *testing.T) {
+	w := newWorld(t)
+	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 4)
+	lost := []*bucket.Version{}
+	for n := byte(2); n < 12; n++ { // some of them have a smaller link than ours
+		other := buckettest.New(t, buckettest.Identity(t, n), w.me.PublicKey())
+		other.ID = chain.ID
+		lost = append(lost, other.Grow(t, int(1+n%2)).Versions...)
+	}
+	for _, v := range append(lost, chain.Versions...) {
+		if _, err := w.kept.Put(t.Context(), v.Link.Hash(), bytes.NewReader(v.Encoded())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	versions, passedOver, err := consumer.Rebuild(t.Context(), w.log, w.kept, bucket.Rules{}, nil)
+	if err != nil || versions != 4 || passedOver != len(lost) {
+		t.Errorf("got %d versions, %d passed over, %v; want 4, %d", versions, passedOver, err, len(lost))
+	}
+	checkPrefix(t, w.log, chain)
+}
+
+// A genesis of a bucket that has another one leaves nothing behind.
+func TestOnlyWhoMay_SecondGenesisMadeHereIsStale(t *testing.T) {
+	w, c, chain := made(t, 1)
+	held := &logstore.PinCount{}
+	if err := c.AppendOwn(t.Context(), chain.Versions[0], held); err != nil {
+		t.Fatal(err)
+	}
+	second := chain.Fork(0).Restart(t).Head()
+	if err := c.AppendOwn(t.Context(), second, held); !errors.Is(err, logstore.ErrStale) {
+		t.Errorf("got %v, want %v", err, logstore.ErrStale)
+	}
+	if has, err := w.kept.Has(t.Context(), second.Link.Hash()); has || err != nil {
+		t.Errorf("its manifest is kept (%v)", err)
+	}
+}
+
+// Other heads that an announcement names are looked at as if they were announced.
+func TestForksAreNamed_OtherHeadsOfAnAnnouncement(t *testing.T) {
+	w := newWorld(t)
+	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 5)
+	fork := chain.Fork(2).Grow(t, 1)
+	w.putChain(chain)
+	w.putChain(fork)
+	w.run(w.config())
+	head := chain.Head()
+	b, err := bucket.Announcement{Link: head.Link, Height: &head.Height, Heads: []bucket.Link{fork.Head().Link}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.send(chain.ID, 1, b)
+	w.wait(consumer.EventForked)
+	w.wait(consumer.EventApplied)
+	w.wait(consumer.EventApplied)
+	w.send(chain.ID, 1, b)
+	w.wait(consumer.EventDuplicate)
+	if got, err := w.log.Bucket(t.Context(), chain.ID); err != nil || got.Versions != 6 || got.Forks != 1 {
+		t.Errorf("got %d versions, %d forks, %v, want 6, 1", got.Versions, got.Forks, err)
+	}
+}

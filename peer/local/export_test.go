@@ -1,0 +1,51 @@
+package local
+
+import (
+	"bufio"
+	"bytes"
+)
+
+// Names for the external tests.
+const (
+	ChunkSize = chunkSize
+	MaxConns  = maxConns
+	MaxPath   = maxPath
+)
+
+// SocketPath is where the socket of a directory is.
+func SocketPath(dir string) (string, error) { return socketPath(dir) }
+
+// Hello returns a hello of another version.
+func Hello(protocol int, info Info) []byte {
+	b, err := appendJSON(nil, frameHello, hello{Protocol: protocol, Info: info})
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// ReadHello reads a hello.
+func ReadHello(b []byte) (protocol int, refused string, err error) {
+	h, err := readHello(bufio.NewReader(bytes.NewReader(b)))
+	return h.Protocol, h.Refused, err
+}
+
+// AcrossTheWire returns an error as the other end gets it.
+func AcrossTheWire(err error) (error, error) {
+	b, err := appendJSON(nil, frameError, toWire(err))
+	if err != nil {
+		return nil, err
+	}
+	var w wireError
+	err = decode(b[headerSize:], &w)
+	return w.err(), err
+}
+
+// Sentinels are the errors that stay themselves.
+func Sentinels() []error {
+	var all []error
+	for _, s := range sentinels {
+		all = append(all, s.err)
+	}
+	return all
+}
