@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"headwater/peer/local"
 )
@@ -54,8 +55,9 @@ func (g *gate) wait(ctx context.Context) (context.Context, func(), error) {
 	}, nil
 }
 
-// shut lets no call in any more and returns when the last one has ended. It reports whether the gate was open.
-func (g *gate) shut() bool {
+// shut lets no call in any more, and returns when the last one has ended, or after a grace: somebody may have stopped in the
+// middle of reading a blob. It reports whether the gate was open.
+func (g *gate) shut(grace time.Duration) bool {
 	g.mu.Lock()
 	wasOpen := !g.closed
 	g.closed = true
@@ -63,6 +65,16 @@ func (g *gate) shut() bool {
 		(*cancel)(local.ErrGone)
 	}
 	g.mu.Unlock()
-	g.calls.Wait()
+	ended := make(chan struct{})
+	go func() {
+		g.calls.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(grace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+	}
 	return wasOpen
 }

@@ -188,10 +188,10 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 	}
 }
 
-// Close ends what the peer does, waits until it is done, and gives the directory free. Calls that are under way come to their
-// end; those that wait for an announcement are told that the peer is gone. Closing twice does nothing.
+// Close ends what the peer does, waits until it is done, and gives the directory free. Calls that are under way have some seconds
+// to come to their end; those that wait for an announcement are told that the peer is gone. Closing twice does nothing.
 func (p *Peer) Close(ctx context.Context) error {
-	if !p.calls.shut() {
+	if !p.calls.shut(closeTimeout) {
 		return nil
 	}
 	if p.cancel != nil {
@@ -212,5 +212,5 @@ func (p *Peer) Close(ctx context.Context) error {
 	return err
 }
 
-// closeTimeout bounds how long the end of the connection is waited for.
+// closeTimeout bounds how long the end of calls, and of the connection, is waited for.
 const closeTimeout = 5 * time.Second

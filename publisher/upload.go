@@ -133,7 +133,7 @@ func (t *transfer) drop() {
 // stream puts a large blob, beside what follows, and closes it.
 func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Blob) error {
 	if err := take(ctx, t.streams); err != nil {
-		blob.Close()
+		_ = blob.Close() // it was only read
 		return err
 	}
 	t.group.Go(func() error {

@@ -85,7 +85,8 @@ func (c *Client) Keep(ctx context.Context, manifest []byte) (k Kept, err error) 
 
 // Announce implements [Maker].
 func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
-	return duplicate, c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, &duplicate)
+	err = c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, &duplicate)
+	return duplicate, err
 }
 
 // Status implements [Teller].

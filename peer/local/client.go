@@ -15,12 +15,14 @@ import (
 const (
 	// maxConns is the most calls of one client at a time; more wait. Watches, waits, and large blobs that are being read are
 	// among them.
-	maxConns = 256
+	maxConns = 64
 	// maxIdle is the most connections that are kept for later calls, and idleTimeout for how long.
 	maxIdle     = 32
 	idleTimeout = 30 * time.Second
 	// answerTimeout is how long a holder may take to take a connection and say hello.
 	answerTimeout = 5 * time.Second
+	// patience is how many times as long a further connection may take: the holder did answer, so it may well be busy.
+	patience = 6
 )
 
 // DialOptions are settings of [Dial]. The zero value is ready for use.
@@ -29,7 +31,7 @@ type DialOptions struct {
 	Timeout time.Duration
 }
 
-// Client is the [Holder] that another process is. Up to 256 calls are under way at a time; further ones wait. Safe for concurrent
+// Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
 // use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], [ErrHung], and [net.ErrClosed] after Close.
 type Client struct {
 	dir   string
@@ -61,7 +63,7 @@ func Dial(ctx context.Context, dir string, o DialOptions) (*Client, error) {
 	o.Timeout = cmp.Or(o.Timeout, answerTimeout)
 	c := &Client{dir: dir, o: o, slots: make(chan struct{}, maxConns), conns: map[*clientConn]struct{}{}}
 	c.small.New = func() any { return new([chunkSize]byte) }
-	conn, h, err := c.connect(ctx)
+	conn, h, err := c.connect(ctx, o.Timeout)
 	if errors.Is(err, ErrGone) {
 		err = fmt.Errorf("%w: %w", ErrNoHolder, err)
 	}
@@ -90,12 +92,12 @@ func (c *Client) Close() error {
 }
 
 // connect makes a connection. If the holder takes it and does not answer in time, that is a [*HungError].
-func (c *Client) connect(ctx context.Context) (*clientConn, hello, error) {
-	limited, cancel := context.WithTimeout(ctx, c.o.Timeout)
+func (c *Client) connect(ctx context.Context, timeout time.Duration) (*clientConn, hello, error) {
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	nc, err := dialSocket(limited, c.dir)
 	if err != nil {
-		return nil, hello{}, c.hung(ctx, limited, err)
+		return nil, hello{}, c.noAnswer(ctx, limited, timeout, err)
 	}
 	stop := context.AfterFunc(limited, func() { nc.Close() })
 	conn := &clientConn{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
@@ -105,18 +107,18 @@ func (c *Client) connect(ctx context.Context) (*clientConn, hello, error) {
 	}
 	if err != nil {
 		nc.Close()
-		return nil, h, c.hung(ctx, limited, err)
+		return nil, h, c.noAnswer(ctx, limited, timeout, err)
 	}
 	return conn, h, nil
 }
 
-// hung is why no connection could be made.
-func (c *Client) hung(ctx, limited context.Context, err error) error {
+// noAnswer is why no connection could be made.
+func (c *Client) noAnswer(ctx, limited context.Context, timeout time.Duration, err error) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), isBusy(err):
-		return &HungError{Dir: c.dir, Timeout: c.o.Timeout}
+		return &HungError{Dir: c.dir, Timeout: timeout}
 	}
 	return err
 }
@@ -157,7 +159,7 @@ func (c *Client) acquire(ctx context.Context) (*clientConn, error) {
 		return conn, nil
 	}
 	c.mu.Unlock()
-	conn, _, err := c.connect(ctx)
+	conn, _, err := c.connect(ctx, patience*c.o.Timeout)
 	if errors.Is(err, ErrNoHolder) {
 		err = fmt.Errorf("%w: %w", ErrGone, err)
 	}

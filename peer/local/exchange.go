@@ -65,10 +65,10 @@ func (x *exchange) failed(err error) error {
 	case errors.Is(err, errFrame):
 		return err
 	case !x.sent: // a request that is not whole is not begun
-		return fmt.Errorf("%w: %s", ErrGone, err)
+		return fmt.Errorf("%w: %s", ErrGone, err.Error())
 	}
 	// Only the text: an io.EOF of the connection must not look like the end of a body.
-	return fmt.Errorf("%w: %s", ErrLost, err)
+	return fmt.Errorf("%w: %s", ErrLost, err.Error())
 }
 
 // send sends a request, and its body if that goes with it.

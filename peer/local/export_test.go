@@ -8,7 +8,6 @@ import (
 // Names for the external tests.
 const (
 	ChunkSize = chunkSize
-	MaxConns  = maxConns
 	MaxPath   = maxPath
 )
 

@@ -49,7 +49,7 @@ func Serve(ctx context.Context, l net.Listener, h Holder, info Info, o ServeOpti
 	serving, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		cancel(ErrLost)
-		l.Close()
+		_ = l.Close() // and once more below
 	})
 	defer stop()
 	var clients sync.WaitGroup
@@ -100,7 +100,7 @@ func (s *server) admit(ctx context.Context, conn net.Conn, clients *sync.WaitGro
 		refusal := hello{Protocol: Protocol, Info: s.info, Refused: fmt.Sprintf("it serves %d connections already", maxClients)}
 		if b, err := appendJSON(nil, frameHello, refusal); err == nil {
 			conn.SetWriteDeadline(time.Now().Add(stopGrace))
-			conn.Write(b)
+			_, _ = conn.Write(b) // it is of use to the client alone
 		}
 		conn.Close()
 	}
