@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"headwater/bucket"
 	"headwater/durable"
@@ -63,7 +64,11 @@ func (p *Peer) forgetVerified(ctx context.Context, id bucket.ID, before []bucket
 	if err != nil {
 		return err
 	}
-	return durable.Remove(verifiedFile(p.cfg.Dir, id))
+	file := verifiedFile(p.cfg.Dir, id)
+	if err := durable.Remove(file); err != nil {
+		return err
+	}
+	return durable.Remove(strings.TrimSuffix(file, ".json") + ".lock")
 }
 
 // hearVerifiedBefore takes into the log what an older program had verified, before anything else is heard of these buckets.

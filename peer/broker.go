@@ -261,5 +261,5 @@ func keepSettings(cfg Config) error {
 }
 
 func settingsOf(c jetstream.Config, embedded bool) local.BrokerSettings {
-	return local.BrokerSettings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: c.Prefix, Embedded: embedded}
+	return local.BrokerSettings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: cmp.Or(c.Prefix, jetstream.DefaultPrefix), Embedded: embedded}
 }

@@ -168,6 +168,9 @@ func (h held) Await(ctx context.Context, id bucket.ID, link bucket.Link, report 
 		return err
 	}
 	defer done()
+	if owes, err := h.owes(ctx, id); !owes || err != nil {
+		return err
+	}
 	return h.upload(ctx, id, func(p publisher.Progress) {
 		if report != nil {
 			report(local.UploadProgress{Objects: p.Absent, Done: p.Done, Bytes: p.Bytes})
@@ -197,6 +200,14 @@ func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (dup
 	}
 	err = h.upload(ctx, id, func(p publisher.Progress) { duplicate = p.Duplicate })
 	return duplicate, err
+}
+
+// owes reports whether something of a bucket is still to be uploaded or announced.
+func (p *Peer) owes(ctx context.Context, id bucket.ID) (bool, error) {
+	for _, err := range p.stores.log.Uploads(ctx, id) {
+		return err == nil, err
+	}
+	return false, nil
 }
 
 // upload works off what is owed of a bucket.

@@ -57,32 +57,44 @@ func (p *Peer) announcedAs(ctx context.Context, name string) (found []bucket.ID,
 	for i, id := range ids {
 		if strings.HasPrefix(id.String(), name) {
 			found = append(found, id)
-		} else if i < maxNamed && p.sharedAs(ctx, client, id, name) {
-			found = append(found, id)
+			continue
+		}
+		if i < maxNamed {
+			shared, err := p.sharedAs(ctx, client, id, name)
+			if err != nil {
+				return nil, err
+			}
+			if shared {
+				found = append(found, id)
+			}
 		}
 	}
 	return found, nil
 }
 
-// sharedAs reports whether somebody announces a version of the bucket that bears the name and has a share for us.
-func (p *Peer) sharedAs(ctx context.Context, client *jetstream.Client, id bucket.ID, name string) bool {
+// sharedAs reports whether somebody announces a version of the bucket that bears the name and has a share for us. What cannot be
+// had is passed over; what must not be asked for is an error.
+func (p *Peer) sharedAs(ctx context.Context, client *jetstream.Client, id bucket.ID, name string) (bool, error) {
 	heads, err := announced(ctx, client, id)
 	if err != nil {
-		return false
+		return false, err
 	}
 	for _, a := range heads {
 		v, err := bucket.Open(a.Link, a.Hints.Manifest)
 		if err != nil {
 			v, err = p.consumer.Manifest(ctx, a.Link)
 		}
+		if errors.Is(err, jetstream.ErrNotPermitted) {
+			return false, err
+		}
 		if err != nil || v.Name != name || v.Bucket != id {
 			continue
 		}
 		if _, ok := v.Share(p.ID()); ok {
-			return true
+			return true, nil
 		}
 	}
-	return false
+	return false, nil
 }
 
 // announced returns what stands announced for a bucket. Announcements that cannot be read are left out: the peers that consume
@@ -118,8 +130,9 @@ func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, e
 	var ignored []consumer.Ignored
 	// A running peer hears what is announced by itself; it is asked for only as the base of a new version.
 	if bus || err != nil || !h.isRunning.Load() {
-		if ignored, err = h.hear(ctx, id); errors.Is(err, ErrOffline) {
-			v.Offline = err.Error()
+		known := err == nil
+		if ignored, err = h.hear(ctx, id); errors.Is(err, ErrOffline) || err != nil && known && !bus && ctx.Err() == nil {
+			v.Offline = err.Error() // what is held can be read all the same
 		} else if err != nil {
 			return v, err
 		}

@@ -90,7 +90,10 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 			return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
 		}
 	}
-	return durable.AcquireWait(ctx, lockFile(cfg.Dir), holder)
+	if lock, err = durable.AcquireWait(ctx, lockFile(cfg.Dir), holder); err != nil && errors.Is(err, context.DeadlineExceeded) {
+		err = &local.HungError{Dir: cfg.Dir, Timeout: takeoverTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
+	}
+	return lock, err
 }
 
 // Running returns [ErrRunning], naming the process, if a peer runs on a directory.
@@ -121,7 +124,7 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 			err = errors.Join(err, p.stores.Close())
 		}
 	}()
-	if p.stores, err = openStores(ctx, cfg); err != nil {
+	if p.stores, err = openStores(ctx, id.PublicKey(), cfg); err != nil {
 		return p, err
 	}
 	if p.broker, err = newBroker(cfg, id.PublicKey(), func() { p.publisher.Connected() }); err != nil {

@@ -34,7 +34,6 @@ func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
 		return err
 	}
 	g, inner := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.publisher.Run(inner) })
 	g.Go(func() error { return p.stores.log.Trim(inner) })
 	g.Go(func() error { return p.consume(inner, g, ready) })
 	err = g.Wait()
@@ -58,6 +57,7 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	if err := p.hearVerifiedBefore(ctx); err != nil {
 		return err
 	}
+	g.Go(func() error { return p.publisher.Run(ctx) })
 	var sources consumer.Sources
 	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: orElse(p.cfg.Limits.Buckets, 64), Ensure: ensure})
 	if err != nil {

@@ -49,13 +49,12 @@ func (h held) Status(ctx context.Context, id, after bucket.ID, limit int) (s loc
 
 // complete says of a bucket's state what only the whole peer knows: whether it hears, and what it still owes the broker.
 func (p *Peer) complete(ctx context.Context, s *local.Status, b *consumer.Status) error {
-	owes := false
-	for _, err := range p.stores.log.Uploads(ctx, b.BucketID) {
-		if err != nil {
-			return err
-		}
-		owes = true
-		break
+	owes, err := p.owes(ctx, b.BucketID)
+	if err == nil && b.Forks > 0 {
+		b.Forks, err = p.forks(ctx, b.BucketID)
+	}
+	if err != nil {
+		return err
 	}
 	switch b.State {
 	case consumer.StateBlocked, consumer.StateDiverged, consumer.StateNotShared:
@@ -76,6 +75,16 @@ func (p *Peer) complete(ctx context.Context, s *local.Status, b *consumer.Status
 		b.State = consumer.StateNotRunning
 	}
 	return nil
+}
+
+// forks counts the branches beside the head that no version holds as merged.
+func (p *Peer) forks(ctx context.Context, id bucket.ID) (uint64, error) {
+	b, err := p.bucket(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	tips, err := p.tips(ctx, b)
+	return uint64(len(tips)), err
 }
 
 // countDead fills in how many dead letters each bucket has, as far as the broker answers: only it knows.

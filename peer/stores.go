@@ -27,7 +27,7 @@ type stores struct {
 
 // openStores opens everything. A log that is damaged is set aside and made anew from the manifests. The caller holds the
 // directory.
-func openStores(ctx context.Context, cfg Config) (s *stores, err error) {
+func openStores(ctx context.Context, me bucket.PublicKey, cfg Config) (s *stores, err error) {
 	s = &stores{dir: cfg.Dir}
 	defer func() {
 		if err != nil {
@@ -47,7 +47,7 @@ func openStores(ctx context.Context, cfg Config) (s *stores, err error) {
 	if s.blobs, err = openBlobs(cfg, "blobs", cfg.Limits.MaxBlobSize); err != nil {
 		return s, err
 	}
-	if err := s.finishRebuild(ctx, cfg.rules(), cfg.Logger); err != nil {
+	if err := s.finishRebuild(ctx, me, cfg.rules(), cfg.Logger); err != nil {
 		return s, err
 	}
 	return s, writeFormat(cfg.Dir)
@@ -136,18 +136,44 @@ func (s *stores) noteLostLog(log *slog.Logger) error {
 }
 
 // finishRebuild makes the log anew if that was begun.
-func (s *stores) finishRebuild(ctx context.Context, rules bucket.Rules, log *slog.Logger) error {
+func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules bucket.Rules, log *slog.Logger) error {
 	if _, err := os.Stat(s.rebuildFile()); errors.Is(err, os.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
 	}
 	versions, passedOver, err := consumer.Rebuild(ctx, s.log, s.manifests, rules, log)
+	if err == nil {
+		err = s.oweAgain(ctx, me)
+	}
 	if err != nil {
 		return err
 	}
 	log.Info("log made anew from the manifests", "versions", versions, "passed over", passedOver)
 	return durable.Remove(s.rebuildFile())
+}
+
+// oweAgain records that the ends of all branches that this peer made may not be announced: a log that was made anew does not know.
+func (s *stores) oweAgain(ctx context.Context, me bucket.PublicKey) error {
+	for b, err := range s.log.Buckets(ctx, bucket.ID{}) {
+		if err != nil {
+			return err
+		}
+		tips, err := s.log.Tips(ctx, b.ID)
+		if err != nil {
+			return err
+		}
+		for _, t := range tips {
+			e, err := s.log.Entry(ctx, b.ID, t.Link)
+			if err == nil && e.Author == me {
+				err = s.log.AddUpload(ctx, b.ID, t.Link)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Close closes what was opened, the log last.

@@ -127,6 +127,7 @@ func (r *roaming) sameBroker(holder local.Info) error {
 		return nil
 	}
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
+	want.Prefix = r.cfg.NATS.Prefix
 	have.Embedded = false
 	if want.URL == "" || r.cfg.NATS.Conn != nil {
 		want.URL = have.URL

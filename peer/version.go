@@ -54,6 +54,9 @@ type Upload struct {
 	Progress func(local.UploadProgress) // one call at a time; nil: nobody is told
 }
 
+// NotWaitedFor is why a version is not announced yet that was made with [Upload.NoWait].
+const NotWaitedFor = "not waited for"
+
 // Create makes an empty bucket, owned by this peer. On return it is durable here; see [Made] for whether it is announced.
 func (s *Session) Create(ctx context.Context, name string, u Upload) (*Made, error) {
 	if name == "" {
@@ -163,7 +166,7 @@ func (s *Session) make(
 // goes out as soon as the broker answers.
 func (s *Session) announce(ctx context.Context, v *bucket.Version, m *Made, u Upload) error {
 	if u.NoWait {
-		m.Waiting = "not waited for"
+		m.Waiting = NotWaitedFor
 		return nil
 	}
 	err := s.holder.Await(ctx, v.Bucket, v.Link, u.Progress)

@@ -116,7 +116,7 @@ func (a *app) bind(root *cobra.Command) {
 	f.StringVar(&a.nats.TLS.Key, "tls-key", "", "file with this client's key")
 	f.BoolVar(&a.nats.TLS.First, "tls-first", false, "do the TLS handshake before the server's greeting")
 	f.StringVar(&a.nats.Domain, "domain", "", "JetStream domain")
-	f.StringVar(&a.nats.Prefix, "prefix", "headwater", "first token of all subjects; streams and stores are named after it")
+	f.StringVar(&a.nats.Prefix, "prefix", "", "first token of all subjects; streams and stores are named after it (default: that of the last run, or headwater)")
 }
 
 // logger returns the program's log: lines for people on a terminal, JSON objects with --json.

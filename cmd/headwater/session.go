@@ -32,6 +32,9 @@ func (o *sessionOptions) bind(cmd *cobra.Command) {
 // withSession calls f with a session on the directory, in the name of the command.
 func (a *app) withSession(cmd *cobra.Command, o sessionOptions, f func(context.Context, *peer.Session) error) error {
 	ctx := cmd.Context()
+	if !cmd.Flags().Changed("log-level") {
+		a.level = "warn" // what a command did is its answer
+	}
 	log, err := a.logger(a.err)
 	if err != nil {
 		return err
@@ -126,9 +129,9 @@ func (a *app) noteMade(m *peer.Made) {
 	for _, i := range m.Ignored {
 		a.note("ignored an announced head of bucket %s, %s: %s", m.BucketID, i.Link, i.Reason)
 	}
-	if m.Waiting != "" {
-		a.note("version %d is made, and not announced yet (%s).\n  It goes out as soon as the broker answers: by the running peer, or with the next command on the bucket.",
-			m.Height, m.Waiting)
+	if m.Waiting != "" && m.Waiting != peer.NotWaitedFor {
+		a.note("version %d is made, and not announced yet (%s).\n"+
+			"  The running peer announces it as soon as it can; if none runs, the next version or 'headwater announce' does.", m.Height, m.Waiting)
 	}
 }
 
