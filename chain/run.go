@@ -34,9 +34,6 @@ type run struct {
 // count is how many versions there are.
 func (r *run) count() uint64 { return r.end - r.first }
 
-// inFile is how many of them are in the file.
-func (r *run) inFile() uint64 { return r.count() - uint64(len(r.mem)) }
-
 // add takes one more version at the end that grows.
 func (r *run) add(v *bucket.Version) {
 	switch {
