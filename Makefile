@@ -10,7 +10,7 @@ ARGS     ?=
 BENCH    ?= Ratio
 FUZZTIME ?= 3000x
 RACE     ?= -race
-TIMEOUT  ?= 9m
+TIMEOUT  ?= 25m
 
 packages := $(or $(PKG),./...)
 only     := $(if $(T),-run '$(T)')

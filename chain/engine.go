@@ -37,6 +37,11 @@ type Config struct {
 	Logger       *slog.Logger  // nil discards
 }
 
+const (
+	defaultDiskLimit = 8 << 30
+	defaultMemory    = 64 << 20
+)
+
 // Engine catches up with announced heads. It keeps what catch-ups share: memory, processors, room on disk, and what is known
 // of keys. Safe for concurrent use; two catch-ups of one bucket must not run at the same time.
 type Engine struct {
@@ -50,8 +55,8 @@ type Engine struct {
 
 // New opens the directory of runs. It starts nothing, and there is nothing to close.
 func New(cfg Config) (*Engine, error) {
-	cfg.DiskLimit = cmp.Or(cfg.DiskLimit, 8<<30)
-	cfg.Memory = cmp.Or(cfg.Memory, 64<<20)
+	cfg.DiskLimit = cmp.Or(cfg.DiskLimit, defaultDiskLimit)
+	cfg.Memory = cmp.Or(cfg.Memory, defaultMemory)
 	cfg.MaxVersions = cmp.Or(cfg.MaxVersions, bucket.MaxChainLength)
 	cfg.FetchTimeout = cmp.Or(cfg.FetchTimeout, 10*time.Second)
 	if cfg.Logger == nil {

@@ -66,6 +66,8 @@ type Config struct {
 	Logger *slog.Logger     // nil discards
 }
 
+const defaultRetryLimit = 10
+
 // check reports which required field is missing.
 func (c *Config) check() error {
 	missing := map[string]bool{
@@ -91,7 +93,7 @@ func (c *Config) setDefaults() {
 	c.SyncTimeout = cmp.Or(c.SyncTimeout, time.Hour)
 	c.LeaseInterval = cmp.Or(c.LeaseInterval, 10*time.Second)
 	c.Reconcile = cmp.Or(c.Reconcile, time.Minute)
-	c.RetryLimit = cmp.Or(c.RetryLimit, 10)
+	c.RetryLimit = cmp.Or(c.RetryLimit, defaultRetryLimit)
 	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
 	if c.Events == nil {

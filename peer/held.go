@@ -54,7 +54,12 @@ func (h held) fetch(ctx context.Context, hash bucket.Hash) error {
 	if _, err := h.broker.wait(ctx); err != nil {
 		return fmt.Errorf("blob %s is not held here: %w", hash, err)
 	}
-	err := h.consumer.Hold(ctx, hash)
+	return notHeld(h.consumer.Hold(ctx, hash))
+}
+
+// notHeld makes an error of the object stores one of the peer's own: what nobody has is not held, and what cannot be asked is
+// offline.
+func notHeld(err error) error {
 	if errors.Is(err, consumer.ErrNotFound) {
 		return fmt.Errorf("%w: %w", blobstore.ErrNotFound, err)
 	}
@@ -95,7 +100,7 @@ func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 	}
 	v, err := p.consumer.Manifest(ctx, link)
 	if err != nil {
-		return nil, offline(err)
+		return nil, notHeld(err)
 	}
 	return v.Encoded(), nil
 }
