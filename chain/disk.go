@@ -47,7 +47,8 @@ const (
 	prefixDown       = "down-"
 )
 
-// openDisk makes the directory, and measures what an earlier process left there. What it does not know it removes.
+// openDisk makes the directory, and measures what an earlier process left there. What is no run, as older programs kept, it
+// removes.
 func openDisk(dir string, limit int64, opener *bucket.Opener) (*disk, error) {
 	d := &disk{dir: dir, limit: limit, opener: opener, files: map[bucket.ID]map[string]*kept{}, inUse: map[bucket.ID]bool{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -60,9 +61,12 @@ func openDisk(dir string, limit int64, opener *bucket.Opener) (*disk, error) {
 	for _, path := range all {
 		name := filepath.Base(path)
 		id, err := bucket.ParseID(filepath.Base(filepath.Dir(path)))
-		info, statErr := os.Lstat(path)
+		if err != nil {
+			continue // no directory of a bucket
+		}
+		info, err := os.Lstat(path)
 		isRun := strings.HasPrefix(name, prefixUp) || strings.HasPrefix(name, prefixDown)
-		if err != nil || statErr != nil || !info.Mode().IsRegular() || !isRun {
+		if err != nil || !info.Mode().IsRegular() || !isRun {
 			if err := os.RemoveAll(path); err != nil {
 				return nil, fmt.Errorf("remove what is no run: %w", err)
 			}

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,9 +38,8 @@ type Config struct {
 }
 
 const (
-	defaultDiskLimit    = 8 << 30
-	defaultMemory       = 64 << 20
-	defaultFetchTimeout = 10 * time.Second
+	defaultDiskLimit = 8 << 30
+	defaultMemory    = 64 << 20
 )
 
 // Engine catches up with announced heads. It keeps what catch-ups share: memory, processors, room on disk, and what is known
@@ -55,18 +55,10 @@ type Engine struct {
 
 // New opens the directory of runs. It starts nothing, and there is nothing to close.
 func New(cfg Config) (*Engine, error) {
-	if cfg.DiskLimit == 0 {
-		cfg.DiskLimit = defaultDiskLimit
-	}
-	if cfg.Memory == 0 {
-		cfg.Memory = defaultMemory
-	}
-	if cfg.MaxVersions == 0 {
-		cfg.MaxVersions = bucket.MaxChainLength
-	}
-	if cfg.FetchTimeout == 0 {
-		cfg.FetchTimeout = defaultFetchTimeout
-	}
+	cfg.DiskLimit = cmp.Or(cfg.DiskLimit, defaultDiskLimit)
+	cfg.Memory = cmp.Or(cfg.Memory, defaultMemory)
+	cfg.MaxVersions = cmp.Or(cfg.MaxVersions, bucket.MaxChainLength)
+	cfg.FetchTimeout = cmp.Or(cfg.FetchTimeout, 10*time.Second)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -124,6 +124,31 @@ func TestBounded_BlocksThatDoNotFollowAreCutOff(t *testing.T) {
 	}
 }
 
+// What older programs kept of a catch-up is removed; it is fetched again.
+func TestBounded_WhatOlderProgramsKeptIsRemoved(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, bucket.NewID().String())
+	other := filepath.Join(dir, "other", "file")
+	for _, path := range []string{filepath.Join(old, "spool"), filepath.Join(old, "walk", "segment"), other} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := openDisk(dir, 1<<30, new(bucket.Opener))
+	if err != nil || d.total != 0 {
+		t.Fatalf("got %d bytes, %v, want none", d.total, err)
+	}
+	if _, err := os.Stat(old); !os.IsNotExist(err) {
+		t.Errorf("what is of no use is still there: %v", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("what is no bucket's is gone: %v", err)
+	}
+}
+
 // Whatever a crash, a disk or a person made of the file, opening it ends, and leaves one that reads the same again.
 func FuzzRun(f *testing.F) {
 	chain := buckettest.New(f, buckettest.Identity(f, 1)).Grow(f, 12)

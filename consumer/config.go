@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"time"
@@ -65,19 +66,7 @@ type Config struct {
 	Logger *slog.Logger     // nil discards
 }
 
-// Defaults that a zero field stands for.
-const (
-	defaultBuckets       = 64
-	defaultPinJobs       = 4
-	defaultFetches       = 16
-	defaultFetchTimeout  = 10 * time.Second
-	defaultSyncTimeout   = time.Hour
-	defaultLeaseInterval = 10 * time.Second
-	defaultReconcile     = time.Minute
-	defaultRetryLimit    = 10
-	defaultRetryMin      = 250 * time.Millisecond
-	defaultRetryMax      = 5 * time.Minute
-)
+const defaultRetryLimit = 10
 
 // check reports which required field is missing.
 func (c *Config) check() error {
@@ -95,18 +84,18 @@ func (c *Config) check() error {
 }
 
 func (c *Config) setDefaults() {
-	setDefault(&c.Buckets, defaultBuckets)
-	setDefault(&c.PinJobsMax, defaultPinJobs)
-	setDefault(&c.Fetches, defaultFetches)
-	setDefault(&c.MaxVersions, bucket.MaxChainLength)
-	setDefault(&c.MaxBlobSize, blobstore.DefaultMaxBlobSize)
-	setDefault(&c.FetchTimeout, defaultFetchTimeout)
-	setDefault(&c.SyncTimeout, defaultSyncTimeout)
-	setDefault(&c.LeaseInterval, defaultLeaseInterval)
-	setDefault(&c.Reconcile, defaultReconcile)
-	setDefault(&c.RetryLimit, defaultRetryLimit)
-	setDefault(&c.RetryMin, defaultRetryMin)
-	setDefault(&c.RetryMax, defaultRetryMax)
+	c.Buckets = cmp.Or(c.Buckets, 64)
+	c.PinJobsMax = cmp.Or(c.PinJobsMax, 4)
+	c.Fetches = cmp.Or(c.Fetches, 16)
+	c.MaxVersions = cmp.Or(c.MaxVersions, bucket.MaxChainLength)
+	c.MaxBlobSize = cmp.Or(c.MaxBlobSize, blobstore.DefaultMaxBlobSize)
+	c.FetchTimeout = cmp.Or(c.FetchTimeout, 10*time.Second)
+	c.SyncTimeout = cmp.Or(c.SyncTimeout, time.Hour)
+	c.LeaseInterval = cmp.Or(c.LeaseInterval, 10*time.Second)
+	c.Reconcile = cmp.Or(c.Reconcile, time.Minute)
+	c.RetryLimit = cmp.Or(c.RetryLimit, defaultRetryLimit)
+	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
+	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
 	if c.Events == nil {
 		c.Events = silence{}
 	}
@@ -115,12 +104,6 @@ func (c *Config) setDefaults() {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
-	}
-}
-
-func setDefault[T comparable](field *T, value T) {
-	if *field == *new(T) {
-		*field = value
 	}
 }
 
