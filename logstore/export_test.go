@@ -18,6 +18,9 @@ func OpenSmall(cfg Config) (*Badger, error) {
 	return openBadger(cfg, set)
 }
 
+// MaxStarts is after how many starts that died inside Badger a log counts as damaged.
+const MaxStarts = maxStarts
+
 // OpenWith opens a log with another way to open Badger.
 func OpenWith(cfg Config, open func(badger.Options) (*badger.DB, error)) (*Badger, error) {
 	set := production()

@@ -345,12 +345,13 @@ func TestALogThatKillsItsProcessIsDamaged(t *testing.T) {
 			t.Fatalf("got %q, %v, want a child that dies inside", out, err)
 		}
 	}
-	die()
-	die()
+	for range logstore.MaxStarts - 1 {
+		die()
+	}
 	ok(t, small(t, dir).Close()) // a start that works forgets the others
-	die()
-	die()
-	die()
+	for range logstore.MaxStarts {
+		die()
+	}
 	wantOpen(t, dir, logstore.ErrDamaged)
 	ok(t, os.Remove(dir+"/headwater.opening"))
 	wantOpen(t, dir, nil)

@@ -25,8 +25,9 @@ const (
 	openingFile = "headwater.opening" // how many starts in a row did not come back from Badger
 )
 
-// maxStarts is after how many starts that died inside Badger a log counts as damaged.
-const maxStarts = 3
+// maxStarts is after how many starts in a row that died inside Badger a log counts as damaged: more than anybody kills commands in
+// that moment without a single one getting through, which begins the count anew.
+const maxStarts = 20
 
 // OpenBadger opens the log in cfg.Dir, or makes one. [ErrLocked], [ErrDamaged], [ErrSchema], [ErrDiskFull].
 //

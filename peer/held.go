@@ -116,7 +116,7 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 	if err != nil {
 		return kept, err
 	}
-	count, missing, err := h.countPins(ctx, v)
+	count, missing, err := h.stores.countPins(ctx, v.Pins)
 	if err != nil {
 		return kept, err
 	}
@@ -134,31 +134,6 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 	kept.Complete = missing == 0
 	h.publisher.Wake(v.Bucket)
 	return kept, nil
-}
-
-// countPins counts what a version needs, and what of that is not held.
-func (p *Peer) countPins(ctx context.Context, v *bucket.Version) (count logstore.PinCount, missing int, err error) {
-	list, err := blobstore.ReadAll(ctx, p.stores.blobs, v.Pins.Hash(), bucket.MaxPinsSize)
-	if err != nil {
-		return count, 0, fmt.Errorf("pins list of version %s: %w", v.Link, err)
-	}
-	pins, err := bucket.ParsePins(list)
-	if err != nil {
-		return count, 0, err
-	}
-	count.Needed = uint64(len(pins))
-	for _, h := range pins {
-		size, err := p.stores.size(ctx, h)
-		switch {
-		case errors.Is(err, blobstore.ErrNotFound):
-			missing++
-		case err != nil:
-			return count, missing, err
-		default:
-			count.Bytes += uint64(size)
-		}
-	}
-	return count, missing, nil
 }
 
 // Await implements [local.Maker].

@@ -144,7 +144,7 @@ func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules b
 	}
 	versions, passedOver, err := consumer.Rebuild(ctx, s.log, s.manifests, rules, log)
 	if err == nil {
-		err = s.oweAgain(ctx, me)
+		err = s.findAgain(ctx, me)
 	}
 	if err != nil {
 		return err
@@ -153,8 +153,9 @@ func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules b
 	return durable.Remove(s.rebuildFile())
 }
 
-// oweAgain records that the ends of all branches that this peer made may not be announced: a log that was made anew does not know.
-func (s *stores) oweAgain(ctx context.Context, me bucket.PublicKey) error {
+// findAgain tells a log that was made anew what manifests do not: which ends of branches have all their pins here, and that those
+// which this peer made may not be announced.
+func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 	for b, err := range s.log.Buckets(ctx, bucket.ID{}) {
 		if err != nil {
 			return err
@@ -168,12 +169,52 @@ func (s *stores) oweAgain(ctx context.Context, me bucket.PublicKey) error {
 			if err == nil && e.Author == me {
 				err = s.log.AddUpload(ctx, b.ID, t.Link)
 			}
+			if err == nil {
+				err = s.completeHeld(ctx, e)
+			}
 			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// completeHeld marks a version complete if all its pins are held.
+func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
+	count, missing, err := s.countPins(ctx, e.Pins)
+	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) || missing > 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.log.Complete(ctx, e.Bucket, e.Link, count)
+}
+
+// countPins counts what a pins list names, and what of that is not held.
+func (s *stores) countPins(ctx context.Context, list bucket.Link) (count logstore.PinCount, missing int, err error) {
+	b, err := blobstore.ReadAll(ctx, s.blobs, list.Hash(), bucket.MaxPinsSize)
+	if err != nil {
+		return count, 0, fmt.Errorf("pins list %s: %w", list, err)
+	}
+	pins, err := bucket.ParsePins(b)
+	if err != nil {
+		return count, 0, err
+	}
+	count.Needed = uint64(len(pins))
+	for _, h := range pins {
+		size, err := s.size(ctx, h)
+		switch {
+		case errors.Is(err, blobstore.ErrNotFound):
+			missing++
+		case err != nil:
+			return count, missing, err
+		default:
+			count.Bytes += uint64(size)
+		}
+	}
+	return count, missing, nil
 }
 
 // Close closes what was opened, the log last.
