@@ -137,7 +137,7 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 }
 
 // Await implements [local.Maker].
-func (h held) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
+func (h held) Await(ctx context.Context, id bucket.ID, report func(local.UploadProgress)) error {
 	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
 		return err

@@ -301,8 +301,8 @@ func (r *roaming) Keep(ctx context.Context, manifest []byte) (local.Kept, error)
 }
 
 // Await implements [local.Maker].
-func (r *roaming) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
-	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, link, report) }))
+func (r *roaming) Await(ctx context.Context, id bucket.ID, report func(local.UploadProgress)) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, report) }))
 	return err
 }
 

@@ -189,16 +189,9 @@ func (m *Memory) add(v *bucket.Version, complete bool) error {
 }
 
 // Await implements [local.Maker].
-func (m *Memory) Await(_ context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
-	chain, err := m.chain(id)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(chain, func(k kept) bool { return k.Link == link }) {
-		return fmt.Errorf("bucket %s: %w", id, local.ErrNoVersion)
-	}
+func (m *Memory) Await(_ context.Context, id bucket.ID, report func(local.UploadProgress)) error {
 	if m.Offline {
-		return fmt.Errorf("version %s: %w", link, local.ErrOffline)
+		return fmt.Errorf("bucket %s: %w", id, local.ErrOffline)
 	}
 	if report != nil {
 		for done := range 3 {
@@ -210,14 +203,14 @@ func (m *Memory) Await(_ context.Context, id bucket.ID, link bucket.Link, report
 
 // Announce implements [local.Maker].
 func (m *Memory) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
-	if link.IsZero() {
-		chain, err := m.chain(id)
-		if err != nil {
-			return false, err
-		}
-		link = chain[len(chain)-1].Link
+	chain, err := m.chain(id)
+	if err != nil {
+		return false, err
 	}
-	return false, m.Await(ctx, id, link, nil)
+	if !link.IsZero() && !slices.ContainsFunc(chain, func(k kept) bool { return k.Link == link }) {
+		return false, fmt.Errorf("bucket %s: %w", id, local.ErrNoVersion)
+	}
+	return false, m.Await(ctx, id, nil)
 }
 
 // Status implements [local.Teller].
