@@ -46,12 +46,18 @@ func putForever(dir string) error {
 		go func() {
 			for i := start + w<<24; ; i++ {
 				n := 200 + int(i%1500)
-				if i%16 < 2 {
+				if i%16 < 8 && i%4 < 2 {
 					n += blobstore.SmallSize
 				}
 				b := blobtest.Octets(i, n)
 				h := bucket.Sum(b)
-				if _, err := d.Put(ctx, h, bytes.NewReader(b)); err != nil {
+				var err error
+				if i%8 < 4 {
+					_, err = d.Put(ctx, h, bytes.NewReader(b))
+				} else {
+					h, err = d.Add(ctx, int64(n), bytes.NewReader(b))
+				}
+				if err != nil {
 					failed <- err
 					return
 				}

@@ -67,6 +67,7 @@ type shard struct {
 
 var (
 	_ Store       = (*Disk)(nil)
+	_ Adder       = (*Disk)(nil)
 	_ BatchPutter = (*Disk)(nil)
 	_ Lister      = (*Disk)(nil)
 	_ Deleter     = (*Disk)(nil)
@@ -242,6 +243,31 @@ func (d *Disk) put(ctx context.Context, h bucket.Hash, r io.Reader) (int64, erro
 		return 0, fmt.Errorf("%w: they hash to %s", ErrMismatch, got)
 	}
 	return int64(len(data)), d.submit(ctx, op{kind: opPut, hash: h, data: data})
+}
+
+// Add implements [Adder].
+func (d *Disk) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	h, err := d.add(ctx, size, r)
+	if err != nil {
+		return bucket.Hash{}, fmt.Errorf("add blob: %w", err)
+	}
+	return h, nil
+}
+
+func (d *Disk) add(ctx context.Context, size int64, r io.Reader) (h bucket.Hash, err error) {
+	if err := d.calls.begin(ctx); err != nil {
+		return h, err
+	}
+	defer d.calls.end()
+	if size > SmallSize {
+		return d.addLarge(ctx, size, r)
+	}
+	var b bytes.Buffer
+	if err := copyExactly(ctx, &b, r, size, d.limit); err != nil {
+		return h, err
+	}
+	h = bucket.Sum(b.Bytes())
+	return h, d.submit(ctx, op{kind: opPut, hash: h, data: b.Bytes()})
 }
 
 // PutBatch implements [BatchPutter] with one write and one sync for each segment touched; a segment takes some 64 MiB.

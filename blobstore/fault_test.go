@@ -111,6 +111,10 @@ func openFaulty(t *testing.T, dir string, f *faultyDisk) *Disk {
 func putOctets(ctx context.Context, d *Disk, i, n int) (bucket.Hash, error) {
 	b := bytes.Repeat([]byte(fmt.Sprintf("%08d", i)), n/8)
 	h := bucket.Sum(b)
+	if i%2 == 0 {
+		_, err := d.Add(ctx, int64(len(b)), bytes.NewReader(b))
+		return h, err
+	}
 	_, err := d.Put(ctx, h, bytes.NewReader(b))
 	return h, err
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/zeebo/blake3"
+
 	"headwater/bucket"
 	"headwater/durable"
 )
@@ -69,23 +71,55 @@ func (d *Disk) putLarge(h bucket.Hash, r io.Reader) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return size, d.name(staged, h)
+}
+
+// addLarge writes the size bytes of r to a file, and gives it the name that they turn out to have.
+func (d *Disk) addLarge(ctx context.Context, size int64, r io.Reader) (h bucket.Hash, err error) {
+	hasher := blake3.New()
+	staged, err := d.stage(func(w io.Writer) error {
+		return copyExactly(ctx, io.MultiWriter(w, hasher), r, size, d.limit)
+	})
+	if err != nil {
+		return h, err
+	}
+	hasher.Sum(h[:0])
+	return h, d.name(staged, h)
+}
+
+// name makes a staged file a large blob, durably.
+func (d *Disk) name(staged string, h bucket.Hash) error {
 	shard := &d.shards[h[0]]
 	shard.Lock()
 	defer shard.Unlock()
 	if _, err := os.Lstat(d.largePath(h)); err == nil { // somebody was faster, and is done
-		return size, os.Remove(staged)
+		return os.Remove(staged)
 	}
 	if !shard.made {
 		if err := durable.MakeDir(d.path(dirLarge, shardName(h[0]))); err != nil {
-			return 0, errors.Join(err, os.Remove(staged))
+			return errors.Join(err, os.Remove(staged))
 		}
 		shard.made = true
 	}
 	if err := settle(staged, d.largePath(h)); err != nil {
-		return 0, err
+		return err
 	}
 	os.Remove(d.path(dirDamaged, h.String()))
-	return size, nil
+	return nil
+}
+
+// copyExactly copies the size bytes of r to w. Another number of them is [ErrMismatch], more than limit [ErrTooLarge].
+func copyExactly(ctx context.Context, w io.Writer, r io.Reader, size, limit int64) error {
+	if size > limit {
+		return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, limit)
+	}
+	r = &contextReader{ctx, r}
+	buf := make([]byte, min(copySize, max(size, 0)+1)) // a byte more, to see the end
+	n, err := io.CopyBuffer(struct{ io.Writer }{w}, io.LimitReader(r, max(size, 0)+1), buf)
+	if err == nil && n != size {
+		err = fmt.Errorf("%w: not %d bytes", ErrMismatch, size)
+	}
+	return err
 }
 
 // quarantine moves a large blob whose octets are wrong out of the way, if it is still the file that was read.

@@ -25,6 +25,7 @@ type Memory struct {
 
 var (
 	_ Store       = (*Memory)(nil)
+	_ Adder       = (*Memory)(nil)
 	_ BatchPutter = (*Memory)(nil)
 	_ Lister      = (*Memory)(nil)
 	_ Deleter     = (*Memory)(nil)
@@ -100,6 +101,17 @@ func (m *Memory) Put(ctx context.Context, h bucket.Hash, r io.Reader) (int64, er
 	}
 	m.keep(Small{h, b})
 	return int64(len(b)), nil
+}
+
+// Add implements [Adder].
+func (m *Memory) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	var b bytes.Buffer
+	if err := copyExactly(ctx, &b, r, size, m.limit()); err != nil {
+		return bucket.Hash{}, fmt.Errorf("add blob: %w", err)
+	}
+	h := bucket.Sum(b.Bytes())
+	m.keep(Small{h, b.Bytes()})
+	return h, nil
 }
 
 // PutBatch implements [BatchPutter].

@@ -58,6 +58,13 @@ type Store interface {
 	Put(ctx context.Context, h bucket.Hash, r io.Reader) (size int64, err error)
 }
 
+// Adder is a store that finds the hash itself.
+type Adder interface {
+	// Add keeps the size bytes of r under their hash, and returns it. They are durable on return. Another number of bytes is
+	// [ErrMismatch], more than the store's limit [ErrTooLarge]; then, and if r or ctx fails, nothing is kept.
+	Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error)
+}
+
 // Small is a blob in memory, for [BatchPutter].
 type Small struct {
 	Hash bucket.Hash

@@ -161,7 +161,16 @@ type counting struct {
 
 // Put implements [tree.Writer].
 func (c *counting) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
-	err := c.Writer.Put(ctx, h, size, r)
+	return c.count(size, c.Writer.Put(ctx, h, size, r))
+}
+
+// Add implements [tree.Writer].
+func (c *counting) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	h, err := c.Writer.Add(ctx, size, r)
+	return h, c.count(size, err)
+}
+
+func (c *counting) count(size int64, err error) error {
 	if err == nil {
 		c.blobs.Add(1)
 		c.bytes.Add(size)

@@ -80,6 +80,16 @@ func (h held) Put(ctx context.Context, hash bucket.Hash, size int64, r io.Reader
 	return err
 }
 
+// Add implements [local.Content].
+func (h held) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	done, err := h.calls.enter()
+	if err != nil {
+		return bucket.Hash{}, err
+	}
+	defer done()
+	return h.stores.blobs.Add(ctx, size, r)
+}
+
 // Manifest implements [local.Content].
 func (h held) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 	done, err := h.calls.enter()

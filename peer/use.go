@@ -242,6 +242,17 @@ func (r *roaming) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, e
 
 // Put implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
 func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io.Reader) error {
+	_, err := send(ctx, r, from, none(func(h local.Holder) error { return h.Put(ctx, hash, size, from) }))
+	return err
+}
+
+// Add implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
+func (r *roaming) Add(ctx context.Context, size int64, from io.Reader) (bucket.Hash, error) {
+	return send(ctx, r, from, func(h local.Holder) (bucket.Hash, error) { return h.Add(ctx, size, from) })
+}
+
+// send is ask for a call that reads from.
+func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.Holder) (A, error)) (A, error) {
 	back, canSeek := from.(io.Seeker)
 	var start int64
 	if canSeek {
@@ -250,19 +261,18 @@ func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io
 			canSeek = false // a pipe, perhaps
 		}
 	}
-	_, err := ask(ctx, r, none(func(h local.Holder) error {
+	return ask(ctx, r, func(h local.Holder) (a A, err error) {
 		if canSeek {
 			if _, err := back.Seek(start, io.SeekStart); err != nil {
-				return err
+				return a, err
 			}
 		}
-		err := h.Put(ctx, hash, size, from)
+		a, err = f(h)
 		if !canSeek && errors.Is(err, local.ErrLost) {
-			return fmt.Errorf("put blob %s: the process that held the directory is gone; try again", hash)
+			return a, errors.New("the process that held the directory is gone; try again")
 		}
-		return err
-	}))
-	return err
+		return a, err
+	})
 }
 
 // Manifest implements [local.Content].

@@ -37,9 +37,8 @@ type Source struct {
 // [ErrChanged]. Size and Hash of the entry's attributes are those of the octets put. The media type comes from name, which
 // is not checked, by [MimeOf].
 //
-// A file beyond [SmallFile] is read three times, or twice where its hash is known, and takes less than 2 MiB of memory
-// whatever its size. No two ciphertexts of one secret and nonce ever leave this function: each chunk is compared with what
-// was read before, ahead of its going out.
+// A file beyond [SmallFile] is read twice, or once if its hash is known, and takes less than 2 MiB of memory whatever its size.
+// It is encrypted once, so that no two ciphertexts of one secret and nonce ever leave this function.
 //
 // The blob is as durable on return as w makes it. A file above [MaxPlainSize] is a [*bucket.Refusal] of class too_large;
 // other errors are those of src, w and ctx. After an error w may hold a part of a blob or all of it, which is of no use:
@@ -127,43 +126,45 @@ func atEnd(f io.Reader) error {
 	return nil
 }
 
-// putLarge encrypts a file as it passes.
+// putLarge encrypts a file as it passes. The hash of the plain bytes stands in front of them, so a reading for that comes
+// before, unless it is known.
 func putLarge(
 	ctx context.Context, w Writer, secret bucket.Secret, want bucket.Hash, src Source,
 ) (blob, plain bucket.Hash, err error) {
-	s := &sealing{src: src, plain: want, key: keystream{secret: secret}}
-	rand.Read(s.key.nonce[:]) // never fails
-	err = s.run(ctx, w)
-	return s.blob, s.plain, err
+	key := keystream{secret: secret}
+	rand.Read(key.nonce[:]) // never fails
+	return putStream(ctx, w, key, want, src)
+}
+
+func putStream(
+	ctx context.Context, w Writer, key keystream, want bucket.Hash, src Source,
+) (blob, plain bucket.Hash, err error) {
+	s := &sealing{src: src, plain: want, key: key}
+	if want == (bucket.Hash{}) {
+		if s.plain, err = s.sum(ctx); err != nil {
+			return blob, plain, err
+		}
+	}
+	blob, err = s.add(ctx, w)
+	return blob, s.plain, err
 }
 
 // sealing is one large file on its way into a blob.
 type sealing struct {
 	src   Source
 	key   keystream
-	plain bucket.Hash   // stands in front of the octets
-	sums  []bucket.Hash // of the octets up to the end of each chunk, from the first reading
-	tag   [tagSize]byte
-	blob  bucket.Hash
+	plain bucket.Hash // stands in front of the bytes
 }
 
-// run encrypts the file twice: for the hash of the blob, which w wants first, and into w. Where the hash that stands in
-// front of the octets is not known, a reading for that comes before.
-func (s *sealing) run(ctx context.Context, w Writer) error {
-	if s.plain == (bucket.Hash{}) {
-		if err := s.pass(ctx); err != nil {
-			return err
-		}
-		s.plain = s.sums[len(s.sums)-1]
-	}
-	if err := s.measure(ctx); err != nil {
-		return err
-	}
-	return s.put(ctx, w)
+// sum reads the file for its hash.
+func (s *sealing) sum(ctx context.Context) (sum bucket.Hash, err error) {
+	h := blake3.New()
+	err = s.pass(ctx, func(c *chunk) error { h.Write(c.plain()); return nil })
+	h.Sum(sum[:0])
+	return sum, err
 }
 
-// pass reads the file once and takes it through stages, chunk by chunk. They see only octets that are those of the first
-// reading, or of the hash that was promised.
+// pass reads the file once and takes it through stages, chunk by chunk.
 func (s *sealing) pass(ctx context.Context, stages ...stage) error {
 	f, err := s.src.Open()
 	if err != nil {
@@ -182,52 +183,28 @@ func (s *sealing) pass(ctx context.Context, stages ...stage) error {
 		}
 		return atEnd(f)
 	}
-	return relay(ctx, fill, append([]stage{s.compare()}, stages...)...)
+	return relay(ctx, fill, stages...)
 }
 
-// compare is the stage that knows each chunk again. The last chunk it lets pass only where the whole has the hash wanted.
+// compare is the stage that lets the last chunk pass only if the whole file has the hash that stands in front.
 func (s *sealing) compare() stage {
-	h, n := blake3.New(), s.src.Size+hashSize
-	known := len(s.sums) > 0
-	var i int
+	h := blake3.New()
 	return func(c *chunk) error {
 		h.Write(c.plain())
 		var sum bucket.Hash
-		h.Sum(sum[:0])
-		if !known {
-			s.sums = append(s.sums, sum)
-		} else if s.sums[i] != sum {
-			return fmt.Errorf("%w: other octets", ErrChanged)
-		}
-		i++
-		last := c.off+int64(len(c.p)) == n
-		if last && s.plain != (bucket.Hash{}) && s.plain != sum {
+		if c.off+int64(len(c.p)) == s.src.Size+hashSize && bucket.Hash(h.Sum(sum[:0])) != s.plain {
 			return fmt.Errorf("%w: its hash is another", ErrChanged)
 		}
 		return nil
 	}
 }
 
-// measure finds the tag and the hash of the blob.
-func (s *sealing) measure(ctx context.Context) error {
+// add encrypts the file into w, which finds the hash of the blob.
+func (s *sealing) add(ctx context.Context, w Writer) (blob bucket.Hash, err error) {
 	m, err := s.key.mac()
 	if err != nil {
-		return err
+		return blob, err
 	}
-	h := blake3.New()
-	h.Write(s.key.nonce[:])
-	hash := func(c *chunk) error { h.Write(c.p); return nil }
-	if err := s.pass(ctx, s.key.xorStage, m.add, hash); err != nil {
-		return err
-	}
-	s.tag = m.sum()
-	h.Write(s.tag[:])
-	h.Sum(s.blob[:0])
-	return nil
-}
-
-// put encrypts the file once more, into w.
-func (s *sealing) put(ctx context.Context, w Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	pr, pw := io.Pipe()
@@ -236,21 +213,22 @@ func (s *sealing) put(ctx context.Context, w Writer) error {
 	go func() {
 		_, err := pw.Write(s.key.nonce[:])
 		if err == nil {
-			err = s.pass(ctx, s.key.xorStage, write)
+			err = s.pass(ctx, s.compare(), s.key.xorStage, m.add, write)
 		}
 		if err == nil {
-			_, err = pw.Write(s.tag[:])
+			tag := m.sum()
+			_, err = pw.Write(tag[:])
 		}
 		pw.CloseWithError(err) // always nil; a nil err is io.EOF to w
 		done <- err
 	}()
-	err := w.Put(ctx, s.blob, s.src.Size+Overhead, pr)
-	cancel()       // where w was content before the end
+	blob, err = w.Add(ctx, s.src.Size+Overhead, pr)
+	cancel()       // if w gave up before the end
 	_ = pr.Close() // always nil
-	if sealed := <-done; errors.Is(sealed, ErrChanged) {
-		return sealed // whatever w makes of it
+	if sealed := <-done; errors.Is(sealed, ErrChanged) || err == nil && sealed != nil {
+		return blob, sealed // whatever w makes of it
 	}
-	return err
+	return blob, err
 }
 
 // ReadFile decrypts a file in memory, at most limit plain octets; a longer one is a [*bucket.Refusal] of class too_large.

@@ -18,9 +18,7 @@ const (
 func PutStreamed(
 	ctx context.Context, w Writer, secret bucket.Secret, nonce [nonceSize]byte, want bucket.Hash, src Source,
 ) (blob, plain bucket.Hash, err error) {
-	s := &sealing{src: src, plain: want, key: keystream{secret: secret, nonce: nonce}}
-	err = s.run(ctx, w)
-	return s.blob, s.plain, err
+	return putStream(ctx, w, keystream{secret: secret, nonce: nonce}, want, src)
 }
 
 // FetchSpooled is what Fetch does with a large file, for one of any size.

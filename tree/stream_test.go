@@ -165,16 +165,25 @@ func (s *stepReader) Read(p []byte) (int, error) {
 
 // capture is a Writer that keeps what it is given, unverified.
 type capture struct {
-	h    bucket.Hash
-	size int64
-	b    []byte
+	h     bucket.Hash
+	size  int64
+	b     []byte
+	calls int
+	err   error // of the last call
 }
 
-func (c *capture) Put(_ context.Context, h bucket.Hash, size int64, r io.Reader) (err error) {
+func (c *capture) Put(_ context.Context, h bucket.Hash, size int64, r io.Reader) error {
 	var b bytes.Buffer
-	_, err = b.ReadFrom(r)
+	_, c.err = b.ReadFrom(r)
 	c.h, c.size, c.b = h, size, b.Bytes()
-	return err
+	c.calls++
+	return c.err
+}
+
+func (c *capture) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	err := c.Put(ctx, bucket.Hash{}, size, r)
+	c.h = bucket.Sum(c.b)
+	return c.h, err
 }
 
 // The last block of the largest file still has a place in the key stream.

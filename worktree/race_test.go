@@ -120,6 +120,11 @@ func (c *changing) Put(ctx context.Context, h bucket.Hash, size int64, r io.Read
 	return c.memory.Put(ctx, h, size, r)
 }
 
+func (c *changing) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	c.do()
+	return c.memory.Add(ctx, size, r)
+}
+
 func TestAFileThatChangedAfterTheScanIsStoredAsItIsThen(t *testing.T) {
 	m, dir := &memory{}, t.TempDir()
 	write(t, dir, map[string]string{"a": "1", "b": "2", "c": "2", "same": "1"})

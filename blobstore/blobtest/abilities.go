@@ -1,8 +1,12 @@
 package blobtest
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"io"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -11,6 +15,48 @@ import (
 )
 
 func small(b []byte) blobstore.Small { return blobstore.Small{Hash: bucket.Sum(b), Data: b} }
+
+// add adds blobs of all sizes, twice: the second time they are held.
+func (s *suite) add(t *testing.T) {
+	store := s.store(t)
+	for i, n := range []int{0, 1, 1000, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10, s.MaxBlobSize} {
+		b := Octets(uint64(i), n)
+		for range 2 {
+			h, err := ability[blobstore.Adder](t, store).Add(t.Context(), int64(n), iotest.HalfReader(bytes.NewReader(b)))
+			if wantErr(t, "add", err, nil); h != bucket.Sum(b) {
+				t.Fatalf("add %d bytes: got hash %s, want %s", n, h, bucket.Sum(b))
+			}
+			wantHeld(t, store, b)
+		}
+	}
+}
+
+// addAllOrNothing adds from readers that do not give what was said, and keeps nothing.
+func (s *suite) addAllOrNothing(t *testing.T) {
+	store := s.store(t)
+	broken := errors.New("source broke")
+	for i, n := range []int{10, blobstore.SmallSize, blobstore.SmallSize + 1, s.MaxBlobSize} {
+		b := Octets(uint64(i), n)
+		for _, c := range []struct {
+			name string
+			ctx  context.Context
+			size int
+			r    io.Reader
+			want error
+		}{
+			{"too few", t.Context(), n, bytes.NewReader(b[:n-1]), blobstore.ErrMismatch},
+			{"too many", t.Context(), n, io.MultiReader(bytes.NewReader(b), endless{}), blobstore.ErrMismatch},
+			{"below zero", t.Context(), -1, bytes.NewReader(b), blobstore.ErrMismatch},
+			{"beyond the limit", t.Context(), s.MaxBlobSize + 1, endless{}, blobstore.ErrTooLarge},
+			{"a source that fails", t.Context(), n, io.MultiReader(bytes.NewReader(b), iotest.ErrReader(broken)), broken},
+			{"cancelled", cancelledContext(t), n, bytes.NewReader(b), context.Canceled},
+		} {
+			_, err := ability[blobstore.Adder](t, store).Add(c.ctx, int64(c.size), c.r)
+			wantErr(t, c.name, err, c.want)
+			wantAbsent(t, store, bucket.Sum(b))
+		}
+	}
+}
 
 // batch puts batches with blobs that are new, held, and twice in the batch.
 func (s *suite) batch(t *testing.T) {

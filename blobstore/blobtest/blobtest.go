@@ -27,6 +27,7 @@ type Options struct {
 	// puts blobs of that size.
 	MaxBlobSize int
 
+	NoAdder   bool // it is no blobstore.Adder
 	NoBatch   bool // it is no blobstore.BatchPutter
 	NoDeleter bool // it is no blobstore.Deleter
 	NoLister  bool // it is no blobstore.Lister
@@ -63,6 +64,8 @@ func Run(t *testing.T, open Opener, opts Options) {
 		{"Reopen", s.reopen, false},
 		{"ManyOfOneHash", s.manyOfOneHash, false},
 		{"ManyHashes", s.manyHashes, false},
+		{"Add", s.add, opts.NoAdder},
+		{"AddAllOrNothing", s.addAllOrNothing, opts.NoAdder},
 		{"Batch", s.batch, opts.NoBatch},
 		{"BatchAllOrNothing", s.batchAllOrNothing, opts.NoBatch},
 		{"BatchOwnsNothing", s.batchOwnsNothing, opts.NoBatch},

@@ -67,6 +67,7 @@ type Faulty struct {
 
 var (
 	_ blobstore.Store       = (*Faulty)(nil)
+	_ blobstore.Adder       = (*Faulty)(nil)
 	_ blobstore.BatchPutter = (*Faulty)(nil)
 	_ blobstore.Lister      = (*Faulty)(nil)
 	_ blobstore.Deleter     = (*Faulty)(nil)
@@ -224,6 +225,17 @@ func (f *Faulty) Put(ctx context.Context, h bucket.Hash, r io.Reader) (int64, er
 		return 0, errors.Join(late, err)
 	}
 	return n, err
+}
+
+// Add implements blobstore.Adder. The faults of OpPut that name no blob are its own.
+func (f *Faulty) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
+	early, late := f.call(ctx, OpPut)
+	adder, ok := f.store.(blobstore.Adder)
+	if early != nil || !ok {
+		return bucket.Hash{}, or(early, errors.ErrUnsupported)
+	}
+	h, err := adder.Add(ctx, size, r)
+	return h, errors.Join(late, err)
 }
 
 // PutBatch implements blobstore.BatchPutter.

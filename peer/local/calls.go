@@ -53,6 +53,9 @@ func (c *serverConn) do(ctx context.Context, q *request, body *requestBody) erro
 		return c.get(ctx, q)
 	case callPut:
 		return c.reply(nil, c.holder.Put(ctx, q.Hash, q.Size, body))
+	case callAdd:
+		h, err := c.holder.Add(ctx, q.Size, body)
+		return c.reply(h, err)
 	case callManifest:
 		b, err := c.holder.Manifest(ctx, q.Link)
 		return c.replyBytes(b, err)

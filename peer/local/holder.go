@@ -42,6 +42,8 @@ type Content interface {
 	// Put keeps the size bytes of r under their hash in the peer's own store, durably on return. It reads r at most once. A
 	// blob that is held is left alone, and r need not be read. blobstore.ErrMismatch for other bytes, or not so many.
 	Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error
+	// Add is Put for bytes whose hash is not known before; it returns the hash.
+	Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error)
 	// Manifest returns the bytes of a manifest: from the peer's own, or else from the object stores. They hash to the link.
 	// blobstore.ErrNotFound if nobody has it.
 	Manifest(ctx context.Context, link bucket.Link) ([]byte, error)

@@ -69,21 +69,29 @@ func (b *answerBody) Close() error {
 
 // Put implements [Content]. A small blob goes with the call; r of a large one is not read if the holder has it.
 func (c *Client) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
-	if err := c.put(ctx, request{Call: callPut, Hash: h, Size: size}, r); err != nil {
-		if _, remote := errors.AsType[*remoteError](err); remote {
-			return err // it names the blob
-		}
-		return fmt.Errorf("put blob %s: %w", h, err)
+	err := c.put(ctx, request{Call: callPut, Hash: h, Size: size}, r, nil)
+	if _, remote := errors.AsType[*remoteError](err); err == nil || remote {
+		return err // it names the blob
 	}
-	return nil
+	return fmt.Errorf("put blob %s: %w", h, err)
 }
 
-func (c *Client) put(ctx context.Context, q request, r io.Reader) error {
+// Add implements [Content].
+func (c *Client) Add(ctx context.Context, size int64, r io.Reader) (h bucket.Hash, err error) {
+	err = c.put(ctx, request{Call: callAdd, Size: size}, r, &h)
+	if _, remote := errors.AsType[*remoteError](err); err == nil || remote {
+		return h, err
+	}
+	return h, fmt.Errorf("add blob: %w", err)
+}
+
+// put sends the bytes of a blob, and decodes the answer into v.
+func (c *Client) put(ctx context.Context, q request, r io.Reader, v any) error {
 	if q.Size < 0 {
 		return fmt.Errorf("%w: no blob has %d bytes", blobstore.ErrMismatch, q.Size)
 	}
 	if !q.inline() {
-		return c.sendLarge(ctx, q, r, nil)
+		return c.sendLarge(ctx, q, r, v)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
@@ -94,7 +102,7 @@ func (c *Client) put(ctx context.Context, q request, r io.Reader) error {
 	if err := readPart(r, body, true); err != nil {
 		return err
 	}
-	return c.sendSmall(ctx, q, body, nil)
+	return c.sendSmall(ctx, q, body, v)
 }
 
 // readPart fills b from r, and looks that nothing follows if b is the last part.

@@ -40,6 +40,7 @@ const (
 	callHas      = "has"
 	callGet      = "get"
 	callPut      = "put"
+	callAdd      = "add"
 	callManifest = "manifest"
 	callFind     = "find"
 	callLook     = "look"

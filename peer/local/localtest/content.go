@@ -28,6 +28,33 @@ func putAndGet(t *testing.T, w *world) {
 	}
 }
 
+func add(t *testing.T, w *world) {
+	fault := errors.New("the disk is on fire")
+	for i, n := range sizes() {
+		b := Bytes(uint64(i), n)
+		for name, c := range map[string]struct {
+			r    io.Reader
+			want error
+		}{
+			"too few":  {bytes.NewReader(b[:max(0, n-1)]), blobstore.ErrMismatch},
+			"too many": {io.MultiReader(bytes.NewReader(b), bytes.NewReader([]byte{0})), blobstore.ErrMismatch},
+			"a fault":  {io.MultiReader(bytes.NewReader(b[:n/2]), iotest.ErrReader(fault)), fault},
+		} {
+			if n == 0 && name == "too few" {
+				continue
+			}
+			_, err := w.Add(t.Context(), int64(n), c.r)
+			wantErr(t, name, err, c.want)
+			w.wantAbsent(t, bucket.Sum(b))
+		}
+		h, err := w.Add(t.Context(), int64(n), bytes.NewReader(b))
+		if wantErr(t, "add", err, nil); h != bucket.Sum(b) {
+			t.Fatalf("add %d bytes: got hash %s, want %s", n, h, bucket.Sum(b))
+		}
+		w.wantHeld(t, b)
+	}
+}
+
 func notHeld(t *testing.T, w *world) {
 	h := bucket.Sum([]byte("nobody has it"))
 	w.wantAbsent(t, h)

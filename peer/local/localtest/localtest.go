@@ -45,8 +45,8 @@ func Run(t *testing.T, open Opener) {
 		name string
 		test func(*testing.T, *world)
 	}{
-		{"PutAndGet", putAndGet}, {"NotHeld", notHeld}, {"WrongBytes", wrongBytes}, {"HeldIsNotRead", heldIsNotRead},
-		{"FailingSource", failingSource}, {"CancelPut", cancelPut}, {"CancelledBefore", cancelledBefore},
+		{"PutAndGet", putAndGet}, {"Add", add}, {"NotHeld", notHeld}, {"WrongBytes", wrongBytes},
+		{"HeldIsNotRead", heldIsNotRead}, {"FailingSource", failingSource}, {"CancelPut", cancelPut}, {"CancelledBefore", cancelledBefore},
 		{"CloseEarly", closeEarly}, {"ReadToTheSize", readToTheSize}, {"Concurrent", concurrent}, {"Manifest", manifest},
 		{"Find", find}, {"Look", look}, {"Ancestor", ancestor}, {"Carried", carried}, {"Log", logPages},
 		{"Keep", keep}, {"KeepStale", keepStale}, {"KeepMissing", keepMissing}, {"KeepRefused", keepRefused},
