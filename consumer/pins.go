@@ -39,10 +39,11 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err != nil {
 		return result{}, err
 	}
-	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
+	// Complete comes last: a job whose version is complete is not looked at again.
+	if err := c.noteAnnounced(ctx, e); err != nil {
 		return result{}, err
 	}
-	if err := c.noteAnnounced(ctx, e); err != nil {
+	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
 		return result{}, err
 	}
 	if err := c.clearCondition(ctx, e.Bucket); err != nil {

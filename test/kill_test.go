@@ -285,7 +285,9 @@ func (l *life) checkAnswers() {
 	l.tb.Helper()
 	l.checkPrefix(true)
 	head := &headJSON{l.chain.Head().Link.String(), killVersions - 1}
-	want := bucketJSON{BucketID: l.chain.ID.String(), Name: l.chain.Head().Name, State: "in_sync", Known: head, Complete: head}
+	want := bucketJSON{
+		BucketID: l.chain.ID.String(), Name: l.chain.Head().Name, State: "in_sync", Known: head, Complete: head, Announced: head,
+	}
 	want.Pins.Needed = uint64(len(l.pins))
 	want.Pins.BytesNeeded = want.Pins.Needed * killPinSize
 	want.Pins.Held, want.Pins.BytesHeld = want.Pins.Needed, want.Pins.BytesNeeded
