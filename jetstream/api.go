@@ -18,8 +18,9 @@ import (
 
 // streamInfo is what is read of a stream's state.
 type streamInfo struct {
-	Config natsjs.StreamConfig `json:"config"`
-	State  struct {
+	Config  natsjs.StreamConfig `json:"config"`
+	Created time.Time           `json:"created"`
+	State   struct {
 		Messages uint64            `json:"messages"`
 		FirstSeq uint64            `json:"first_seq"`
 		LastSeq  uint64            `json:"last_seq"`

@@ -52,6 +52,16 @@ func (c *Client) Inspect(ctx context.Context) (ServerInfo, error) {
 	return info, nil
 }
 
+// HeadsSince returns when the stream of announcements was made: another time is another stream, which has heard nothing of what
+// the first was told. [ErrNotFound] if there is none.
+func (c *Client) HeadsSince(ctx context.Context) (time.Time, error) {
+	info, err := c.streamInfo(ctx, c.names.StreamOf(consumer.KindHeads))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("age of the stream of announcements: %w", noJetStream(err))
+	}
+	return info.Created, nil
+}
+
 // Backlog is what a durable still has to deliver.
 type Backlog struct {
 	Waiting uint64 // never delivered

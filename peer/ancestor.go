@@ -21,6 +21,8 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 	switch {
 	case q.Height != nil:
 		found, err = h.atHeight(ctx, q.Bucket, q.Of, *q.Height)
+	case !q.Link.IsZero() && q.Of.IsZero():
+		found, err = h.stores.log.Entry(ctx, q.Bucket, q.Link)
 	case !q.Link.IsZero():
 		if found, err = h.stores.log.Entry(ctx, q.Bucket, q.Link); err == nil {
 			found, err = h.atHeight(ctx, q.Bucket, q.Of, found.Height)
@@ -34,7 +36,9 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 			err = logstore.ErrNotFound
 		}
 	}
-	if errors.Is(err, logstore.ErrNotFound) {
+	if errors.Is(err, logstore.ErrNotFound) && q.Of.IsZero() {
+		err = fmt.Errorf("bucket %s: %w: the log has no %s", q.Bucket, ErrNoVersion, q.Link)
+	} else if errors.Is(err, logstore.ErrNotFound) {
 		err = fmt.Errorf("bucket %s: %w in the chain of version %d", q.Bucket, ErrNoVersion, q.Of.Height)
 	}
 	return found.Head(), err

@@ -76,6 +76,3 @@ func (c *Config) setDefaults() error {
 }
 
 func (c *Config) rules() bucket.Rules { return bucket.Rules{AllowUnsigned: c.AllowUnsigned} }
-
-// named reports whether the configuration itself says which broker is meant.
-func (c *Config) named() bool { return c.NATS.URL != "" || c.NATS.Context != "" || c.NATS.Conn != nil }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -195,6 +196,9 @@ func (p *Peer) hear(ctx context.Context, id bucket.ID) ([]consumer.Ignored, erro
 	asking, cancel := context.WithTimeout(ctx, lookTimeout)
 	heads, err := announced(asking, client, id)
 	cancel()
+	if errors.Is(err, jetstream.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return nil, fmt.Errorf("%w: %w", ErrOffline, err) // a server without JetStream, perhaps
+	}
 	if err != nil {
 		return nil, offline(err)
 	}
@@ -220,7 +224,13 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 			continue
 		}
 		byOther := func(o logstore.Tip) bool { return o.Link != t.Link && p.merges(ctx, b.ID, o.Link)(t.Link) }
-		if head(t.Link) || slices.ContainsFunc(tips, byOther) {
+		done := head(t.Link) || slices.ContainsFunc(tips, byOther)
+		if !done {
+			if done, err = p.mergedBelow(ctx, b, t); err != nil {
+				return nil, err
+			}
+		}
+		if done {
 			merged = append(merged, t.Link)
 			continue
 		}
@@ -234,6 +244,37 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 		err = p.stores.log.SetMerged(ctx, b.ID, merged...)
 	}
 	return unmerged, err
+}
+
+// maxMerges is how many versions below a head are asked whether they have merged a branch.
+const maxMerges = 1000
+
+// mergedBelow reports whether a version below the head has merged a branch, of those that could: the ones above its tip, the oldest
+// first. A version that was made by somebody who did not know of the branch does not name it again. What was asked once is
+// remembered, as it stays so.
+func (p *Peer) mergedBelow(ctx context.Context, b logstore.Bucket, t logstore.Tip) (bool, error) {
+	asked, _ := p.unmerged.Load(t.Link)
+	var links []bucket.Link
+	_, err := p.back(ctx, b.ID, b.Known, func(e logstore.Entry) bool {
+		below := e.Height <= t.Height || e.Link == asked
+		if !below && e.Link != b.Known.Link {
+			links = append(links, e.Link)
+		}
+		return below
+	})
+	if err != nil {
+		return false, err
+	}
+	slices.Reverse(links)
+	for _, link := range links[:min(len(links), maxMerges)] {
+		if p.merges(ctx, b.ID, link)(t.Link) {
+			return true, nil
+		}
+	}
+	if _, err := p.broker.use(); err == nil { // else a list may have been out of reach
+		p.unmerged.Store(t.Link, b.Known.Link)
+	}
+	return false, nil
 }
 
 // tip returns a branch with the newest version of it that the head has all of: the one that both chains have, or a later one
@@ -260,7 +301,11 @@ func (p *Peer) merges(ctx context.Context, id bucket.ID, link bucket.Link) func(
 		pins, err = p.pins(ctx, e.Pins)
 	}
 	if err != nil {
-		p.cfg.Logger.Warn("what a version has merged cannot be seen", "bucket", id, "link", link, "error", err)
+		level := slog.LevelWarn
+		if errors.Is(err, ErrOffline) {
+			level = slog.LevelDebug
+		}
+		p.cfg.Logger.Log(ctx, level, "what a version has merged cannot be seen", "bucket", id, "link", link, "error", err)
 		return func(bucket.Link) bool { return false }
 	}
 	return func(l bucket.Link) bool { return l != e.Previous && holds(pins, l.Hash()) }

@@ -49,13 +49,6 @@ func ParseIdentity(name string, b []byte) (bucket.Identity, error) {
 	return bucket.NewIdentity(seed)
 }
 
-// NewIdentity returns a fresh identity, which is kept nowhere.
-func NewIdentity() (bucket.Identity, error) {
-	seed := make([]byte, bucket.SeedSize)
-	rand.Read(seed) // never fails: crypto/rand ends the program instead
-	return bucket.NewIdentity(seed)
-}
-
 // WriteIdentity keeps an identity in a directory, which is made if it is missing: durably, and readable by its owner alone. One
 // that is there already is never replaced: fs.ErrExist.
 func WriteIdentity(dir string, id bucket.Identity) error {
@@ -69,15 +62,30 @@ func WriteIdentity(dir string, id bucket.Identity) error {
 	return nil
 }
 
-// EnsureIdentity returns the identity of a directory, made if it is missing.
+// MakeIdentity makes a fresh identity and keeps it as [WriteIdentity] does. [ErrNoIdentity] for a directory that holds buckets
+// and has lost its identity: a new one could not read them.
+func MakeIdentity(dir string) (id bucket.Identity, err error) {
+	_, noID := os.Stat(identityFile(dir))
+	_, noBuckets := os.Stat(filepath.Join(dir, "manifests"))
+	if errors.Is(noID, fs.ErrNotExist) && noBuckets == nil {
+		return id, fmt.Errorf("%s holds buckets, and has %w any more: bring back its identity.pem, or import it with "+
+			"'headwater init --import'; a new one could read none of them", dir, ErrNoIdentity)
+	}
+	seed := make([]byte, bucket.SeedSize)
+	rand.Read(seed) // never fails: crypto/rand ends the program instead
+	if id, err = bucket.NewIdentity(seed); err == nil {
+		err = WriteIdentity(dir, id)
+	}
+	return id, err
+}
+
+// EnsureIdentity returns the identity of a directory, made by [MakeIdentity] if it is missing.
 func EnsureIdentity(dir string) (bucket.Identity, error) {
 	id, err := ReadIdentity(dir)
 	if !errors.Is(err, ErrNoIdentity) {
 		return id, err
 	}
-	if id, err = NewIdentity(); err == nil {
-		err = WriteIdentity(dir, id)
-	}
+	id, err = MakeIdentity(dir)
 	if errors.Is(err, fs.ErrExist) {
 		return ReadIdentity(dir) // another process was faster
 	}

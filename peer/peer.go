@@ -28,7 +28,8 @@ type Peer struct {
 	consumer  *consumer.Consumer
 	publisher *publisher.Publisher
 	events    *events
-	calls     gate // of the session and of other processes
+	calls     gate     // of the session and of other processes
+	unmerged  sync.Map // by a tip's link: the newest head of which no version below has merged it
 	started   time.Time
 
 	running    sync.Mutex // held while Run runs

@@ -1,15 +1,21 @@
 package peer
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
+	"headwater/bucket"
 	"headwater/consumer"
+	"headwater/durable"
 	"headwater/jetstream"
 	"headwater/peer/local"
 )
@@ -55,6 +61,9 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 		return err
 	}
 	if err := p.hearVerifiedBefore(ctx); err != nil {
+		return err
+	}
+	if err := p.oweNewBroker(ctx, client); err != nil {
 		return err
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
@@ -135,6 +144,62 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 		log("the server has another setting", "asset", d.Asset, "setting", d.Setting, "want", d.Want, "have", d.Have, "fix", d.Fix)
 	}
 	return client, err
+}
+
+func toldFile(dir string) string { return filepath.Join(dir, "told") }
+
+// oweNewBroker looks whether the stream of announcements is still the one that this peer told of its heads. Another one, of another
+// broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements.
+func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error {
+	since, err := client.HeadsSince(ctx)
+	if errors.Is(err, jetstream.ErrNotPermitted) {
+		return nil // who may not ask cannot know
+	}
+	if err != nil {
+		return err
+	}
+	now := []byte(since.UTC().Format(time.RFC3339Nano) + "\n")
+	before, err := os.ReadFile(toldFile(p.cfg.Dir))
+	if bytes.Equal(before, now) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read which broker was told: %w", err)
+	}
+	first := err != nil // until now there were commands only, and nobody knows whom they told
+	if !first {
+		p.cfg.Logger.Warn("the broker is a new one; what is held here is uploaded and announced again", "stream_made", since)
+	}
+	if err := p.oweAll(ctx, !first); err != nil {
+		return err
+	}
+	if err := durable.WriteFile(toldFile(p.cfg.Dir), now); err != nil {
+		return fmt.Errorf("note which broker was told: %w", err)
+	}
+	return nil
+}
+
+// oweAll records an upload for every end of a branch that was made here, and, if others is set, for those that are complete here.
+func (p *Peer) oweAll(ctx context.Context, others bool) error {
+	for b, err := range p.stores.log.Buckets(ctx, bucket.ID{}) {
+		if err != nil {
+			return err
+		}
+		tips, err := p.stores.log.Tips(ctx, b.ID)
+		if err != nil {
+			return err
+		}
+		for _, t := range tips {
+			e, err := p.stores.log.Entry(ctx, b.ID, t.Link)
+			if err == nil && !t.Merged && (others && e.Complete || e.Author == p.ID()) {
+				err = p.stores.log.AddUpload(ctx, b.ID, t.Link)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // reachable returns once the peer answers its own question through the broker.

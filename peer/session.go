@@ -119,7 +119,7 @@ func (s *Session) version(ctx context.Context, link bucket.Link) (*bucket.Versio
 	return bucket.Open(link, b)
 }
 
-// at resolves which version is meant below the head: by height, by link, or, if at is empty, the newest that can be read.
+// at resolves which version is meant: by height, below the head; by link; or, if at is empty, the newest that can be read.
 func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, error) {
 	if at == "" && v.unshared != nil {
 		if _, err := unlock(s.id, v.unshared); err != nil {
@@ -132,7 +132,7 @@ func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, 
 		if link == v.head.Link {
 			return v.head, nil
 		}
-		q.Link = link
+		q.Of, q.Link = bucket.Head{}, link // branches that did not become the head can be read too
 	} else if at != "" {
 		var height uint64
 		if _, err := fmt.Sscanf(at+"\n", "%d\n", &height); err != nil {

@@ -123,13 +123,10 @@ func (r *roaming) hung(err error) error {
 
 // sameBroker refuses a holder that works with another broker than the one that was asked for.
 func (r *roaming) sameBroker(holder local.Info) error {
-	if !r.cfg.named() {
-		return nil
-	}
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
 	want.Prefix = r.cfg.NATS.Prefix
 	have.Embedded = false
-	if want.URL == "" || r.cfg.NATS.Conn != nil {
+	if want.Context == "" && want.URL == "" || r.cfg.NATS.Conn != nil {
 		want.URL = have.URL
 	}
 	if want.Domain == "" {
@@ -142,7 +139,7 @@ func (r *roaming) sameBroker(holder local.Info) error {
 		want.Context = have.Context
 	}
 	if want != have {
-		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats and --context out, or stop it first", ErrOtherBroker,
+		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats, --context, --domain and --prefix out, or stop it first", ErrOtherBroker,
 			holder.PID, holder.Role, brokerText(have), brokerText(want))
 	}
 	return nil

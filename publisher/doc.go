@@ -10,7 +10,8 @@
 // One bucket is worked off in rounds. Each step is durable before the next one begins, so a crash anywhere leaves a state from
 // which the same steps go on:
 //
-//  1. The manifests of all its uploads that the store of manifests lacks.
+//  1. The manifests of all its uploads that the store of manifests lacks; and those of all versions below, if it lacks the one
+//     next below, or if a head is told of again.
 //  2. For each upload that is a tip of the log, the blobs that the store of blobs lacks: what was added since the newest
 //     version that is not owed, then what was there before.
 //  3. The packs that the hints name, then the announcement: the greatest of those tips, the others in its field "heads". Then

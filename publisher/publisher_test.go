@@ -262,6 +262,34 @@ func TestBrokerIsNotTrusted_LostHeadIsAnnouncedAgain(t *testing.T) {
 	}
 }
 
+// TestBrokerIsNotTrusted_LostManifestsArePutAgain: whoever has none of a bucket needs the manifests of all versions, so a head is
+// not announced while the store lacks one.
+func TestBrokerIsNotTrusted_LostManifestsArePutAgain(t *testing.T) {
+	for name, again := range map[string]func(*world, *buckettest.Chain){
+		"by a new version":           func(w *world, c *buckettest.Chain) { w.make(c) },
+		"by the head":                func(w *world, c *buckettest.Chain) { w.again(c.Head()) },
+		"by the head, the next held": func(w *world, c *buckettest.Chain) { w.there(c.Versions[len(c.Versions)-2]); w.again(c.Head()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			c := offline(w)
+			p := w.publisher()
+			publish(t, p, c.ID)
+			w.stores[manifestStore], w.stores[blobStore], w.announced = map[bucket.Hash][]byte{}, map[bucket.Hash][]byte{}, nil
+			again(w, c)
+			publish(t, p, c.ID)
+			for _, v := range c.Versions {
+				if w.stores[manifestStore][v.Link.Hash()] == nil {
+					t.Errorf("the manifest of version %d is not there", v.Height)
+				}
+			}
+			if w.last().Link != c.Head().Link {
+				t.Error("the head is not announced")
+			}
+		})
+	}
+}
+
 // TestBrokerIsNotTrusted_DamagedBlobIsNotPut: a blob that is held damaged counts as missing.
 func TestBrokerIsNotTrusted_DamagedBlobIsNotPut(t *testing.T) {
 	w := newWorld(t)

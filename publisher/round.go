@@ -115,18 +115,60 @@ func (r *round) run(ctx context.Context) error {
 	return nil
 }
 
-// manifests puts those of all versions that are owed.
+// manifests puts those of all versions that are owed, and of all versions below them if the store has lost one: whoever has none
+// of the bucket needs them all.
 func (r *round) manifests(ctx context.Context) error {
-	hashes := make([]bucket.Hash, len(r.owed))
-	for i, o := range r.owed {
-		hashes[i] = o.Link.Hash()
+	b, err := r.cfg.Log.Bucket(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read bucket %s: %w", r.id, err)
 	}
-	missing, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+	var hashes []bucket.Hash
+	var bases []owed // one for each base
+	for _, o := range r.owed {
+		hashes = append(hashes, o.Link.Hash())
+		if !o.base.IsZero() && !slices.ContainsFunc(bases, func(b owed) bool { return b.base == o.base }) {
+			bases = append(bases, o)
+		}
+	}
+	for _, o := range bases {
+		hashes = append(hashes, o.base.Hash())
+	}
+	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 	if err != nil {
 		return err
 	}
-	if len(missing) > 0 {
-		return fmt.Errorf("manifest %s of bucket %s, and %d more: %w", missing[0], r.id, len(missing)-1, ErrIncomplete)
+	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(t.missing, o.Link.Hash()) }); i >= 0 {
+		return fmt.Errorf("manifest of version %s of bucket %s: %w", r.owed[i].Link, r.id, ErrIncomplete)
+	}
+	for _, o := range bases {
+		again := bucket.Head{Link: o.Link, Height: o.Height}.Compare(b.Announced) <= 0
+		if again || slices.Contains(t.lacked, o.base.Hash()) {
+			if err := r.below(ctx, o); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// below puts the manifests of all versions below one that is owed.
+func (r *round) below(ctx context.Context, o owed) error {
+	for link := o.base; !link.IsZero(); {
+		var hashes []bucket.Hash
+		for len(hashes) < askBatch && !link.IsZero() {
+			e, err := r.cfg.Log.Entry(ctx, r.id, link)
+			if err != nil {
+				return fmt.Errorf("read version %s: %w", link, err)
+			}
+			hashes, link = append(hashes, link.Hash()), e.Previous
+		}
+		lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+		if err != nil {
+			return err
+		}
+		if len(lost) > 0 {
+			r.lose(o, lost)
+		}
 	}
 	return nil
 }
@@ -272,7 +314,7 @@ func (r *round) lose(o owed, lost []bucket.Hash) {
 		g.Missing += len(lost)
 		g.Lost = append(g.Lost, lost[:min(len(lost), max(0, named-len(g.Lost)))]...)
 	})
-	r.cfg.Logger.Warn("inherited blobs are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
+	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
 		"first", lost[0])
 }
 

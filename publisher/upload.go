@@ -25,26 +25,36 @@ const (
 func (r *round) upload(
 	ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash,
 ) (missing []bucket.Hash, err error) {
+	t, err := r.transfer(ctx, store, from, hashes)
+	if err != nil {
+		return nil, err
+	}
+	return t.missing, nil
+}
+
+// transfer is upload, and returns how it went.
+func (r *round) transfer(ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash) (*transfer, error) {
 	g, puts := errgroup.WithContext(ctx)
 	t := &transfer{round: r, store: store, from: from, group: g}
-	err = t.all(puts, hashes)
+	err := t.all(puts, hashes)
 	if failed := g.Wait(); failed != nil { // its end ends the asking too
 		err = failed
 	}
 	if err != nil {
 		return nil, fmt.Errorf("upload to store %s: %w", store, err)
 	}
-	return t.missing, nil
+	return t, nil
 }
 
 // transfer is an upload under way.
 type transfer struct {
 	*round
-	store string
-	from  blobstore.Reader
-	group *errgroup.Group
-	batch []blobstore.Small // being filled; while it is not empty, this transfer holds a token for it
-	size  int
+	store  string
+	from   blobstore.Reader
+	group  *errgroup.Group
+	lacked []bucket.Hash     // absent before
+	batch  []blobstore.Small // being filled; while it is not empty, this transfer holds a token for it
+	size   int
 
 	mu      sync.Mutex
 	missing []bucket.Hash
@@ -62,6 +72,7 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 			g.Objects += len(some)
 			g.Absent += len(absent)
 		})
+		t.lacked = append(t.lacked, absent...)
 		for _, h := range absent {
 			if err := t.put(ctx, h); err != nil {
 				return err

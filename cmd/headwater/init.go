@@ -33,11 +33,8 @@ func (a *app) runInit(ctx context.Context, from string) error {
 	var id bucket.Identity
 	var err error
 	if from == "" {
-		id, err = peer.NewIdentity()
-	} else {
-		id, err = a.importIdentity(ctx, from)
-	}
-	if err == nil {
+		id, err = peer.MakeIdentity(a.dir)
+	} else if id, err = a.importIdentity(ctx, from); err == nil {
 		err = peer.WriteIdentity(a.dir, id)
 	}
 	if errors.Is(err, fs.ErrExist) {

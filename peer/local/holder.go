@@ -96,7 +96,7 @@ type Ignored struct {
 // and Published says which one.
 type AncestorQuery struct {
 	Bucket    bucket.ID   `json:"bucket_id"`
-	Of        bucket.Head `json:"of"`
+	Of        bucket.Head `json:"of"` // zero, with Link alone: any version of the log
 	Height    *uint64     `json:"height,omitempty"`
 	Link      bucket.Link `json:"link,omitzero"`
 	Published bool        `json:"published,omitempty"` // the newest published one

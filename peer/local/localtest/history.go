@@ -67,7 +67,9 @@ func ancestor(t *testing.T, w *world) {
 	for _, v := range all {
 		byHeight, byLink := q, q
 		byHeight.Height, byLink.Link = &v.Height, v.Link
-		for _, q := range []local.AncestorQuery{byHeight, byLink} {
+		anywhere := byLink
+		anywhere.Of = bucket.Head{}
+		for _, q := range []local.AncestorQuery{byHeight, byLink, anywhere} {
 			got, err := w.Ancestor(t.Context(), q)
 			if wantErr(t, "ancestor", err, nil); got != v.Head() {
 				t.Fatalf("ancestor: got %v, want %v", got, v.Head())
@@ -83,7 +85,9 @@ func ancestor(t *testing.T, w *world) {
 	beyond.Height = new(uint64(5))
 	elsewhere.Link = bucket.ManifestLink(nil)
 	unpublished.Of, unpublished.Published = all[1].Head(), true
-	for _, q := range []local.AncestorQuery{beyond, elsewhere, unpublished} {
+	nowhere := elsewhere
+	nowhere.Of = bucket.Head{}
+	for _, q := range []local.AncestorQuery{beyond, elsewhere, unpublished, nowhere} {
 		_, err := w.Ancestor(t.Context(), q)
 		wantErr(t, "ancestor that is not there", err, local.ErrNoVersion)
 	}

@@ -99,7 +99,10 @@ func (m *Memory) Ancestor(_ context.Context, q local.AncestorQuery) (bucket.Head
 	if err != nil {
 		return bucket.Head{}, err
 	}
-	for _, k := range slices.Backward(chain[:min(q.Of.Height+1, uint64(len(chain)))]) {
+	if !q.Of.IsZero() {
+		chain = chain[:min(q.Of.Height+1, uint64(len(chain)))]
+	}
+	for _, k := range slices.Backward(chain) {
 		if q.Height != nil && k.Height == *q.Height || k.Link == q.Link || q.Published && k.Published() {
 			return k.Head(), nil
 		}
