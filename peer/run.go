@@ -152,11 +152,9 @@ func toldFile(dir string) string { return filepath.Join(dir, "told") }
 // broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements.
 func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error {
 	since, err := client.HeadsSince(ctx)
-	if errors.Is(err, jetstream.ErrNotPermitted) {
-		return nil // who may not ask cannot know
-	}
 	if err != nil {
-		return err
+		p.cfg.Logger.Warn("whether the broker is a new one is not known; 'headwater announce' tells it of a bucket again", "error", err)
+		return ctx.Err()
 	}
 	now := []byte(since.UTC().Format(time.RFC3339Nano) + "\n")
 	before, err := os.ReadFile(toldFile(p.cfg.Dir))
