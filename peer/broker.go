@@ -139,6 +139,19 @@ func (b *broker) use() (*jetstream.Client, error) {
 	return b.client, nil
 }
 
+// wrong returns why there can be no connection with these settings, however long one waits: a context or a file that they name is
+// not there, or cannot be read. nil if that is not so.
+func (b *broker) wrong() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, passing := range []error{ErrOffline, jetstream.ErrUnreachable, jetstream.ErrNotPermitted, jetstream.ErrTimeout, context.Canceled} {
+		if errors.Is(b.err, passing) {
+			return nil
+		}
+	}
+	return b.err
+}
+
 // state is how the connection stands.
 func (b *broker) state() local.Broker {
 	client, err := b.use()

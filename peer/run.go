@@ -36,9 +36,6 @@ func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
 		return err
 	}
 	defer done()
-	if err := keepSettings(p.cfg); err != nil {
-		return err
-	}
 	g, inner := errgroup.WithContext(ctx)
 	g.Go(func() error { return p.stores.log.Trim(inner) })
 	g.Go(func() error { return p.consume(inner, g, ready) })
@@ -53,6 +50,9 @@ func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
 func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string)) error {
 	client, err := p.ensured(ctx)
 	if err != nil {
+		return err
+	}
+	if err := keepSettings(p.cfg); err != nil { // not before: they may be mistyped
 		return err
 	}
 	ensure := p.cfg.Ensure
@@ -124,6 +124,9 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	differences, err := backoff.RetryNotifyWithData(func() ([]jetstream.Difference, error) {
 		if client, err = p.broker.wait(ctx); err != nil {
+			if wrong := p.broker.wrong(); wrong != nil {
+				return nil, backoff.Permanent(fmt.Errorf("%w: %w", ErrUsage, wrong))
+			}
 			return nil, err
 		}
 		d, err := client.Ensure(ctx, ensure)

@@ -47,9 +47,11 @@ func TestLocalFirst_BrokerOtherThanThePeersIsWrongUse(t *testing.T) {
 	p := startPeerOn(t, natstest.Start(t).URL(), filepath.Join(t.TempDir(), "peer"))
 	p.made("create", "photos")
 	other := p.with("--nats", natstest.Start(t).URL())
-	for _, args := range [][]string{{"status"}, {"create", "another"}} {
-		if o := other.fails(2, args...); !strings.Contains(o.stderr, "--nats") {
-			t.Errorf("got %v, want it to name --nats", o)
+	for _, h := range []headwater{other, p.with("--prefix", "other"), p.with("--domain", "other"), p.without("--nats").with("--prefix", "other")} {
+		for _, args := range [][]string{{"status"}, {"create", "another"}} {
+			if o := h.fails(2, args...); !strings.Contains(o.stderr, "--nats") {
+				t.Errorf("got %v, want it to name --nats", o)
+			}
 		}
 	}
 	p.run("status") // the peer's own one is fine
@@ -70,6 +72,42 @@ func TestLocalFirst_CommandsKnowTheBrokerOfTheLastRun(t *testing.T) {
 	if m := bare.made("create", "more"); !m.Announced {
 		t.Errorf("got %+v of create after the peer, want it announced where the peer did", m)
 	}
+}
+
+// Settings that can never work end a run, and are not left for the commands.
+func TestLocalFirst_RunWithSettingsThatCannotWorkIsWrongUse(t *testing.T) {
+	t.Parallel()
+	url := natstest.Start(t).URL()
+	h := newHeadwater(t, "--dir", filepath.Join(t.TempDir(), "peer"))
+	for _, args := range [][]string{{"--context", "nowhere"}, {"--nats", url, "--creds", "/nowhere"}, {"--nats", url, "--tls-ca", "/nowhere"}} {
+		if o := h.fails(2, append([]string{"run"}, args...)...); !strings.Contains(o.stderr, "nowhere") {
+			t.Errorf("got %v of %v, want it to name what is wrong", o, args)
+		}
+	}
+	if m := h.madeOffline("create", "photos"); strings.Contains(m.Waiting, "nowhere") {
+		t.Errorf("got %q as what it waits for, want no broker that was mistyped", m.Waiting)
+	}
+}
+
+// A directory that has lost its identity gets no other one, which could read nothing of it.
+func TestLocalFirst_LostIdentityIsNotReplaced(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "peer")
+	h := newHeadwater(t, "--dir", dir)
+	h.madeOffline("create", "photos")
+	name := filepath.Join(dir, "identity.pem")
+	key, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remove(t, dir, "identity.pem")
+	for _, args := range [][]string{{"run"}, {"init"}, {"create", "more"}} {
+		if o := h.fails(3, args...); !strings.Contains(o.stderr, "identity") {
+			t.Errorf("got %v of %v, want it to say that the identity is missing", o, args)
+		}
+	}
+	h.withInput(key).run("init", "--import", "-")
+	h.run("log", "photos")
 }
 
 // A peer that starts takes over from a command that is at work, and the command ends as if nothing had been.
