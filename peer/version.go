@@ -34,7 +34,7 @@ type Made struct {
 	Forks      []Fork          `json:"forks,omitempty"` // that are not merged
 	Ignored    []local.Ignored `json:"ignored,omitempty"`
 	Merged     []bucket.Link   `json:"merged,omitempty"`
-	Behind     bool            `json:"behind,omitempty"` // the directory lacks what others wrote since
+	Behind     bool            `json:"behind,omitempty"` // the directory does not have all that the head before had
 }
 
 // Skipped is a path that was left out, and why.

@@ -70,7 +70,7 @@ func (a *app) runCommit(
 		a.note("changed here and by others: yours is kept as %s", printable(c))
 	}
 	if m.Behind {
-		a.note("others wrote since %s was brought up to date; get their changes with: headwater checkout %s %s", dir, name, dir)
+		a.note("there are versions that %s was not made from; get their changes with: headwater checkout %s %s", dir, name, dir)
 	}
 	a.noteMade(m)
 	return a.printCommit(m)
