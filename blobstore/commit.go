@@ -8,7 +8,7 @@ import (
 	"headwater/bucket"
 )
 
-// writeSize is how many octets of records a commit collects before it writes them out.
+// writeSize is how many bytes of records a commit collects before it writes them out.
 const writeSize = 4 << 20
 
 // opKind says what an op does to the segments.

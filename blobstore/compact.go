@@ -49,7 +49,7 @@ func (d *Disk) mostlyDead() *segment {
 // leaves records twice, which does no harm: the newer word counts, and both say the same.
 func (d *Disk) rewrite(ctx context.Context, s *segment) error {
 	var ops []op
-	octets := int64(0)
+	size := int64(0)
 	var buf []byte
 	for from := uint32(0); from < s.index.count; {
 		to := min(from+512, s.index.count)
@@ -64,13 +64,13 @@ func (d *Disk) rewrite(ctx context.Context, s *segment) error {
 			}
 			if needed {
 				ops = append(ops, o)
-				octets += headerSize + int64(len(o.data))
+				size += headerSize + int64(len(o.data))
 			}
-			if octets >= writeSize {
+			if size >= writeSize {
 				if err := d.submit(ctx, ops...); err != nil {
 					return err
 				}
-				ops, octets = ops[:0], 0
+				ops, size = ops[:0], 0
 			}
 		}
 		from = to
@@ -82,7 +82,7 @@ func (d *Disk) rewrite(ctx context.Context, s *segment) error {
 }
 
 // move returns the op that carries an entry of s over. needed is false where nothing is left to carry: a newer word has made
-// it void, or the octets are damaged.
+// it void, or the bytes are damaged.
 func (d *Disk) move(s *segment, e entry) (o op, needed bool, err error) {
 	now, w, err := d.lookup(e.hash)
 	if err != nil || now == nil {

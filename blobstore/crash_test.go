@@ -49,7 +49,7 @@ func putForever(dir string) error {
 				if i%16 < 8 && i%4 < 2 {
 					n += blobstore.SmallSize
 				}
-				b := blobtest.Octets(i, n)
+				b := blobtest.Bytes(i, n)
 				h := bucket.Sum(b)
 				var err error
 				if i%8 < 4 {
@@ -132,10 +132,10 @@ func verifyKilled(t *testing.T, dir string, acknowledged, fresh map[bucket.Hash]
 			continue
 		}
 		if b, err := blobstore.ReadAll(t.Context(), d, info.Hash, 1<<20); err != nil || int64(len(b)) != info.Size {
-			t.Fatalf("listed as %d octets: got %d, %v", info.Size, len(b), err)
+			t.Fatalf("listed as %d bytes: got %d, %v", info.Size, len(b), err)
 		}
 	}
-	if got := d.Damage(); got.Small+got.Large+got.Octets != 0 {
+	if got := d.Damage(); got.Small+got.Large+got.Bytes != 0 {
 		t.Fatalf("damage after a kill: got %+v, want none", got)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "tmp")); err != nil || len(left) > 0 {
@@ -149,7 +149,7 @@ func filled(t *testing.T, n int) (dir string, blobs []blobstore.Small, segment s
 	dir = t.TempDir()
 	d := openDisk(t, blobstore.Config{Dir: dir})
 	for i := range n {
-		b := blobtest.Octets(uint64(i), 40+i)
+		b := blobtest.Bytes(uint64(i), 40+i)
 		blobs = append(blobs, blobstore.Small{Hash: bucket.Sum(b), Data: b})
 		mustPut(t, d, b)
 	}
@@ -196,7 +196,7 @@ func TestTornTailIsCutOffAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestDamagedOctetCostsOneBlobAtMost(t *testing.T) {
+func TestDamagedByteCostsOneBlobAtMost(t *testing.T) {
 	dir, blobs, segment := filled(t, 3)
 	whole := read(t, segment)
 	starts := []int{32, 32 + 56 + 40, 32 + 56 + 40 + 56 + 41, len(whole)}
@@ -227,14 +227,14 @@ func TestDamagedStretchCostsOnlyWhatItCovers(t *testing.T) {
 			start += 56 + len(blobs[i].Data)
 			return start <= at+100 || from >= at+300
 		})
-		if got := d.Damage(); got.Octets == 0 {
-			t.Fatalf("octets %d to %d zeroed: damage: got %+v", at+100, at+300, got)
+		if got := d.Damage(); got.Bytes == 0 {
+			t.Fatalf("bytes %d to %d zeroed: damage: got %+v", at+100, at+300, got)
 		}
 		closeDisk(t, d)
 	}
 }
 
-func TestOctetsThatLookLikeARecordAreNotTakenForOne(t *testing.T) {
+func TestBytesThatLookLikeARecordAreNotTakenForOne(t *testing.T) {
 	dir, blobs, segment := filled(t, 2)
 	d := openDisk(t, blobstore.Config{Dir: dir})
 	if err := d.Delete(t.Context(), blobs[1].Hash); err != nil {
@@ -243,7 +243,7 @@ func TestOctetsThatLookLikeARecordAreNotTakenForOne(t *testing.T) {
 	mustPut(t, d, blobs[1].Data)
 	closeDisk(t, d)
 	// A blob that holds this store's own records, a tombstone among them; then the header before it is destroyed, so that the
-	// scan searches for its way through these octets.
+	// scan searches for its way through these bytes.
 	hostile := read(t, segment)
 	before := len(hostile)
 	d = openDisk(t, blobstore.Config{Dir: dir})
@@ -263,9 +263,9 @@ func TestOctetsThatLookLikeARecordAreNotTakenForOne(t *testing.T) {
 func TestDamageFoundOnReadingMakesRoomForAGoodCopy(t *testing.T) {
 	dir := t.TempDir()
 	d := openDisk(t, blobstore.Config{Dir: dir, SegmentSize: 500})
-	small, large := blobtest.Octets(1, 900), blobtest.Octets(2, 200<<10)
+	small, large := blobtest.Bytes(1, 900), blobtest.Bytes(2, 200<<10)
 	hs, hl := mustPut(t, d, small), mustPut(t, d, large)
-	mustPut(t, d, blobtest.Octets(3, 900)) // seals the segment of the first
+	mustPut(t, d, blobtest.Bytes(3, 900)) // seals the segment of the first
 	closeDisk(t, d)
 	flip(t, filepath.Join(dir, "small", "00000001.seg"), 500)
 	flip(t, filepath.Join(dir, "large", hl.String()[:2], hl.String()), 200<<10-1)
@@ -315,7 +315,7 @@ func TestFormatAndIndexesAreMadeAnewWhereLost(t *testing.T) {
 	d := openDisk(t, cfg)
 	var blobs []blobstore.Small
 	for i := range 20 {
-		b := blobtest.Octets(uint64(i), 500)
+		b := blobtest.Bytes(uint64(i), 500)
 		blobs = append(blobs, blobstore.Small{Hash: mustPut(t, d, b), Data: b})
 	}
 	closeDisk(t, d)
@@ -365,7 +365,7 @@ func TestOneProcessHoldsTheDirectory(t *testing.T) {
 
 func TestBlobsCanBeReadOnAfterClose(t *testing.T) {
 	d := openDisk(t, blobstore.Config{Dir: t.TempDir()})
-	b := blobtest.Octets(1, 200<<10)
+	b := blobtest.Bytes(1, 200<<10)
 	blob, err := d.Get(t.Context(), mustPut(t, d, b))
 	if err != nil {
 		t.Fatal(err)
@@ -373,7 +373,7 @@ func TestBlobsCanBeReadOnAfterClose(t *testing.T) {
 	defer blob.Close()
 	closeDisk(t, d)
 	if got, err := io.ReadAll(blob); err != nil || !bytes.Equal(got, b) {
-		t.Fatalf("read after close: got %d octets, %v", len(got), err)
+		t.Fatalf("read after close: got %d bytes, %v", len(got), err)
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 	"headwater/durable"
 )
 
-// DefaultSegmentSize is the size in octets at which a segment is sealed where the configuration names none: 64 MiB, some
+// DefaultSegmentSize is the size in bytes at which a segment is sealed where the configuration names none: 64 MiB, some
 // 60,000 manifests, so that a rewrite takes well under a second.
 const DefaultSegmentSize = 64 << 20
 
@@ -25,8 +25,8 @@ const maxSegmentSize = 1 << 30
 // Config says how a [Disk] is opened.
 type Config struct {
 	Dir         string       // required; made where missing, its parent must exist
-	MaxBlobSize int64        // limit of one blob in octets; zero means DefaultMaxBlobSize
-	SegmentSize int64        // octets at which a segment is sealed, at most 1 GiB; zero means DefaultSegmentSize
+	MaxBlobSize int64        // limit of one blob in bytes; zero means DefaultMaxBlobSize
+	SegmentSize int64        // bytes at which a segment is sealed, at most 1 GiB; zero means DefaultSegmentSize
 	Logger      *slog.Logger // what was repaired or given up; nil discards
 }
 
@@ -58,7 +58,7 @@ type Disk struct {
 	damage   Damage
 }
 
-// shard is one directory of large blobs, those whose hash begins with one octet. It is locked for writing from the rename of
+// shard is one directory of large blobs, those whose hash begins with one byte. It is locked for writing from the rename of
 // a file to the sync of the directory, so that nobody sees a name that is not durable.
 type shard struct {
 	sync.RWMutex
@@ -76,10 +76,10 @@ var (
 
 // Damage counts what a [Disk] found wrong since it was opened. What is counted as a blob is no longer held.
 type Damage struct {
-	Small   int64 // small blobs whose octets were wrong
-	Large   int64 // large blobs whose octets were wrong; see damaged/ in the directory
-	Octets  int64 // octets of segments that were stepped over, because no sound record begins there
-	Tail    int64 // octets cut off the active segment; after a crash that is a write nobody was told of, and no damage
+	Small   int64 // small blobs whose bytes were wrong
+	Large   int64 // large blobs whose bytes were wrong; see damaged/ in the directory
+	Bytes   int64 // bytes of segments that were stepped over, because no sound record begins there
+	Tail    int64 // bytes cut off the active segment; after a crash that is a write nobody was told of, and no damage
 	Indexes int64 // index files that were missing or damaged, and were made anew
 }
 
@@ -165,7 +165,7 @@ func (d *Disk) held(h bucket.Hash) (int64, bool, error) {
 	return d.heldLarge(h)
 }
 
-// Get implements [Reader]. A small blob is verified before it is handed out. One whose octets are wrong is [ErrCorrupt] and no
+// Get implements [Reader]. A small blob is verified before it is handed out. One whose bytes are wrong is [ErrCorrupt] and no
 // longer held from then on, so that it can be put again.
 func (d *Disk) Get(ctx context.Context, h bucket.Hash) (*Blob, error) {
 	blob, err := d.get(ctx, h)
@@ -237,7 +237,7 @@ func (d *Disk) put(ctx context.Context, h bucket.Hash, r io.Reader) (int64, erro
 	}
 	data := head.Bytes()
 	if int64(len(data)) > d.limit {
-		return 0, fmt.Errorf("%w: more than the %d octets allowed", ErrTooLarge, d.limit)
+		return 0, fmt.Errorf("%w: more than the %d bytes allowed", ErrTooLarge, d.limit)
 	}
 	if got := bucket.Sum(data); got != h {
 		return 0, fmt.Errorf("%w: they hash to %s", ErrMismatch, got)

@@ -1,5 +1,5 @@
-// Package blobstore keeps octets by their hash. A blob is a run of octets named by its BLAKE3 hash, so it never changes,
-// and whoever holds the hash can tell the right octets from wrong ones.
+// Package blobstore keeps bytes by their hash. A blob is a run of bytes named by its BLAKE3 hash, so it never changes,
+// and whoever holds the hash can tell the right bytes from wrong ones.
 //
 // A [Reader] hands out blobs, a [Store] takes them too. More is asked for by name where it is needed: [BatchPutter],
 // [Deleter], [Lister], [Sizer]. [Disk] is the durable store, [Memory] the one for tests and small tools; package blobtest
@@ -8,13 +8,13 @@
 // # Verified by construction
 //
 // Put takes the hash first and keeps nothing that does not hash to it. Get hands out a [Blob], which hashes what passes
-// through it: a caller who reads to the end gets either the right octets or [ErrCorrupt], never a quiet wrong one. [Verify]
-// does the same for octets that come from anywhere else. What was handed out before the end is not verified yet: who acts
-// on octets must have seen the end first. [ReadAll] does that, within a limit.
+// through it: a caller who reads to the end gets either the right bytes or [ErrCorrupt], never a quiet wrong one. [Verify]
+// does the same for bytes that come from anywhere else. What was handed out before the end is not verified yet: who acts
+// on bytes must have seen the end first. [ReadAll] does that, within a limit.
 //
 // # Disk
 //
-// A blob of more than [SmallSize] octets is a file of its own: written under a temporary name, synced, renamed, and its
+// A blob of more than [SmallSize] bytes is a file of its own: written under a temporary name, synced, renamed, and its
 // directory synced. Smaller blobs are records in segments, append-only files of about 64 MiB, so that thousands of them cost
 // neither a file nor a sync each: callers that come at the same time share one write and one sync, and [Disk.PutBatch] has
 // one for the whole batch. The last segment is the active one and has its index in memory; a full segment is sealed with a
@@ -22,7 +22,7 @@
 // A deletion is a record too, a tombstone; a sealed segment that is more than half dead is rewritten by the Delete that
 // notices.
 //
-// Whatever happens between two steps of a Put, the store opens again with every blob that was acknowledged. Octets found
+// Whatever happens between two steps of a Put, the store opens again with every blob that was acknowledged. Bytes found
 // damaged are counted ([Disk.Damage]) and no longer held, so that whoever needs them fetches them again; damage never takes
 // sound records with it.
 //

@@ -23,7 +23,7 @@ type faultyDisk struct {
 	writes int            // left before every write fails; negative: none does
 	syncs  int            // left before every sync fails
 	stuck  bool           // nothing can be truncated
-	synced map[string]int // octets durable, by name
+	synced map[string]int // bytes durable, by name
 	count  int            // syncs made
 	gate   chan struct{}  // each sync waits for one, unless nil
 }
@@ -40,7 +40,7 @@ func (d *faultyDisk) open(name string, flag int) (file, error) {
 	return &faultyFile{File: f, disk: d}, nil
 }
 
-// spend takes one of what is left, and says whether there was one.
+// spend takes one of what is left, and reports whether there was one.
 func spend(left *int) bool {
 	if *left > 0 {
 		*left--
@@ -108,7 +108,7 @@ func openFaulty(t *testing.T, dir string, f *faultyDisk) *Disk {
 	return d
 }
 
-func putOctets(ctx context.Context, d *Disk, i, n int) (bucket.Hash, error) {
+func putBytes(ctx context.Context, d *Disk, i, n int) (bucket.Hash, error) {
 	b := bytes.Repeat([]byte(fmt.Sprintf("%08d", i)), n/8)
 	h := bucket.Sum(b)
 	if i%2 == 0 {
@@ -139,7 +139,7 @@ func TestFullOrFailingDiskCostsOnlyWhatWasRefused(t *testing.T) {
 						}
 					})
 					for i := range 12 {
-						h, err := putOctets(t.Context(), d, i, size)
+						h, err := putBytes(t.Context(), d, i, size)
 						want[h] = err == nil
 						if err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EIO) {
 							t.Fatalf("put on a failing disk: got %v", err)
@@ -148,7 +148,7 @@ func TestFullOrFailingDiskCostsOnlyWhatWasRefused(t *testing.T) {
 					f.set(func() { f.writes, f.syncs, f.stuck = -1, -1, false })
 					wantExactly(t, d, want)
 					for i := range 5 {
-						h, err := putOctets(t.Context(), d, i, size)
+						h, err := putBytes(t.Context(), d, i, size)
 						if err != nil {
 							t.Fatalf("put once there is room: %v", err)
 						}
@@ -195,7 +195,7 @@ func TestPowerCutKeepsWhatWasAcknowledged(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := range 15 {
-				h, err := putOctets(t.Context(), d, w*100+i, 300+i%2*70_000)
+				h, err := putBytes(t.Context(), d, w*100+i, 300+i%2*70_000)
 				if err != nil {
 					t.Error(err)
 				}
@@ -235,7 +235,7 @@ func TestManyPutsShareSyncs(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 9 {
 			wg.Go(func() {
-				if _, err := putOctets(t.Context(), d, i, 160); err != nil {
+				if _, err := putBytes(t.Context(), d, i, 160); err != nil {
 					t.Error(err)
 				}
 			})
@@ -272,7 +272,7 @@ func TestCancelledWaiterLeavesTheQueue(t *testing.T) {
 		var hashes [3]bucket.Hash
 		var errs [3]error
 		for i, ctx := range []context.Context{t.Context(), leaving, t.Context()} {
-			go func() { hashes[i], errs[i] = putOctets(ctx, d, i, 80) }()
+			go func() { hashes[i], errs[i] = putBytes(ctx, d, i, 80) }()
 			synctest.Wait()
 		}
 		leave()

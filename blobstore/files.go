@@ -15,7 +15,7 @@ import (
 	"headwater/durable"
 )
 
-// copySize is how many octets of a large blob are in memory at a time.
+// copySize is how many bytes of a large blob are in memory at a time.
 const copySize = 256 << 10
 
 func shardName(i byte) string { return fmt.Sprintf("%02x", i) }
@@ -40,7 +40,7 @@ func (d *Disk) heldLarge(h bucket.Hash) (int64, bool, error) {
 	return info.Size(), true, nil
 }
 
-// getLarge opens a large blob. Its octets are verified as they are read.
+// getLarge opens a large blob. Its bytes are verified as they are read.
 func (d *Disk) getLarge(h bucket.Hash) (*Blob, error) {
 	size, held, err := d.heldLarge(h)
 	if err != nil {
@@ -122,7 +122,7 @@ func copyExactly(ctx context.Context, w io.Writer, r io.Reader, size, limit int6
 	return err
 }
 
-// quarantine moves a large blob whose octets are wrong out of the way, if it is still the file that was read.
+// quarantine moves a large blob whose bytes are wrong out of the way, if it is still the file that was read.
 func (d *Disk) quarantine(h bucket.Hash, read *os.File) {
 	if d.calls.begin(context.Background()) != nil {
 		return // closed meanwhile: whoever reads it next finds out

@@ -42,22 +42,22 @@ func FuzzScanSegment(f *testing.F) {
 		if at >= 0 && at < len(b) {
 			copy(b[at:], spoil)
 		}
-		end, octets := int64(preambleSize), int64(0)
+		end, size := int64(preambleSize), int64(0)
 		found, err := scan(bytes.NewReader(b), int64(len(b)), s, func(offset int64, r record) {
 			if offset < end || offset+r.size() > int64(len(b)) {
-				t.Fatalf("record at %d of %d octets: got it outside of what is left", offset, r.size())
+				t.Fatalf("record at %d of %d bytes: got it outside of what is left", offset, r.size())
 			}
 			if r.kind == kindBlob && bucket.Sum(b[offset+headerSize:offset+r.size()]) != r.hash {
-				t.Fatalf("record at %d: its octets do not hash right", offset)
+				t.Fatalf("record at %d: its bytes do not hash right", offset)
 			}
 			end = offset + r.size()
-			octets += r.size()
+			size += r.size()
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if found.end != end || found.octets != end-int64(preambleSize)-octets {
-			t.Fatalf("got %+v, want end %d and %d octets in records", found, end, octets)
+		if found.end != end || found.lost != end-int64(preambleSize)-size {
+			t.Fatalf("got %+v, want end %d and %d bytes in records", found, end, size)
 		}
 	})
 }
@@ -89,7 +89,7 @@ func TestScanFindsItsWay(t *testing.T) {
 	}
 }
 
-// memoryFile is a file of fixed octets.
+// memoryFile is a file of fixed bytes.
 type memoryFile struct{ *bytes.Reader }
 
 func (memoryFile) WriteAt([]byte, int64) (int, error) { return 0, os.ErrPermission }

@@ -23,7 +23,7 @@ type word struct {
 	gone   bool // a tombstone
 }
 
-// size returns the octets of the record that the word stands in.
+// size returns the bytes of the record that the word stands in.
 func (w word) size() int64 {
 	if w.gone {
 		return headerSize
@@ -44,9 +44,9 @@ func compareEntries(a, b entry) int { return bytes.Compare(a.hash[:], b.hash[:])
 //	0  8  magic
 //	8  4  segment
 //	12 4  number of entries
-//	16 8  octets of the segment that it covers: all, or the index is stale
-//	24    entries of 44 octets: hash, offset, length (highest bit: a tombstone), origin
-//	end   BLAKE3 of the store's salt and all octets before
+//	16 8  bytes of the segment that it covers: all, or the index is stale
+//	24    entries of 44 bytes: hash, offset, length (highest bit: a tombstone), origin
+//	end   BLAKE3 of the store's salt and all bytes before
 //
 // It says nothing that a scan of the segment would not, so a damaged one is made anew.
 const (
@@ -94,7 +94,7 @@ func parseEntry(b []byte) entry {
 	}}
 }
 
-// writeIndex writes the index file of the segment of s, which is covered octets long. entries are sorted.
+// writeIndex writes the index file of the segment of s, which is covered bytes long. entries are sorted.
 func writeIndex(w io.Writer, s stamp, covered int64, entries []entry) error {
 	b := make([]byte, 0, indexHeadSize+len(entries)*entrySize+len(bucket.Hash{}))
 	b = append(b, indexMagic...)
@@ -111,7 +111,7 @@ func writeIndex(w io.Writer, s stamp, covered int64, entries []entry) error {
 	return err
 }
 
-// readIndex reads and checks the index file f, of size octets, of the segment of s, which is covered octets long, and calls
+// readIndex reads and checks the index file f, of size bytes, of the segment of s, which is covered bytes long, and calls
 // each with every entry. Anything wrong with it is errStale. Beside the index it allocates one small buffer.
 func readIndex(f file, size int64, s stamp, covered int64, each func(entry)) (*index, error) {
 	head := make([]byte, indexHeadSize)

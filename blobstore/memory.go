@@ -16,7 +16,7 @@ import (
 // Memory is a store in memory: for tests, and for tools that need a store for a moment. Durable means nothing here. The zero
 // Memory is ready for use.
 type Memory struct {
-	// MaxBlobSize is the limit of one blob in octets; zero means [DefaultMaxBlobSize]. Not to be changed once in use.
+	// MaxBlobSize is the limit of one blob in bytes; zero means [DefaultMaxBlobSize]. Not to be changed once in use.
 	MaxBlobSize int64
 
 	mu    sync.RWMutex
@@ -166,7 +166,7 @@ func checkBatch(ctx context.Context, blobs []Small, limit int64) error {
 			return fmt.Errorf("put batch: %w", err)
 		}
 		if int64(len(b.Data)) > limit {
-			return fmt.Errorf("put batch: blob %s: %w: %d octets, at most %d are allowed", b.Hash, ErrTooLarge, len(b.Data), limit)
+			return fmt.Errorf("put batch: blob %s: %w: %d bytes, at most %d are allowed", b.Hash, ErrTooLarge, len(b.Data), limit)
 		}
 		if got := bucket.Sum(b.Data); got != b.Hash {
 			return fmt.Errorf("put batch: blob %s: %w: they hash to %s", b.Hash, ErrMismatch, got)

@@ -30,9 +30,9 @@ func TestDiskIsAMap(t *testing.T) {
 		defer func() { closeDisk(t, d) }()
 		var blobs [][]byte
 		for i := range 24 {
-			blobs = append(blobs, blobtest.Octets(uint64(i), 20*i))
+			blobs = append(blobs, blobtest.Bytes(uint64(i), 20*i))
 		}
-		blobs = append(blobs, blobtest.Octets(98, blobstore.SmallSize), blobtest.Octets(99, blobstore.SmallSize+1))
+		blobs = append(blobs, blobtest.Bytes(98, blobstore.SmallSize), blobtest.Bytes(99, blobstore.SmallSize+1))
 		model := make(map[bucket.Hash]int64)
 		some := rapid.SliceOfN(rapid.SampledFrom(blobs), 1, 8)
 		rt.Repeat(map[string]func(*rapid.T){
@@ -105,13 +105,13 @@ func compareWithModel(
 			continue
 		}
 		if got, err := blobstore.ReadAll(t.Context(), d, h, 1<<20); err != nil || !bytes.Equal(got, b) {
-			rt.Fatalf("get %s: got %d octets, %v", h, len(got), err)
+			rt.Fatalf("get %s: got %d bytes, %v", h, len(got), err)
 		}
 	}
 }
 
-// segments returns how many octets the segments have, and how many there are.
-func segments(t *testing.T, dir string) (octets int64, n int) {
+// segments returns how many bytes the segments have, and how many there are.
+func segments(t *testing.T, dir string) (size int64, n int) {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(dir, "small", "*.seg"))
 	if err != nil {
@@ -122,20 +122,20 @@ func segments(t *testing.T, dir string) (octets int64, n int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		octets += info.Size()
+		size += info.Size()
 	}
-	return octets, len(names)
+	return size, len(names)
 }
 
-// TestDeletedOctetsAreGivenBack deletes most of a store and expects most of the disk back, across a restart too.
-func TestDeletedOctetsAreGivenBack(t *testing.T) {
+// TestDeletedBytesAreGivenBack deletes most of a store and expects most of the disk back, across a restart too.
+func TestDeletedBytesAreGivenBack(t *testing.T) {
 	for _, reopen := range []bool{false, true} {
 		dir := t.TempDir()
 		cfg := blobstore.Config{Dir: dir, SegmentSize: 64 << 10}
 		d := openDisk(t, cfg)
 		var batch []blobstore.Small
 		for i := range 2000 {
-			b := blobtest.Octets(uint64(i), 1000)
+			b := blobtest.Bytes(uint64(i), 1000)
 			batch = append(batch, blobstore.Small{Hash: bucket.Sum(b), Data: b})
 		}
 		if err := d.PutBatch(t.Context(), batch); err != nil {
@@ -165,7 +165,7 @@ func TestDeletedOctetsAreGivenBack(t *testing.T) {
 		}
 		after, n := segments(t, dir)
 		if after > before/4 {
-			t.Errorf("reopen %v: octets in %d segments: got %d after %d of %d blobs were deleted, %d before",
+			t.Errorf("reopen %v: bytes in %d segments: got %d after %d of %d blobs were deleted, %d before",
 				reopen, n, after, len(batch)-len(kept), len(batch), before)
 		}
 		listed := make(map[bucket.Hash]int64)
@@ -189,7 +189,7 @@ func TestRewritingDisturbsNobody(t *testing.T) {
 	stay := make(map[bucket.Hash]bool)
 	var doomed []bucket.Hash
 	for i := range 400 {
-		h := mustPut(t, d, blobtest.Octets(uint64(i), 500))
+		h := mustPut(t, d, blobtest.Bytes(uint64(i), 500))
 		if i%4 == 0 {
 			stay[h] = true
 		} else {
@@ -216,7 +216,7 @@ func TestRewritingDisturbsNobody(t *testing.T) {
 	}
 	g.Go(func() error {
 		for i := range 100 {
-			b := blobtest.Octets(uint64(5000+i), 500)
+			b := blobtest.Bytes(uint64(5000+i), 500)
 			if _, err := d.Put(t.Context(), bucket.Sum(b), bytes.NewReader(b)); err != nil {
 				return err
 			}

@@ -51,7 +51,7 @@ func openDisk(cfg Config, open opener) (*Disk, error) {
 	}
 	if d.dir == "" || d.limit < 0 || d.segmentSize < 0 || d.segmentSize > maxSegmentSize {
 		return nil, fmt.Errorf("open blob store %q: the configuration needs a Dir, sizes of zero or more, and a SegmentSize of "+
-			"at most %d octets", cfg.Dir, maxSegmentSize)
+			"at most %d bytes", cfg.Dir, maxSegmentSize)
 	}
 	if err := d.begin(); err != nil {
 		return nil, fmt.Errorf("open blob store %s: %w", d.dir, err)

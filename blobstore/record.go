@@ -6,7 +6,7 @@ import (
 	"headwater/bucket"
 )
 
-// A segment is a header and then records, one behind the other. A record is a header and, for a blob, its octets:
+// A segment is a header and then records, one behind the other. A record is a header and, for a blob, its bytes:
 //
 //	 0  4  magic
 //	 4  1  kind
@@ -14,9 +14,9 @@ import (
 //	 8  4  length: of this blob; of a tombstone the length of the blob it buries, nothing follows its header
 //	12  4  segment where the blob was before: of a tombstone the buried one, of a blob moved by a rewrite its origin, else 0
 //	16 32  hash
-//	48  8  check: BLAKE3 of the store's salt, the segment's number, the record's offset and the octets before
+//	48  8  check: BLAKE3 of the store's salt, the segment's number, the record's offset and the bytes before
 //
-// Numbers are little-endian. The check makes a header valid in one place only: octets that look like a header inside a blob,
+// Numbers are little-endian. The check makes a header valid in one place only: bytes that look like a header inside a blob,
 // by accident or by intent, are not taken for one when a scan searches for its way past damage.
 const (
 	headerSize   = 56
@@ -38,7 +38,7 @@ type record struct {
 	hash   bucket.Hash
 }
 
-// size returns the octets of the whole record.
+// size returns the bytes of the whole record.
 func (r record) size() int64 {
 	if r.kind == kindTomb {
 		return headerSize
@@ -46,7 +46,7 @@ func (r record) size() int64 {
 	return blobRecordSize(r.length)
 }
 
-// blobRecordSize returns the octets of the record of a blob of that length.
+// blobRecordSize returns the bytes of the record of a blob of that length.
 func blobRecordSize(length uint32) int64 { return headerSize + int64(length) }
 
 // stamp makes and verifies the checks of one segment.
@@ -77,7 +77,7 @@ func (s stamp) append(b []byte, offset int64, r record) []byte {
 	return append(b, sum[:]...)
 }
 
-// parse reads the header of a record at offset, and says whether it is sound there.
+// parse reads the header of a record at offset, and reports whether it is sound there.
 func (s stamp) parse(b []byte, offset int64) (record, bool) {
 	if len(b) < headerSize || string(b[:4]) != recordMagic {
 		return record{}, false

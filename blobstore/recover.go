@@ -39,9 +39,9 @@ func (d *Disk) openSegments() error {
 	} else if err := d.loadActive(d.active, buried); err != nil {
 		return fmt.Errorf("segment %d: %w", d.active.id, err)
 	}
-	for id, octets := range buried {
+	for id, size := range buried {
 		if s := d.segments[id]; s != nil {
-			s.live = max(0, s.live-octets)
+			s.live = max(0, s.live-size)
 		}
 	}
 	return d.sweepIndexes()
@@ -135,7 +135,7 @@ func (d *Disk) loadActive(s *segment, buried map[uint32]int64) error {
 	if end == s.size {
 		return nil
 	}
-	d.log.Info("an unfinished write is cut off", "segment", s.id, "octets", s.size-end)
+	d.log.Info("an unfinished write is cut off", "segment", s.id, "bytes", s.size-end)
 	d.damage.Tail += s.size - end
 	s.size = end
 	return errors.Join(s.file.Truncate(end), s.file.Sync())
@@ -158,10 +158,10 @@ func (d *Disk) scanSegment(s *segment) (map[bucket.Hash]word, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if found.octets > 0 {
+	if found.lost > 0 {
 		d.damage.Small += found.records
-		d.damage.Octets += found.octets
-		d.log.Warn("a segment is damaged; what lies around is kept", "segment", s.id, "octets", found.octets)
+		d.damage.Bytes += found.lost
+		d.log.Warn("a segment is damaged; what lies around is kept", "segment", s.id, "bytes", found.lost)
 	}
 	return words, found.end, nil
 }

@@ -12,12 +12,12 @@ import (
 // scanned is what a scan found beside sound records.
 type scanned struct {
 	end     int64 // where the last sound record ends; what follows it is a torn tail
-	records int64 // blobs behind a sound header whose octets are wrong, with sound records behind them
-	octets  int64 // octets before end that belong to no sound record
+	records int64 // blobs behind a sound header whose bytes are wrong, with sound records behind them
+	lost    int64 // bytes before end that belong to no sound record
 }
 
-// scan reads the records of a segment of size octets in their order and calls each with every sound one. A record whose
-// header is sound and whose octets are not is stepped over; past an unsound header it searches for the next sound one. An
+// scan reads the records of a segment of size bytes in their order and calls each with every sound one. A record whose
+// header is sound and whose bytes are not is stepped over; past an unsound header it searches for the next sound one. An
 // error is one of reading, never one of what was read. It holds one window of memory, whatever the segment says.
 func scan(r io.ReaderAt, size int64, s stamp, each func(offset int64, rec record)) (scanned, error) {
 	w := &window{r: r, size: size}
@@ -37,7 +37,7 @@ func scan(r io.ReaderAt, size int64, s stamp, each func(offset int64, rec record
 		case err != nil:
 			return found, err
 		case sound:
-			found.octets += next - found.end
+			found.lost += next - found.end
 			found.records += damaged
 			found.end, damaged = at, 0
 			each(next, rec)
@@ -47,7 +47,7 @@ func scan(r io.ReaderAt, size int64, s stamp, each func(offset int64, rec record
 	}
 }
 
-// isSound says whether the whole record is there and its octets hash right.
+// isSound reports whether the whole record is there and its bytes hash right.
 func isSound(w *window, at int64, rec record) (bool, error) {
 	if at+rec.size() > w.size {
 		return false, nil
@@ -90,7 +90,7 @@ type window struct {
 	start int64 // where buf begins in the file
 }
 
-// at returns n octets at off, which must be inside the file and no more than windowSize. They hold until the next call.
+// at returns n bytes at off, which must be inside the file and no more than windowSize. They hold until the next call.
 func (w *window) at(off, n int64) ([]byte, error) {
 	if off < w.start || off+n > w.start+int64(len(w.buf)) {
 		if err := w.fill(off); err != nil {

@@ -28,9 +28,9 @@ type segment struct {
 	file  file
 	index *index               // sealed only
 	words map[bucket.Hash]word // active only
-	size  int64                // durable octets
-	live  int64                // octets of records that still mean something
-	tombs map[uint32]int64     // of live: octets of tombstones, by the segment where what they bury lies
+	size  int64                // durable bytes
+	live  int64                // bytes of records that still mean something
+	tombs map[uint32]int64     // of live: bytes of tombstones, by the segment where what they bury lies
 	stuck bool                 // a rewrite failed; not tried again before the next open
 }
 
@@ -65,7 +65,7 @@ func (s *segment) release() {
 	}
 }
 
-// body returns the octets of a blob, unverified; of one that the end of the file has cut off, what is there.
+// body returns the bytes of a blob, unverified; of one that the end of the file has cut off, what is there.
 func (s *segment) body(w word) ([]byte, error) {
 	b := make([]byte, w.length)
 	n, err := s.file.ReadAt(b, int64(w.offset)+headerSize)
@@ -75,7 +75,7 @@ func (s *segment) body(w word) ([]byte, error) {
 	return b[:n], nil
 }
 
-// dead returns the octets of records that mean nothing any more.
+// dead returns the bytes of records that mean nothing any more.
 func (s *segment) dead() int64 { return s.size - int64(preambleSize) - s.live }
 
 // entries returns words as a list, not sorted.

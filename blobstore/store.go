@@ -15,11 +15,11 @@ import (
 var (
 	// ErrNotFound is returned by Get and Size for a blob that is not held.
 	ErrNotFound = errors.New("blob not held")
-	// ErrMismatch is returned by Put, PutBatch and the reader of [Verify] for octets that are not those of the hash.
-	ErrMismatch = errors.New("octets do not match the hash")
-	// ErrTooLarge is returned for a blob of more octets than the store, the batch or the caller allows.
+	// ErrMismatch is returned by Put, PutBatch and the reader of [Verify] for bytes that are not those of the hash.
+	ErrMismatch = errors.New("bytes do not match the hash")
+	// ErrTooLarge is returned for a blob of more bytes than the store, the batch or the caller allows.
 	ErrTooLarge = errors.New("blob too large")
-	// ErrCorrupt is returned by Get, or by the last Read of a [Blob], where a store holds wrong octets under a hash.
+	// ErrCorrupt is returned by Get, or by the last Read of a [Blob], where a store holds wrong bytes under a hash.
 	ErrCorrupt = errors.New("stored blob is damaged")
 	// ErrLocked is returned by [OpenDisk] while another process, or another Disk of this one, has the directory open.
 	ErrLocked = errors.New("blob store is in use")
@@ -28,21 +28,21 @@ var (
 )
 
 const (
-	// SmallSize is the largest size in octets of a small blob. A large one costs three syncs and a file (at least one 4 KiB
+	// SmallSize is the largest size in bytes of a small blob. A large one costs three syncs and a file (at least one 4 KiB
 	// block); at 64 KiB that block is a sixteenth at most, and the copy through a segment still costs less than the syncs.
 	// Manifests, nodes and most pins lists are far below, file contents above.
 	SmallSize = 64 << 10
-	// DefaultMaxBlobSize is the limit in octets of a store whose configuration names none: 64 GiB, more than any file that
+	// DefaultMaxBlobSize is the limit in bytes of a store whose configuration names none: 64 GiB, more than any file that
 	// is likely to be shared, and less than would fill a disk unnoticed.
 	DefaultMaxBlobSize = 64 << 30
 )
 
 // Reader hands out blobs. All methods are safe for concurrent use.
 type Reader interface {
-	// Has says whether the blob is held. What it has said yes to is durable, but not read: damage shows on Get.
+	// Has reports whether the blob is held. What it has said yes to is durable, but not read: damage shows on Get.
 	Has(ctx context.Context, h bucket.Hash) (bool, error)
 
-	// Get opens a blob for reading; the caller closes it. It returns [ErrNotFound] for one that is not held. Wrong octets
+	// Get opens a blob for reading; the caller closes it. It returns [ErrNotFound] for one that is not held. Wrong bytes
 	// are [ErrCorrupt], from Get itself or from the Read that would complete the blob. ctx covers the call, and in stores
 	// that read over a network the reading too. A blob that is deleted while it is read can be read to its end.
 	Get(ctx context.Context, h bucket.Hash) (*Blob, error)
@@ -52,7 +52,7 @@ type Reader interface {
 type Store interface {
 	Reader
 
-	// Put reads r to its end, keeps the octets under h and returns their number. They are durable on return. Octets that do
+	// Put reads r to its end, keeps the bytes under h and returns their number. They are durable on return. Bytes that do
 	// not hash to h are [ErrMismatch], more than the store's limit [ErrTooLarge]; then, and when r or ctx fails, nothing is
 	// kept. A blob that is held already is left alone: its size is returned and r is not read.
 	Put(ctx context.Context, h bucket.Hash, r io.Reader) (size int64, err error)
@@ -68,18 +68,18 @@ type Adder interface {
 // Small is a blob in memory, for [BatchPutter].
 type Small struct {
 	Hash bucket.Hash
-	Data []byte // at most SmallSize octets; not kept, not changed
+	Data []byte // at most SmallSize bytes; not kept, not changed
 }
 
 // BatchPutter is a store that takes many small blobs for the price of one.
 type BatchPutter interface {
 	// PutBatch keeps all blobs; all are durable on return. Each is hashed before anything is written, so [ErrMismatch] and
-	// [ErrTooLarge] (more than [SmallSize] octets, or the store's limit) mean that nothing was kept. After any other error
+	// [ErrTooLarge] (more than [SmallSize] bytes, or the store's limit) mean that nothing was kept. After any other error
 	// some may be held. Blobs held already, or twice in the batch, cost nothing.
 	PutBatch(ctx context.Context, blobs []Small) error
 }
 
-// Info is the name and the size in octets of a held blob.
+// Info is the name and the size in bytes of a held blob.
 type Info struct {
 	Hash bucket.Hash
 	Size int64
@@ -100,12 +100,12 @@ type Deleter interface {
 
 // Sizer is a store that knows sizes without reading.
 type Sizer interface {
-	// Size returns the size of a blob in octets, or [ErrNotFound].
+	// Size returns the size of a blob in bytes, or [ErrNotFound].
 	Size(ctx context.Context, h bucket.Hash) (int64, error)
 }
 
-// ReadAll returns the verified octets of a blob of at most limit octets, and [ErrTooLarge] without reading on for a larger
-// one. Never more than limit octets are held in memory, whatever size r claims. Other errors are those of Get.
+// ReadAll returns the verified bytes of a blob of at most limit bytes, and [ErrTooLarge] without reading on for a larger
+// one. Never more than limit bytes are held in memory, whatever size r claims. Other errors are those of Get.
 func ReadAll(ctx context.Context, r Reader, h bucket.Hash, limit int64) ([]byte, error) {
 	blob, err := r.Get(ctx, h)
 	if err != nil {
@@ -113,7 +113,7 @@ func ReadAll(ctx context.Context, r Reader, h bucket.Hash, limit int64) ([]byte,
 	}
 	defer blob.Close()
 	if blob.Size() > limit {
-		return nil, fmt.Errorf("read blob %s: %w: %d octets, at most %d are allowed", h, ErrTooLarge, blob.Size(), limit)
+		return nil, fmt.Errorf("read blob %s: %w: %d bytes, at most %d are allowed", h, ErrTooLarge, blob.Size(), limit)
 	}
 	var b bytes.Buffer
 	b.Grow(int(min(max(blob.Size(), 0), 1<<20)) + bytes.MinRead)

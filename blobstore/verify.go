@@ -12,13 +12,13 @@ import (
 	"headwater/bucket"
 )
 
-// Verify returns a reader that hands on the octets of r and lets nobody reach io.EOF on wrong ones: a wrong hash, and where
-// size is not negative another number of octets than size, is [ErrMismatch]; more than limit octets is [ErrTooLarge], as is
-// a size above limit, before r is read. Input that ends before size is io.ErrUnexpectedEOF too. At most one octet more than
+// Verify returns a reader that hands on the bytes of r and lets nobody reach io.EOF on wrong ones: a wrong hash, and where
+// size is not negative another number of bytes than size, is [ErrMismatch]; more than limit bytes is [ErrTooLarge], as is
+// a size above limit, before r is read. Input that ends before size is io.ErrUnexpectedEOF too. At most one byte more than
 // allowed is read from r.
 //
-// The Read that finds the fault hands out none of its octets, so a caller that knows the size and stops there (io.ReadFull)
-// is safe too. With size unknown only io.EOF says that the octets were right. An error is final, and repeated. The reader is
+// The Read that finds the fault hands out none of its bytes, so a caller that knows the size and stops there (io.ReadFull)
+// is safe too. With size unknown only io.EOF says that the bytes were right. An error is final, and repeated. The reader is
 // not safe for concurrent use.
 func Verify(r io.Reader, h bucket.Hash, size, limit int64) io.Reader {
 	return newVerifier(r, h, size, limit, ErrMismatch)
@@ -30,23 +30,23 @@ type verifier struct {
 	want    bucket.Hash
 	size    int64 // -1: not known
 	limit   int64
-	wrong   error // what wrong octets are: ErrMismatch or ErrCorrupt
+	wrong   error // what wrong bytes are: ErrMismatch or ErrCorrupt
 	n       int64
 	hasher  *blake3.Hasher
-	checked bool // size octets came and hashed right; only the end may follow
+	checked bool // size bytes came and hashed right; only the end may follow
 	err     error
 }
 
 func newVerifier(r io.Reader, h bucket.Hash, size, limit int64, wrong error) *verifier {
-	limit = min(max(limit, 0), math.MaxInt64-1) // one more octet is asked for
+	limit = min(max(limit, 0), math.MaxInt64-1) // one more byte is asked for
 	v := &verifier{r: r, want: h, size: max(size, -1), limit: limit, wrong: wrong, hasher: blake3.New()}
 	if v.size > limit {
-		v.err = fmt.Errorf("%w: %d octets, at most %d are allowed", ErrTooLarge, size, limit)
+		v.err = fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, limit)
 	}
 	return v
 }
 
-// Read hands on octets; see [Verify].
+// Read hands on bytes; see [Verify].
 func (v *verifier) Read(p []byte) (int, error) {
 	if v.err != nil || len(p) == 0 {
 		return 0, v.err
@@ -71,7 +71,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// room is how many octets may still be read: to the size where it is known, else one beyond the limit, to notice it.
+// room is how many bytes may still be read: to the size where it is known, else one beyond the limit, to notice it.
 func (v *verifier) room() int64 {
 	if v.size >= 0 {
 		return v.size - v.n
@@ -79,20 +79,20 @@ func (v *verifier) room() int64 {
 	return v.limit - v.n + 1
 }
 
-// judge says what the octets so far and the reader's own error come to.
+// judge says what the bytes so far and the reader's own error come to.
 func (v *verifier) judge(err error) error {
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
 		return err
 	case v.n > v.limit:
-		return fmt.Errorf("%w: more than the %d octets allowed", ErrTooLarge, v.limit)
+		return fmt.Errorf("%w: more than the %d bytes allowed", ErrTooLarge, v.limit)
 	case v.n == v.size:
 		v.checked = true // a surplus is looked for by the next Read, so that this one need not wait for it
 		return v.check()
 	case err == nil:
 		return nil
 	case v.size >= 0:
-		return fmt.Errorf("%w: %d octets instead of %d: %w", v.wrong, v.n, v.size, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%w: %d bytes instead of %d: %w", v.wrong, v.n, v.size, io.ErrUnexpectedEOF)
 	}
 	if err := v.check(); err != nil {
 		return err
@@ -116,40 +116,40 @@ func (v *verifier) end() error {
 	if n, err := io.ReadFull(v.r, one[:]); n == 0 {
 		return err
 	}
-	return fmt.Errorf("%w: more than %d octets", v.wrong, v.size)
+	return fmt.Errorf("%w: more than %d bytes", v.wrong, v.size)
 }
 
-// Blob is a blob being read. Its octets are verified as they pass: the Read that would complete the blob returns
-// [ErrCorrupt], and none of its octets, where they are not those of the hash. It is not safe for concurrent use.
+// Blob is a blob being read. Its bytes are verified as they pass: the Read that would complete the blob returns
+// [ErrCorrupt], and none of its bytes, where they are not those of the hash. It is not safe for concurrent use.
 type Blob struct {
 	size    int64
 	r       io.Reader
 	c       io.Closer // nil: nothing to close
-	corrupt func()    // called once where the octets turn out wrong; may be nil
+	corrupt func()    // called once where the bytes turn out wrong; may be nil
 	after   func()    // called once it is closed; may be nil
 	closed  bool
 }
 
-// NewBlob returns the blob h of size octets, whose octets come from rc, unverified; it closes rc. For implementations of
+// NewBlob returns the blob h of size bytes, whose bytes come from rc, unverified; it closes rc. For implementations of
 // [Reader].
 func NewBlob(h bucket.Hash, size int64, rc io.ReadCloser) *Blob {
 	size = max(size, 0)
 	return &Blob{size: size, r: newVerifier(rc, h, size, size, ErrCorrupt), c: rc}
 }
 
-// OnCorrupt makes b call f, once, when its octets turn out wrong. It is to be set before b is read; f must not be nil.
+// OnCorrupt makes b call f, once, when its bytes turn out wrong. It is to be set before b is read; f must not be nil.
 func (b *Blob) OnCorrupt(f func()) { b.corrupt = f }
 
 // OnClose makes b call f, once, when it was closed; f must not be nil.
 func (b *Blob) OnClose(f func()) { b.after = f }
 
-// verifiedBlob returns a blob whose octets have been verified already.
+// verifiedBlob returns a blob whose bytes have been verified already.
 func verifiedBlob(size int64, r io.Reader) *Blob { return &Blob{size: size, r: r} }
 
-// Size returns the size in octets that the store has on record. It is proven only with the last octet.
+// Size returns the size in bytes that the store has on record. It is proven only with the last byte.
 func (b *Blob) Size() int64 { return b.size }
 
-// Read reads octets; see [Blob]. After Close it fails.
+// Read reads bytes; see [Blob]. After Close it fails.
 func (b *Blob) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, fmt.Errorf("read blob: %w", fs.ErrClosed)

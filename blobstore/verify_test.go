@@ -12,8 +12,8 @@ import (
 	"headwater/bucket"
 )
 
-func TestVerifyLetsNobodyReachTheEndOfWrongOctets(t *testing.T) {
-	right := []byte("the right octets")
+func TestVerifyLetsNobodyReachTheEndOfWrongBytes(t *testing.T) {
+	right := []byte("the right bytes")
 	h := bucket.Sum(right)
 	n := int64(len(right))
 	broken := errors.New("broken")
@@ -58,8 +58,8 @@ func TestVerifyLetsNobodyReachTheEndOfWrongOctets(t *testing.T) {
 	}
 }
 
-func TestVerifyHandsOutNoWrongOctetToWhoStopsAtTheSize(t *testing.T) {
-	wrong := []byte("wrong octets")
+func TestVerifyHandsOutNoWrongByteToWhoStopsAtTheSize(t *testing.T) {
+	wrong := []byte("wrong bytes")
 	for _, wrap := range []func(io.Reader) io.Reader{
 		func(r io.Reader) io.Reader { return r }, iotest.OneByteReader, iotest.DataErrReader, iotest.HalfReader,
 	} {
@@ -71,7 +71,7 @@ func TestVerifyHandsOutNoWrongOctetToWhoStopsAtTheSize(t *testing.T) {
 }
 
 func TestVerifyPassesTheTestsOfReaders(t *testing.T) {
-	b := bytes.Repeat([]byte("octets "), 1000)
+	b := bytes.Repeat([]byte("bytes "), 1000)
 	for _, size := range []int64{-1, int64(len(b))} {
 		for _, wrap := range []func(io.Reader) io.Reader{iotest.OneByteReader, iotest.DataErrReader, iotest.HalfReader} {
 			if err := iotest.TestReader(blobstore.Verify(wrap(bytes.NewReader(b)), bucket.Sum(b), size, 1<<20), b); err != nil {

@@ -18,11 +18,11 @@ func versionForBench(b *testing.B) (bucket.Link, []byte) {
 }
 
 func BenchmarkOpen(b *testing.B) {
-	link, octets := versionForBench(b)
+	link, encoded := versionForBench(b)
 	b.ReportAllocs()
-	b.SetBytes(int64(len(octets)))
+	b.SetBytes(int64(len(encoded)))
 	for b.Loop() {
-		if _, err := bucket.Open(link, octets); err != nil {
+		if _, err := bucket.Open(link, encoded); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -30,9 +30,9 @@ func BenchmarkOpen(b *testing.B) {
 
 // BenchmarkOpenAndVerify is the whole price of a version: a version remembers its verdict, so each is opened anew.
 func BenchmarkOpenAndVerify(b *testing.B) {
-	link, octets := versionForBench(b)
+	link, encoded := versionForBench(b)
 	for b.Loop() {
-		v, err := bucket.Open(link, octets)
+		v, err := bucket.Open(link, encoded)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -44,12 +44,12 @@ func BenchmarkOpenAndVerify(b *testing.B) {
 
 // BenchmarkOpener opens as a catch-up does, which meets the same keys in version after version.
 func BenchmarkOpener(b *testing.B) {
-	link, octets := versionForBench(b)
+	link, encoded := versionForBench(b)
 	var o bucket.Opener
 	b.ReportAllocs()
-	b.SetBytes(int64(len(octets)))
+	b.SetBytes(int64(len(encoded)))
 	for b.Loop() {
-		if _, err := o.Open(link, octets); err != nil {
+		if _, err := o.Open(link, encoded); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -52,7 +52,7 @@ func (o *Opener) onCurve(k *PublicKey) bool {
 	return true
 }
 
-// canonical takes the octets of a manifest apart from front to back, and knows the one encoding that is right: whatever else
+// canonical takes the bytes of a manifest apart from front to back, and knows the one encoding that is right: whatever else
 // it meets, it gives up, and [DecodeManifest] says what is wrong the long way. So it accepts nothing that the long way
 // refuses, which a fuzz target compares.
 type canonical struct {
@@ -60,7 +60,7 @@ type canonical struct {
 	bad bool
 }
 
-// decodeCanonical reads a manifest in its canonical encoding, and says whether it is one. onCurve says whether a key is a
+// decodeCanonical reads a manifest in its canonical encoding, and reports whether it is one. onCurve reports whether a key is a
 // point of the curve.
 func decodeCanonical(b []byte, onCurve func(*PublicKey) bool) (*Manifest, bool) {
 	if len(b) > MaxManifestSize {
@@ -118,7 +118,7 @@ func decodeCanonical(b []byte, onCurve func(*PublicKey) bool) (*Manifest, bool) 
 
 // shares reads the map of shares, whose keys ascend.
 func (c *canonical) shares(onCurve func(*PublicKey) bool) []Share {
-	const least = 66 + 8 + 1 + 20 + 5 + 40 // octets of a share
+	const least = 66 + 8 + 1 + 20 + 5 + 40 // bytes of a share
 	n := c.head(majorMap)
 	if n > uint64(len(c.b)/least) {
 		c.bad = true
@@ -177,7 +177,7 @@ func (c *canonical) exactly(text string) { c.bad = !c.has(text) || c.bad }
 
 func (c *canonical) null() bool { return c.has("\xf6") }
 
-// take takes n octets off the front; fewer where there are not as many.
+// take takes n bytes off the front; fewer where there are not as many.
 func (c *canonical) take(n uint64) []byte {
 	if n > uint64(len(c.b)) {
 		c.bad = true
@@ -199,7 +199,7 @@ func (c *canonical) head(want byte) uint64 {
 	return n
 }
 
-// headSize is how many octets the shortest head with the argument n takes.
+// headSize is how many bytes the shortest head with the argument n takes.
 func headSize(n uint64) int {
 	switch {
 	case n < 24:
@@ -220,7 +220,7 @@ func (c *canonical) text() string {
 	return string(t)
 }
 
-// ints fills dst, of 24 to 255 octets, from an array of integers.
+// ints fills dst, of 24 to 255 bytes, from an array of integers.
 func (c *canonical) ints(dst []byte) {
 	c.exactly(string([]byte{majorArray<<5 | 24, byte(len(dst))}))
 	b := c.b

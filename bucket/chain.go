@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Version is a manifest together with the link it stands under and the octets it came in. It is made by [Open] alone, so
-// that to hold one is to know that octets and link belong together. It must not be changed.
+// Version is a manifest together with the link it stands under and the bytes it came in. It is made by [Open] alone, so
+// that to hold one is to know that bytes and link belong together. It must not be changed.
 type Version struct {
 	Link Link
 	Manifest
@@ -16,7 +16,7 @@ type Version struct {
 	signature func() error // checks the signature, once
 }
 
-// Open makes a version of octets that somebody says link points to. It keeps b, which must not be changed afterwards.
+// Open makes a version of bytes that somebody says link points to. It keeps b, which must not be changed afterwards.
 // What is not a strict manifest, or not the one that link names, is a [*Refusal] that names the link: of class
 // [WrongCodec], [TooLarge], [HashMismatch], or one of [DecodeManifest].
 func Open(link Link, b []byte) (*Version, error) { return open(link, b, nil) }
@@ -27,10 +27,10 @@ func open(link Link, b []byte, o *Opener) (*Version, error) {
 		return nil, Refuse(WrongCodec, link, "a manifest is pointed to by a link of codec %#x", byte(link.Codec()))
 	}
 	if len(b) > MaxManifestSize {
-		return nil, Refuse(TooLarge, link, "a manifest of %d octets; the limit is %d", len(b), MaxManifestSize)
+		return nil, Refuse(TooLarge, link, "a manifest of %d bytes; the limit is %d", len(b), MaxManifestSize)
 	}
 	if h := Sum(b); h != link.Hash() {
-		return nil, Refuse(HashMismatch, link, "the octets hash to %s", h)
+		return nil, Refuse(HashMismatch, link, "the bytes hash to %s", h)
 	}
 	m, ok := decodeCanonical(b, o.onCurve)
 	if !ok {
@@ -52,7 +52,7 @@ func at(link Link, err error) error {
 	return err
 }
 
-// Encoded returns the octets that the link names. They must not be changed.
+// Encoded returns the bytes that the link names. They must not be changed.
 func (v *Version) Encoded() []byte { return v.encoded }
 
 // Head returns the version as the head rule sees it.
@@ -61,11 +61,11 @@ func (v *Version) Head() Head { return v.head(v.Link) }
 // signatureKey is where the last entry of a signed manifest begins: "signature" is its longest key, so it sorts last.
 var signatureKey = []byte("\x69signature\x98\x40")
 
-// signable returns the octets that the signature covers: the same map without its last entry.
+// signable returns the bytes that the signature covers: the same map without its last entry.
 func (v *Version) signable() []byte {
 	end := bytes.LastIndex(v.encoded, signatureKey)
 	b := bytes.Clone(v.encoded[:end])
-	b[0]-- // one entry less; a manifest has at most 12, so the count is in the first octet
+	b[0]-- // one entry less; a manifest has at most 12, so the count is in the first byte
 	return b
 }
 
@@ -88,7 +88,7 @@ type Rules struct {
 	AllowUnsigned bool
 }
 
-// Succeed checks everything about v but what follows from its octets alone: that it belongs to the bucket and follows
+// Succeed checks everything about v but what follows from its bytes alone: that it belongs to the bucket and follows
 // directly on prev, or is a genesis where prev is nil; that it is signed; and that its author was an owner in prev (for a
 // genesis: in itself). It returns nil or a [*Refusal] of class [WrongBucket], [HeightGap], [Unsigned], [SmallOrderKey],
 // [BadSignature], [AuthorNotInShares] or [AuthorNotOwner].

@@ -78,20 +78,20 @@ func appendInts(src []byte) []byte {
 	return out
 }
 
-// MarshalCBOR writes a byte string of 16 octets.
+// MarshalCBOR writes a byte string of 16 bytes.
 func (id ID) MarshalCBOR() ([]byte, error) { return append([]byte{majorBytes<<5 | 16}, id[:]...), nil }
 
-// UnmarshalCBOR reads a byte string of 16 octets; anything else is a [*Refusal] of class [Malformed].
+// UnmarshalCBOR reads a byte string of 16 bytes; anything else is a [*Refusal] of class [Malformed].
 func (id *ID) UnmarshalCBOR(b []byte) error {
 	c, ok := readBytes(b)
 	if !ok || len(c) != len(id) {
-		return refuse(Malformed, "a bucket id that is no byte string of %d octets", len(id))
+		return refuse(Malformed, "a bucket id that is no byte string of %d bytes", len(id))
 	}
 	copy(id[:], c)
 	return nil
 }
 
-// MarshalCBOR writes tag 42 over a zero octet and the binary CID.
+// MarshalCBOR writes tag 42 over a zero byte and the binary CID.
 func (l Link) MarshalCBOR() ([]byte, error) {
 	c := l.CID()
 	return append([]byte{majorTag<<5 | 24, tagCID, majorBytes<<5 | 24, CIDSize + 1, 0}, c[:]...), nil
@@ -106,7 +106,7 @@ func (l *Link) UnmarshalCBOR(b []byte) (err error) {
 	}
 	c, ok := readBytes(rest)
 	if !ok || len(c) == 0 || c[0] != 0 {
-		return refuse(Malformed, "a link without the octets of a CID")
+		return refuse(Malformed, "a link without the bytes of a CID")
 	}
 	*l, err = LinkFromCID(c[1:])
 	return err
@@ -137,16 +137,16 @@ func unmarshalInts(dst, b []byte, what string) error {
 	return nil
 }
 
-// MarshalCBOR writes a byte string of 72 octets.
+// MarshalCBOR writes a byte string of 72 bytes.
 func (s SecretShare) MarshalCBOR() ([]byte, error) {
 	return append([]byte{majorBytes<<5 | 24, SecretShareSize}, s[:]...), nil
 }
 
-// UnmarshalCBOR reads a byte string of 72 octets; anything else is a [*Refusal] of class [Malformed].
+// UnmarshalCBOR reads a byte string of 72 bytes; anything else is a [*Refusal] of class [Malformed].
 func (s *SecretShare) UnmarshalCBOR(b []byte) error {
 	c, ok := readBytes(b)
 	if !ok || len(c) != len(s) {
-		return refuse(Malformed, "a wrapped secret that is no byte string of %d octets", len(s))
+		return refuse(Malformed, "a wrapped secret that is no byte string of %d bytes", len(s))
 	}
 	copy(s[:], c)
 	return nil

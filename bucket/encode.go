@@ -78,11 +78,11 @@ func presentLink(l Link) *Link {
 	return &l
 }
 
-// DecodeManifest reads the one canonical encoding of a manifest: what it returns encodes to b again, octet for octet.
+// DecodeManifest reads the one canonical encoding of a manifest: what it returns encodes to b again, byte for byte.
 // Anything else is a [*Refusal], of class [TooLarge], [Malformed], [NonCanonical], [WrongCodec] or [ShareKeyMismatch].
 func DecodeManifest(b []byte) (*Manifest, error) {
 	if len(b) > MaxManifestSize {
-		return nil, refuse(TooLarge, "a manifest of %d octets; the limit is %d", len(b), MaxManifestSize)
+		return nil, refuse(TooLarge, "a manifest of %d bytes; the limit is %d", len(b), MaxManifestSize)
 	}
 	c, err := strictCodec()
 	if err != nil {
@@ -101,7 +101,7 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 		return nil, err
 	}
 	if !bytes.Equal(b, again) {
-		return nil, refuse(NonCanonical, "a manifest whose canonical encoding has other octets")
+		return nil, refuse(NonCanonical, "a manifest whose canonical encoding has other bytes")
 	}
 	if err := m.checkLinks(); err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func classifyCBOR(err error) error {
 	if _, ok := errors.AsType[*cbor.UnknownFieldError](err); ok {
 		return refuse(NonCanonical, "a field that a manifest does not have")
 	}
-	return refuse(Malformed, "octets that are no manifest: %v", err)
+	return refuse(Malformed, "bytes that are no manifest: %v", err)
 }
 
 // manifest checks what the library does not (presence, keys, codecs) and makes the value.

@@ -8,7 +8,7 @@ import (
 // ErrSyntax marks text that is not the form asked for: returned by the Parse functions, wrapped with what was read.
 var ErrSyntax = errors.New("wrong form")
 
-// Class says why octets can never become a version of a bucket. The list is closed: it stands in dead letters, in events
+// Class says why bytes can never become a version of a bucket. The list is closed: it stands in dead letters, in events
 // and in exit codes, so a value is never renamed.
 type Class string
 
@@ -30,7 +30,7 @@ const (
 	TooLong           Class = "too_long"
 )
 
-// Refusal is the error of every rule of this package: the octets break a rule that no later state of the world can mend.
+// Refusal is the error of every rule of this package: the bytes break a rule that no later state of the world can mend.
 type Refusal struct {
 	Class  Class
 	Link   Link   // the version refused, zero where it is not known yet

@@ -10,7 +10,7 @@ import (
 	"headwater/bucket/buckettest"
 )
 
-// FuzzDecodeManifest: what is taken encodes to the very octets that came in, and every refusal has a class.
+// FuzzDecodeManifest: what is taken encodes to the very bytes that came in, and every refusal has a class.
 func FuzzDecodeManifest(f *testing.F) {
 	for _, v := range readVectors[manifestVector](f, "manifests.json") {
 		f.Add([]byte(v.CBOR))

@@ -8,7 +8,7 @@ type Head struct {
 	Height uint64 `json:"height"`
 }
 
-// IsZero says whether h names no version.
+// IsZero reports whether h names no version.
 func (h Head) IsZero() bool { return h.Link.IsZero() }
 
 // Compare orders heads by the head rule: the greater height wins, then the larger link. No head comes before any. All peers

@@ -8,7 +8,7 @@ import (
 
 // Limits on the hints of an announcement. What is beyond them is not sent, and left out when it comes.
 const (
-	// MaxInlineManifest is the most octets of a manifest that an announcement carries: 16 KiB, with some 60 shares.
+	// MaxInlineManifest is the most bytes of a manifest that an announcement carries: 16 KiB, with some 60 shares.
 	MaxInlineManifest = 16 << 10
 	// MaxRecent is the most recent versions that an announcement lists.
 	MaxRecent = 2 * PackVersions
@@ -19,7 +19,7 @@ const (
 // Hints make catching up fast: what a peer needs that is far behind, told with the head. None of them is proven: one that
 // lies costs time.
 type Hints struct {
-	// Manifest is the octets of the announced version; nil where it is not told.
+	// Manifest is the bytes of the announced version; nil where it is not told.
 	Manifest []byte
 	// Recent are versions below the announced one, newest first, without a gap, up to the newest in Packs.
 	Recent []Link
@@ -27,34 +27,34 @@ type Hints struct {
 	Packs []PackRef
 }
 
-// hintOctets is a field that holds a hint. What is no octets is no hint, and no reason to refuse the announcement. In JSON it
+// hintBytes is a field that holds a hint. What is no bytes is no hint, and no reason to refuse the announcement. In JSON it
 // is base64.
-type hintOctets []byte
+type hintBytes []byte
 
-func (h hintOctets) MarshalCBOR() ([]byte, error) { return cbor.Marshal([]byte(h)) }
+func (h hintBytes) MarshalCBOR() ([]byte, error) { return cbor.Marshal([]byte(h)) }
 
-func (h *hintOctets) UnmarshalCBOR(b []byte) error {
+func (h *hintBytes) UnmarshalCBOR(b []byte) error {
 	if c, ok := readBytes(b); ok {
-		*h = append(hintOctets(nil), c...)
+		*h = append(hintBytes(nil), c...)
 	}
 	return nil
 }
 
-func (h *hintOctets) UnmarshalJSON(b []byte) error {
-	var octets []byte
-	if json.Unmarshal(b, &octets) == nil {
-		*h = octets
+func (h *hintBytes) UnmarshalJSON(b []byte) error {
+	var raw []byte
+	if json.Unmarshal(b, &raw) == nil {
+		*h = raw
 	}
 	return nil
 }
 
-func (h hintOctets) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(h)) }
+func (h hintBytes) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(h)) }
 
-// wire writes the hints into a message. Links are their 32 octets of hash, one after another; references to packs are an
-// octet for the level, then the two hashes.
+// wire writes the hints into a message. Links are their 32 bytes of hash, one after another; references to packs are an
+// byte for the level, then the two hashes.
 func (h Hints) wire(w *wireMessage) {
 	if len(h.Manifest) <= MaxInlineManifest {
-		w.Manifest = presentOctets(h.Manifest)
+		w.Manifest = presentBytes(h.Manifest)
 	}
 	var recent, packs []byte
 	for _, l := range h.Recent[:min(len(h.Recent), MaxRecent)] {
@@ -65,18 +65,18 @@ func (h Hints) wire(w *wireMessage) {
 		last := p.Last.Hash()
 		packs = append(append(append(packs, byte(p.Level)), p.Hash[:]...), last[:]...)
 	}
-	w.Recent, w.PackRefs = presentOctets(recent), presentOctets(packs)
+	w.Recent, w.PackRefs = presentBytes(recent), presentBytes(packs)
 }
 
-func presentOctets(b []byte) *hintOctets {
+func presentBytes(b []byte) *hintBytes {
 	if len(b) == 0 {
 		return nil
 	}
-	return (*hintOctets)(&b)
+	return (*hintBytes)(&b)
 }
 
-// octets returns what a field holds, where that is a whole number of items, and not more than the limit.
-func (h *hintOctets) octets(item, limit int) []byte {
+// bytes returns what a field holds, where that is a whole number of items, and not more than the limit.
+func (h *hintBytes) items(item, limit int) []byte {
 	if h == nil || len(*h)%item != 0 || len(*h) > item*limit {
 		return nil
 	}
@@ -85,13 +85,13 @@ func (h *hintOctets) octets(item, limit int) []byte {
 
 // hints reads what wire writes. A field of another form is left out.
 func (w *wireMessage) hints() (h Hints) {
-	if m := w.Manifest.octets(1, MaxInlineManifest); len(m) > 0 {
+	if m := w.Manifest.items(1, MaxInlineManifest); len(m) > 0 {
 		h.Manifest = m
 	}
-	for b := w.Recent.octets(len(Hash{}), MaxRecent); len(b) > 0; b = b[len(Hash{}):] {
+	for b := w.Recent.items(len(Hash{}), MaxRecent); len(b) > 0; b = b[len(Hash{}):] {
 		h.Recent = append(h.Recent, NewLink(CodecDagCBOR, Hash(b[:len(Hash{})])))
 	}
-	for b := w.PackRefs.octets(1+packRefSize, MaxPackRefs); len(b) > 0; b = b[1+packRefSize:] {
+	for b := w.PackRefs.items(1+packRefSize, MaxPackRefs); len(b) > 0; b = b[1+packRefSize:] {
 		h.Packs = append(h.Packs, readPackRef(int(b[0]), b[1:]))
 	}
 	if !descend(h.Packs) {
@@ -100,7 +100,7 @@ func (w *wireMessage) hints() (h Hints) {
 	return h
 }
 
-// descend says whether the levels are known ones and never rise.
+// descend reports whether the levels are known ones and never rise.
 func descend(packs []PackRef) bool {
 	level := MaxPackLevel
 	for _, p := range packs {

@@ -6,7 +6,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// ID names a bucket: a UUID, compared and ordered as its 16 octets in RFC 9562 order. The zero ID means none.
+// ID names a bucket: a UUID, compared and ordered as its 16 bytes in RFC 9562 order. The zero ID means none.
 type ID [16]byte
 
 // ParseID reads the one text form that Headwater writes and that subjects hold: 36 characters, lower case, with
@@ -25,7 +25,7 @@ func NewID() ID { return ID(uuid.New()) }
 // String returns the text form that [ParseID] reads.
 func (id ID) String() string { return uuid.UUID(id).String() }
 
-// IsZero says whether id is the zero ID, which names no bucket.
+// IsZero reports whether id is the zero ID, which names no bucket.
 func (id ID) IsZero() bool { return id == ID{} }
 
 // MarshalText writes the form of [ID.String].

@@ -15,11 +15,11 @@ type PublicKey [32]byte
 // Signature is an Ed25519 signature: R, then s (RFC 8032 §5.1.6).
 type Signature [64]byte
 
-// Secret is a key of 32 octets for the encryption of one node, file or version. It has no text form, so that no log or error
+// Secret is a key of 32 bytes for the encryption of one node, file or version. It has no text form, so that no log or error
 // can hold one by accident.
 type Secret [32]byte
 
-// SecretShareSize is the length in octets of a secret wrapped for one owner.
+// SecretShareSize is the length in bytes of a secret wrapped for one owner.
 const SecretShareSize = 72
 
 // SecretShare is a secret wrapped for one owner: an ephemeral public key, then RFC 3394 key wrap.
@@ -37,10 +37,10 @@ func ParsePublicKey(s string) (k PublicKey, err error) {
 // String returns 64 lower-case hex digits.
 func (k PublicKey) String() string { return hex.EncodeToString(k[:]) }
 
-// IsZero says whether k is all zero, which stands for no key where a field holds no pointer.
+// IsZero reports whether k is all zero, which stands for no key where a field holds no pointer.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 
-// Compare orders keys by their octets, which is also the order of their hex.
+// Compare orders keys by their bytes, which is also the order of their hex.
 func (k PublicKey) Compare(o PublicKey) int { return bytes.Compare(k[:], o[:]) }
 
 // MarshalText writes the form of [PublicKey.String].
@@ -65,13 +65,13 @@ func (k PublicKey) Check() error {
 	return nil
 }
 
-// onCurve says whether k is a point of the curve, be it of small order.
+// onCurve reports whether k is a point of the curve, be it of small order.
 func (k PublicKey) onCurve() bool {
 	_, err := new(edwards25519.Point).SetBytes(k[:])
 	return err == nil
 }
 
-// isSmallOrder says whether eight times p is the neutral element.
+// isSmallOrder reports whether eight times p is the neutral element.
 func isSmallOrder(p *edwards25519.Point) bool {
 	return new(edwards25519.Point).MultByCofactor(p).Equal(edwards25519.NewIdentityPoint()) == 1
 }
@@ -79,7 +79,7 @@ func isSmallOrder(p *edwards25519.Point) bool {
 // Verify checks that sig is k's signature over message: strictly, as the original does. Beyond RFC 8032 it refuses keys and
 // R points of small order. It returns nil or a [*Refusal] of class [Malformed], [SmallOrderKey] or [BadSignature].
 func (k PublicKey) Verify(message []byte, sig Signature) error {
-	// A signature that holds has an R in its one canonical form, so a look at the octets tells whether it is of small order.
+	// A signature that holds has an R in its one canonical form, so a look at the bytes tells whether it is of small order.
 	// What does not pass is looked at again, to say why.
 	if ed25519.Verify(k[:], message, sig[:]) && !encodesSmallOrder(k[:]) && !encodesSmallOrder(sig[:32]) {
 		return nil
@@ -97,9 +97,9 @@ func (k PublicKey) Verify(message []byte, sig Signature) error {
 	return refuse(BadSignature, "the signature does not hold for %s", k)
 }
 
-// encodesSmallOrder says whether 32 octets encode a point of small order, in any of its encodings.
+// encodesSmallOrder reports whether 32 bytes encode a point of small order, in any of its encodings.
 func encodesSmallOrder(b []byte) bool {
-	switch b[31] & 0x7f { // the last octets, without the sign, of all such encodings: nearly always enough
+	switch b[31] & 0x7f { // the last bytes, without the sign, of all such encodings: nearly always enough
 	case 0x00, 0x7f, 0x05, 0x7a:
 	default:
 		return false
@@ -111,13 +111,13 @@ func encodesSmallOrder(b []byte) bool {
 // Identity is a peer's own key pair. The zero Identity is not usable. It is safe for concurrent use.
 type Identity struct{ private ed25519.PrivateKey }
 
-// SeedSize is the length in octets of an Ed25519 seed.
+// SeedSize is the length in bytes of an Ed25519 seed.
 const SeedSize = ed25519.SeedSize
 
-// NewIdentity returns the identity of a seed, or [ErrSyntax] where the seed is not [SeedSize] octets long.
+// NewIdentity returns the identity of a seed, or [ErrSyntax] where the seed is not [SeedSize] bytes long.
 func NewIdentity(seed []byte) (Identity, error) {
 	if len(seed) != SeedSize {
-		return Identity{}, fmt.Errorf("identity: %w: a seed has %d octets, not %d", ErrSyntax, SeedSize, len(seed))
+		return Identity{}, fmt.Errorf("identity: %w: a seed has %d bytes, not %d", ErrSyntax, SeedSize, len(seed))
 	}
 	return Identity{ed25519.NewKeyFromSeed(seed)}, nil
 }

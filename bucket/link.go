@@ -9,7 +9,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// Hash is the BLAKE3-256 digest of a blob's stored octets, unkeyed. It names objects in stores.
+// Hash is the BLAKE3-256 digest of a blob's stored bytes, unkeyed. It names objects in stores.
 type Hash [32]byte
 
 // Sum returns the hash of b.
@@ -26,7 +26,7 @@ func ParseHash(s string) (h Hash, err error) {
 // String returns 64 lower-case hex digits.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// IsZero says whether h is all zero, which stands for no hash.
+// IsZero reports whether h is all zero, which stands for no hash.
 func (h Hash) IsZero() bool { return h == Hash{} }
 
 // MarshalText writes the form of [Hash.String].
@@ -42,17 +42,17 @@ func (h *Hash) UnmarshalText(b []byte) (err error) {
 type Codec byte
 
 const (
-	// CodecRaw marks octets without structure of their own: pins lists and everything encrypted.
+	// CodecRaw marks bytes without structure of their own: pins lists and everything encrypted.
 	CodecRaw Codec = 0x55
 	// CodecDagCBOR marks a manifest.
 	CodecDagCBOR Codec = 0x71
 )
 
-// CIDSize is the length in octets of the only CID form in use: version 1, one-octet codec, BLAKE3-256 multihash.
+// CIDSize is the length in bytes of the only CID form in use: version 1, one-byte codec, BLAKE3-256 multihash.
 const CIDSize = 4 + 32
 
-// Link points to a blob: its codec octet, then the 32 octets of its hash. The order of these 33 octets is the order of
-// links that the head rule uses. The zero Link means none; the link to raw octets with an all-zero hash is another value.
+// Link points to a blob: its codec byte, then the 32 bytes of its hash. The order of these 33 bytes is the order of
+// links that the head rule uses. The zero Link means none; the link to raw bytes with an all-zero hash is another value.
 type Link [33]byte
 
 // NewLink returns the link to a blob of codec c whose hash is h.
@@ -75,7 +75,7 @@ func (l Link) Codec() Codec { return Codec(l[0]) }
 // Hash returns the hash of what l points to.
 func (l Link) Hash() Hash { return Hash(l[1:]) }
 
-// IsZero says whether l is the zero Link, which points to nothing.
+// IsZero reports whether l is the zero Link, which points to nothing.
 func (l Link) IsZero() bool { return l == Link{} }
 
 // Compare orders links: -1 where l comes before m, 0 where they are equal, 1 else.
@@ -90,7 +90,7 @@ func (l Link) CID() [CIDSize]byte {
 }
 
 // LinkFromCID reads a binary CID. One that is well formed but of another version, codec or hash function is a [*Refusal]
-// of class [WrongCodec]; octets that are no CID at all are one of class [Malformed].
+// of class [WrongCodec]; bytes that are no CID at all are one of class [Malformed].
 func LinkFromCID(b []byte) (Link, error) {
 	if len(b) == CIDSize && b[0] == 0x01 && b[2] == 0x1e && b[3] == 0x20 {
 		if c := Codec(b[1]); c == CodecRaw || c == CodecDagCBOR {
@@ -105,11 +105,11 @@ func refuseCID(b []byte) error {
 	if isForeignCID(b) {
 		return refuse(WrongCodec, "a CID of another version, codec or hash function")
 	}
-	return refuse(Malformed, "octets that are no CID")
+	return refuse(Malformed, "bytes that are no CID")
 }
 
 // isForeignCID tells a CID of version 0 (a bare SHA-256 multihash), or of version 1 with a whole multihash behind one- or
-// two-octet varints, from octets that are no CID.
+// two-byte varints, from bytes that are no CID.
 func isForeignCID(b []byte) bool {
 	if len(b) == 34 && b[0] == 0x12 && b[1] == 0x20 {
 		return true
@@ -134,7 +134,7 @@ func isForeignCID(b []byte) bool {
 // linkText is multibase base32, lower case, without padding; the multibase prefix is the letter b.
 var linkText = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
-// String returns the text form of the CID: bafyr4i… for a manifest, bafkr4i… for raw octets, 59 characters. The zero Link
+// String returns the text form of the CID: bafyr4i… for a manifest, bafkr4i… for raw bytes, 59 characters. The zero Link
 // is the empty string.
 func (l Link) String() string {
 	if l.IsZero() {

@@ -7,7 +7,7 @@ import (
 
 // Limits on what a decoder takes. They are part of the protocol: a version beyond them is refused everywhere.
 const (
-	// MaxManifestSize is the most octets of an encoded manifest: 1 MiB.
+	// MaxManifestSize is the most bytes of an encoded manifest: 1 MiB.
 	MaxManifestSize = 1 << 20
 	// MaxChainLength is the most versions that one catch-up takes.
 	MaxChainLength = 1_000_000
@@ -68,10 +68,10 @@ type Manifest struct {
 	Signature *Signature
 }
 
-// Published says whether everybody who holds this version can read it.
+// Published reports whether everybody who holds this version can read it.
 func (m *Manifest) Published() bool { return m.Public != nil }
 
-// Signed says whether author and signature are both there; one without the other counts as unsigned.
+// Signed reports whether author and signature are both there; one without the other counts as unsigned.
 func (m *Manifest) Signed() bool { return m.Author != nil && m.Signature != nil }
 
 // Share returns the share of a peer.

@@ -30,10 +30,10 @@ type wireMessage struct {
 	Pins    *Link        `cbor:"pins,omitempty" json:"pins,omitempty"`
 	PeerIDs []messageKey `cbor:"peer_ids,omitempty" json:"peer_ids,omitempty"`
 	// Heads and hints stand in announcements only.
-	Heads    []Link      `cbor:"heads,omitempty" json:"heads,omitempty"`
-	Manifest *hintOctets `cbor:"manifest,omitempty" json:"manifest,omitempty"`
-	Recent   *hintOctets `cbor:"recent,omitempty" json:"recent,omitempty"`
-	PackRefs *hintOctets `cbor:"packs,omitempty" json:"packs,omitempty"`
+	Heads    []Link     `cbor:"heads,omitempty" json:"heads,omitempty"`
+	Manifest *hintBytes `cbor:"manifest,omitempty" json:"manifest,omitempty"`
+	Recent   *hintBytes `cbor:"recent,omitempty" json:"recent,omitempty"`
+	PackRefs *hintBytes `cbor:"packs,omitempty" json:"packs,omitempty"`
 }
 
 // messageID and messageKey are read from messages less strictly than from manifests: nothing hashes a message. In CBOR they
@@ -158,7 +158,7 @@ func (w *wireMessage) encode() ([]byte, error) {
 
 func decodeMessage(what, contentType string, body []byte) (*wireMessage, error) {
 	if len(body) > MaxMessageSize {
-		return nil, refuse(TooLarge, "%s of %d octets; the limit is %d", what, len(body), MaxMessageSize)
+		return nil, refuse(TooLarge, "%s of %d bytes; the limit is %d", what, len(body), MaxMessageSize)
 	}
 	w := new(wireMessage)
 	var err error
@@ -217,7 +217,7 @@ func isJSON(contentType string, body []byte) bool {
 }
 
 // CheckStoreName demands the form "name" or "domain/name", both of letters, digits, hyphens and underscores, at most
-// [MaxStoreNameSize] octets; anything else is [ErrSyntax].
+// [MaxStoreNameSize] bytes; anything else is [ErrSyntax].
 func CheckStoreName(s string) error {
 	domain, name, found := strings.Cut(s, "/")
 	if !found {

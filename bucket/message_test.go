@@ -22,7 +22,7 @@ var announcements = []struct {
 	class                   bucket.Class // empty where it is taken
 }{
 	{"link alone", "", `{"link":"` + someLink + `"}`, ""},
-	{"JSON by its first octet", "application/cbor", `{"link":"` + someLink + `"}`, ""},
+	{"JSON by its first byte", "application/cbor", `{"link":"` + someLink + `"}`, ""},
 	{"JSON behind white space", "application/json; charset=utf-8", "\n" + `{"link":"` + someLink + `"}`, ""},
 	{"everything", "application/json", `{"v":1,"link":"` + someLink + `","height":18446744073709551615,"bucket_id":"` +
 		someID + `","peer_id":"` + someKey + `","stores":["headwater-manifests","hub/archive"]}`, ""},

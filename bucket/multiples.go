@@ -8,8 +8,8 @@ import (
 	"filippo.io/edwards25519"
 )
 
-// multiples are what it takes to multiply a point by any scalar with additions alone: for each octet of a scalar, the multiples
-// of the point that the octet may stand for. They take 1.3 MB, and as long to make as some fifty signatures take to check.
+// multiples are what it takes to multiply a point by any scalar with additions alone: for each byte of a scalar, the multiples
+// of the point that the byte may stand for. They take 1.3 MB, and as long to make as some fifty signatures take to check.
 type multiples [32][255]edwards25519.Point
 
 func newMultiples(p *edwards25519.Point) *multiples {
@@ -25,7 +25,7 @@ func newMultiples(p *edwards25519.Point) *multiples {
 	return m
 }
 
-// addTo adds the point, multiplied by a scalar, to sum. The scalar is 32 octets, little-endian. How long it takes depends on
+// addTo adds the point, multiplied by a scalar, to sum. The scalar is 32 bytes, little-endian. How long it takes depends on
 // the scalar, which is no secret here.
 func (m *multiples) addTo(sum *edwards25519.Point, scalar []byte) {
 	for i, d := range scalar {
@@ -54,7 +54,7 @@ type verifier struct {
 	signers map[PublicKey]int
 }
 
-// holds says whether sig is k's signature over message, as [crypto/ed25519.Verify] does. Where it says no, the key may just not
+// holds reports whether sig is k's signature over message, as [crypto/ed25519.Verify] does. Where it says no, the key may just not
 // be known well enough.
 func (f *verifier) holds(k PublicKey, message []byte, sig Signature) bool {
 	base, key := f.of(k)
@@ -104,7 +104,7 @@ func (f *verifier) of(k PublicKey) (base, key *multiples) {
 	return f.base, key
 }
 
-// count counts a signature, and says whether the key's multiples are to be made now.
+// count counts a signature, and reports whether the key's multiples are to be made now.
 func (f *verifier) count(k PublicKey) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

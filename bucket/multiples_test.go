@@ -81,10 +81,10 @@ func TestMultiplesAgreeOnKeysWithAPartOfSmallOrder(t *testing.T) {
 			if m%2 > 0 {
 				point.Add(point, torsion)
 			}
-			rOctets := point.Bytes()
-			challenge, _ := new(edwards25519.Scalar).SetUniformBytes(sumOf(string(rOctets) + string(k[:]) + string(message)))
+			rBytes := point.Bytes()
+			challenge, _ := new(edwards25519.Scalar).SetUniformBytes(sumOf(string(rBytes) + string(k[:]) + string(message)))
 			s := new(edwards25519.Scalar).MultiplyAdd(challenge, secret, nonce)
-			sig := bucket.Signature(append(rOctets, s.Bytes()...))
+			sig := bucket.Signature(append(rBytes, s.Bytes()...))
 			if checkSameVerdict(t, f, "small part", k, message, sig) {
 				held++
 			}

@@ -7,7 +7,7 @@ import (
 
 // Limits on packs, and on what an announcement may say about them.
 const (
-	// MaxPackSize is the most octets of an encoded pack: 128 KiB, so that it is one chunk of an object store, and one direct
+	// MaxPackSize is the most bytes of an encoded pack: 128 KiB, so that it is one chunk of an object store, and one direct
 	// get.
 	MaxPackSize = 128 << 10
 	// PackVersions is the most versions of one pack.
@@ -19,13 +19,13 @@ const (
 )
 
 // A Pack is a stretch of a chain in one object, oldest version first, so that many versions take one fetch. It is kept in
-// the store of manifests, named by the hash of its octets. A pack of level 0 holds manifests; one of a higher level holds
+// the store of manifests, named by the hash of its bytes. A pack of level 0 holds manifests; one of a higher level holds
 // references to packs of the level below. Like all hints it proves nothing: each manifest in it stands or falls by its own
 // hash, its signature, and the version before it.
 //
-// On the wire it is "hwpack", an octet for the format (1), an octet for the level, and then up to the end, at level 0: for
-// each manifest its size as 4 octets, big-endian, and its octets; above: for each reference the hash of the pack and the hash
-// of the newest version in it, 32 octets each.
+// On the wire it is "hwpack", a byte for the format (1), a byte for the level, and then up to the end, at level 0: for
+// each manifest its size as 4 bytes, big-endian, and its bytes; above: for each reference the hash of the pack and the hash
+// of the newest version in it, 32 bytes each.
 type Pack struct {
 	Level     int
 	Manifests [][]byte  // of level 0
@@ -35,7 +35,7 @@ type Pack struct {
 // PackRef names a pack.
 type PackRef struct {
 	Level int
-	Hash  Hash // of the pack's octets
+	Hash  Hash // of the pack's bytes
 	Last  Link // of the newest version in it, or below it
 }
 
@@ -46,13 +46,13 @@ const (
 	packRefSize = 2 * 32
 )
 
-// PackedSize is how many octets a manifest takes in a pack.
+// PackedSize is how many bytes a manifest takes in a pack.
 func PackedSize(manifest []byte) int { return 4 + len(manifest) }
 
-// MaxPackContent is the most octets that the manifests of a pack may take together, each by [PackedSize].
+// MaxPackContent is the most bytes that the manifests of a pack may take together, each by [PackedSize].
 const MaxPackContent = MaxPackSize - packHead
 
-// Encode returns the pack's octets. What [DecodePack] would refuse is an error of class [TooLarge] or [Malformed].
+// Encode returns the pack's bytes. What [DecodePack] would refuse is an error of class [TooLarge] or [Malformed].
 func (p Pack) Encode() ([]byte, error) {
 	b := append([]byte(packMagic), packFormat, byte(p.Level))
 	for _, m := range p.Manifests {
@@ -73,9 +73,9 @@ func (p Pack) Encode() ([]byte, error) {
 func DecodePack(b []byte) (Pack, error) {
 	switch {
 	case len(b) > MaxPackSize:
-		return Pack{}, refuse(TooLarge, "a pack of %d octets; the limit is %d", len(b), MaxPackSize)
+		return Pack{}, refuse(TooLarge, "a pack of %d bytes; the limit is %d", len(b), MaxPackSize)
 	case len(b) < packHead || string(b[:len(packMagic)]) != packMagic:
-		return Pack{}, refuse(Malformed, "octets that are no pack")
+		return Pack{}, refuse(Malformed, "bytes that are no pack")
 	case b[len(packMagic)] != packFormat:
 		return Pack{}, refuse(Malformed, "a pack of format %d; this peer knows format %d only", b[len(packMagic)], packFormat)
 	case int(b[len(packMagic)+1]) > MaxPackLevel:
@@ -110,7 +110,7 @@ func (p *Pack) readRefs(b []byte) error {
 	n := len(b) / packRefSize
 	switch {
 	case n == 0 || len(b)%packRefSize != 0:
-		return refuse(Malformed, "a pack whose references take %d octets", len(b))
+		return refuse(Malformed, "a pack whose references take %d bytes", len(b))
 	case n > PackFanOut:
 		return refuse(TooLarge, "a pack of %d packs; the limit is %d", n, PackFanOut)
 	}

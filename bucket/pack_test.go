@@ -29,7 +29,7 @@ func TestPacksReadBackAsWritten(t *testing.T) {
 	for name, p := range map[string]bucket.Pack{
 		"one manifest":   {Manifests: [][]byte{[]byte("manifest")}},
 		"most manifests": {Manifests: slicesOf(bucket.PackVersions, []byte("m"))},
-		"most octets":    {Manifests: [][]byte{make([]byte, bucket.MaxPackContent-4)}},
+		"most bytes":     {Manifests: [][]byte{make([]byte, bucket.MaxPackContent-4)}},
 		"one pack":       {Level: 1, Packs: packRefs(0, 1)},
 		"most packs":     {Level: 3, Packs: packRefs(2, bucket.PackFanOut)},
 	} {
@@ -56,23 +56,23 @@ func slicesOf(n int, b []byte) (all [][]byte) {
 func TestPacksBeyondTheLimitsAreRefused(t *testing.T) {
 	head := func(level byte) []byte { return append([]byte("hwpack\x01"), level) }
 	for name, tc := range map[string]struct {
-		octets []byte
-		want   bucket.Class
+		pack []byte
+		want bucket.Class
 	}{
-		"nothing":                  {nil, bucket.Malformed},
-		"another format":           {[]byte("hwpack\x02\x00\x00\x00\x00\x00"), bucket.Malformed},
-		"another level":            {append(head(4), make([]byte, 64)...), bucket.Malformed},
-		"no manifest":              {head(0), bucket.Malformed},
-		"no reference":             {head(1), bucket.Malformed},
-		"half a size":              {append(head(0), 0, 0), bucket.Malformed},
-		"a size too large":         {append(head(0), 0xff, 0xff, 0xff, 0xff, 1), bucket.Malformed},
-		"half a reference":         {append(head(1), make([]byte, 65)...), bucket.Malformed},
-		"too many versions":        {append(head(0), make([]byte, 4*(bucket.PackVersions+1))...), bucket.TooLarge},
-		"too many packs":           {append(head(1), make([]byte, 64*(bucket.PackFanOut+1))...), bucket.TooLarge},
-		"more octets than a chunk": {append(head(0), make([]byte, bucket.MaxPackSize)...), bucket.TooLarge},
+		"nothing":                 {nil, bucket.Malformed},
+		"another format":          {[]byte("hwpack\x02\x00\x00\x00\x00\x00"), bucket.Malformed},
+		"another level":           {append(head(4), make([]byte, 64)...), bucket.Malformed},
+		"no manifest":             {head(0), bucket.Malformed},
+		"no reference":            {head(1), bucket.Malformed},
+		"half a size":             {append(head(0), 0, 0), bucket.Malformed},
+		"a size too large":        {append(head(0), 0xff, 0xff, 0xff, 0xff, 1), bucket.Malformed},
+		"half a reference":        {append(head(1), make([]byte, 65)...), bucket.Malformed},
+		"too many versions":       {append(head(0), make([]byte, 4*(bucket.PackVersions+1))...), bucket.TooLarge},
+		"too many packs":          {append(head(1), make([]byte, 64*(bucket.PackFanOut+1))...), bucket.TooLarge},
+		"more bytes than a chunk": {append(head(0), make([]byte, bucket.MaxPackSize)...), bucket.TooLarge},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := bucket.DecodePack(tc.octets); bucket.ClassOf(err) != tc.want {
+			if _, err := bucket.DecodePack(tc.pack); bucket.ClassOf(err) != tc.want {
 				t.Errorf("got %v, want a refusal of class %s", err, tc.want)
 			}
 		})
@@ -146,7 +146,7 @@ func TestTheLargestHintsFitIntoAMessage(t *testing.T) {
 	}
 	b, err := a.Encode()
 	if err != nil || len(b) > bucket.MaxMessageSize {
-		t.Errorf("got %d octets and %v, want at most %d", len(b), err, bucket.MaxMessageSize)
+		t.Errorf("got %d bytes and %v, want at most %d", len(b), err, bucket.MaxMessageSize)
 	}
 }
 

@@ -5,11 +5,11 @@ import (
 	"slices"
 )
 
-// MaxPinsSize is the most octets of a pins list: 64 MiB, 2 Mi pins.
+// MaxPinsSize is the most bytes of a pins list: 64 MiB, 2 Mi pins.
 const MaxPinsSize = 64 << 20
 
 // Pins is a list of the blobs that a version needs, by hash: ascending, each once. On the wire it is the hashes one after
-// another, 32 octets each, and nothing else.
+// another, 32 bytes each, and nothing else.
 type Pins []Hash
 
 // ParsePins reads a pins list. Its order does not matter and repetitions collapse, since the original writes them in the order of
@@ -17,11 +17,11 @@ type Pins []Hash
 // class [TooLarge].
 func ParsePins(b []byte) (Pins, error) {
 	if len(b) > MaxPinsSize {
-		return nil, refuse(TooLarge, "a pins list of %d octets; the limit is %d", len(b), MaxPinsSize)
+		return nil, refuse(TooLarge, "a pins list of %d bytes; the limit is %d", len(b), MaxPinsSize)
 	}
 	const size = len(Hash{})
 	if len(b)%size != 0 {
-		return nil, refuse(Malformed, "a pins list of %d octets, which is no multiple of %d", len(b), size)
+		return nil, refuse(Malformed, "a pins list of %d bytes, which is no multiple of %d", len(b), size)
 	}
 	pins := make(Pins, 0, len(b)/size)
 	for c := range slices.Chunk(b, size) {

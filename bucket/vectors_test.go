@@ -34,13 +34,13 @@ func readVectors[T any](t testing.TB, name string) []T {
 	return v
 }
 
-type octets = buckettest.Octets
+type hexBytes = buckettest.HexBytes
 
 type valueVector struct {
 	Name         string
 	Inputs       map[string]json.RawMessage
-	ExpectedHex  octets `json:"expected_hex"`
-	ExpectedText string `json:"expected_text"`
+	ExpectedHex  hexBytes `json:"expected_hex"`
+	ExpectedText string   `json:"expected_text"`
 }
 
 // input reads one input of the vector into a new T.
@@ -66,7 +66,7 @@ var kinds = map[string]func(testing.TB, valueVector) []byte{
 		return cid(bucket.NewLink(bucket.CodecRaw, bucket.Hash{}))
 	},
 	`hash_\d+`: func(t testing.TB, v valueVector) []byte {
-		h := bucket.Sum(input[octets](t, v, "data_hex"))
+		h := bucket.Sum(input[hexBytes](t, v, "data_hex"))
 		return h[:]
 	},
 	`uuid_\d+`: func(t testing.TB, v valueVector) []byte { return roundTrip(t, input[bucket.ID](t, v, "uuid")) },
@@ -76,10 +76,10 @@ var kinds = map[string]func(testing.TB, valueVector) []byte{
 	},
 	`public_key_\d+_cbor`: func(t testing.TB, v valueVector) []byte { return roundTrip(t, keyOf(t, v)) },
 	`secret_\d+_cbor`: func(t testing.TB, v valueVector) []byte {
-		return roundTrip(t, bucket.Secret(input[octets](t, v, "secret_hex")))
+		return roundTrip(t, bucket.Secret(input[hexBytes](t, v, "secret_hex")))
 	},
 	`signature_cbor`: func(t testing.TB, v valueVector) []byte {
-		return roundTrip(t, bucket.Signature(input[octets](t, v, "signature_hex")))
+		return roundTrip(t, bucket.Signature(input[hexBytes](t, v, "signature_hex")))
 	},
 	`secret_share_cbor`: func(t testing.TB, v valueVector) []byte { return roundTrip(t, *shareOf(t, v).Secret) },
 	`role_\w+_cbor`:     func(t testing.TB, v valueVector) []byte { return roundTrip(t, roleOf(t, v)) },
@@ -92,7 +92,7 @@ var kinds = map[string]func(testing.TB, valueVector) []byte{
 	`manifest_signature`:        signed,
 	`manifest_signable_bytes`:   signable,
 	`manifest_link`: func(t testing.TB, v valueVector) []byte {
-		return cid(bucket.ManifestLink(input[octets](t, v, "manifest_cbor_hex")))
+		return cid(bucket.ManifestLink(input[hexBytes](t, v, "manifest_cbor_hex")))
 	},
 }
 
@@ -128,7 +128,7 @@ func TestValueVectors(t *testing.T) {
 	}
 }
 
-// checkText compares the text form of the link that a vector's octets are, or are the hash of.
+// checkText compares the text form of the link that a vector's bytes are, or are the hash of.
 func checkText(t *testing.T, v valueVector) {
 	var l bucket.Link
 	switch len(v.ExpectedHex) {
@@ -159,11 +159,11 @@ func cid(l bucket.Link) []byte {
 
 func linkOf(t testing.TB, v valueVector) bucket.Link {
 	codecs := map[string]bucket.Codec{"raw": bucket.CodecRaw, "dag-cbor": bucket.CodecDagCBOR}
-	return bucket.NewLink(codecs[input[string](t, v, "codec")], bucket.Hash(input[octets](t, v, "digest_hex")))
+	return bucket.NewLink(codecs[input[string](t, v, "codec")], bucket.Hash(input[hexBytes](t, v, "digest_hex")))
 }
 
 func keyOf(t testing.TB, v valueVector) bucket.PublicKey {
-	return bucket.PublicKey(input[octets](t, v, "public_key_hex"))
+	return bucket.PublicKey(input[hexBytes](t, v, "public_key_hex"))
 }
 
 func roleOf(t testing.TB, v valueVector) bucket.Role {
@@ -179,14 +179,14 @@ func shareOf(t testing.TB, v valueVector) (s bucket.Share) {
 	if _, ok := v.Inputs["public_key_hex"]; ok {
 		s.Identity, s.Role = keyOf(t, v), roleOf(t, v)
 	}
-	if secret := input[octets](t, v, "share_hex"); secret != nil {
+	if secret := input[hexBytes](t, v, "share_hex"); secret != nil {
 		s.Secret = new(bucket.SecretShare(secret))
 	}
 	return s
 }
 
 func identityOf(t testing.TB, v valueVector) bucket.Identity {
-	id, err := bucket.NewIdentity(input[octets](t, v, "seed_hex"))
+	id, err := bucket.NewIdentity(input[hexBytes](t, v, "seed_hex"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func identityOf(t testing.TB, v valueVector) bucket.Identity {
 }
 
 func signed(t testing.TB, v valueVector) []byte {
-	id, message := identityOf(t, v), input[octets](t, v, "message_hex")
+	id, message := identityOf(t, v), input[hexBytes](t, v, "message_hex")
 	sig := id.Sign(message)
 	if err := id.PublicKey().Verify(message, sig); err != nil {
 		t.Errorf("own signature: %v", err)
@@ -203,7 +203,7 @@ func signed(t testing.TB, v valueVector) []byte {
 }
 
 func signable(t testing.TB, v valueVector) []byte {
-	m, err := bucket.DecodeManifest(input[octets](t, v, "manifest_cbor_hex"))
+	m, err := bucket.DecodeManifest(input[hexBytes](t, v, "manifest_cbor_hex"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func signable(t testing.TB, v valueVector) []byte {
 
 func pinsOf(t testing.TB, v valueVector) []byte {
 	var p bucket.Pins
-	for _, h := range input[[]octets](t, v, "hashes_hex") {
+	for _, h := range input[[]hexBytes](t, v, "hashes_hex") {
 		p = append(p, bucket.Hash(h))
 	}
 	slices.Reverse(p)
@@ -234,7 +234,7 @@ func encoded(t testing.TB) func([]byte, error) []byte {
 	}
 }
 
-// roundTrip encodes x, and reports it where decoding gives something else, or where one octet more or less is taken.
+// roundTrip encodes x, and reports it where decoding gives something else, or where one byte more or less is taken.
 func roundTrip[T interface {
 	comparable
 	cbor.Marshaler
@@ -258,8 +258,8 @@ func roundTrip[T interface {
 
 type manifestVector struct {
 	Name           string
-	CBOR           octets `json:"cbor_hex"`
-	Hash           string `json:"hash_hex"`
+	CBOR           hexBytes `json:"cbor_hex"`
+	Hash           string   `json:"hash_hex"`
 	Link           bucket.Link
 	Signed         bool
 	SignatureValid bool         `json:"signature_valid"`
@@ -275,14 +275,14 @@ type manifestJSON struct {
 	OpsLog    bucket.Link `json:"ops_log"`
 	Previous  bucket.Link
 	Version   string
-	Author    *octets `json:"author_hex"`
-	Public    *octets `json:"public_hex"`
-	Signature *octets `json:"signature_hex"`
+	Author    *hexBytes `json:"author_hex"`
+	Public    *hexBytes `json:"public_hex"`
+	Signature *hexBytes `json:"signature_hex"`
 	Shares    []struct {
 		Key      string
 		Role     string
-		Identity octets  `json:"identity_hex"`
-		Share    *octets `json:"share_hex"`
+		Identity hexBytes  `json:"identity_hex"`
+		Share    *hexBytes `json:"share_hex"`
 	}
 }
 

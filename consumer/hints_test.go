@@ -147,7 +147,7 @@ func TestBrokerIsNotTrusted_LyingHintsCostOnlyTime(t *testing.T) {
 			h.Packs[0].Hash = bucket.Sum(b)
 			w.put("manifests", h.Packs[0].Hash, b)
 		},
-		"octets of another pack": func(w *world, _ *buckettest.Chain, h *bucket.Hints) {
+		"bytes of another pack": func(w *world, _ *buckettest.Chain, h *bucket.Hints) {
 			w.put("manifests", h.Packs[0].Hash, w.stores["manifests"][h.Packs[1].Hash])
 		},
 		"the wrong order": func(w *world, _ *buckettest.Chain, h *bucket.Hints) {
@@ -175,7 +175,7 @@ func TestBrokerIsNotTrusted_LyingHintsCostOnlyTime(t *testing.T) {
 		"a manifest that is another": func(w *world, chain *buckettest.Chain, h *bucket.Hints) {
 			h.Manifest = chain.Versions[3].Encoded()
 		},
-		"a pack of octets that are no manifests": func(w *world, chain *buckettest.Chain, h *bucket.Hints) {
+		"a pack of bytes that are no manifests": func(w *world, chain *buckettest.Chain, h *bucket.Hints) {
 			b, err := bucket.Pack{Manifests: [][]byte{bytes.Repeat([]byte{0xa2}, 500)}}.Encode()
 			if err != nil {
 				w.t.Fatal(err)

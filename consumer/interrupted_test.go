@@ -118,7 +118,7 @@ func TestPrefix_InterruptedHintedCatchUpWithDamagedFile(t *testing.T) {
 		"cut in a head":      func(b []byte) []byte { return b[:20] },
 		"one bit":            func(b []byte) []byte { b[len(b)/2] ^= 1; return b },
 		"first bit":          func(b []byte) []byte { b[0] ^= 1; return b },
-		"octets behind it":   func(b []byte) []byte { return append(b, make([]byte, 100)...) },
+		"bytes behind it":    func(b []byte) []byte { return append(b, make([]byte, 100)...) },
 		"nothing":            func([]byte) []byte { return nil },
 		"its beginning lost": func(b []byte) []byte { return b[len(b)/2:] },
 	} {

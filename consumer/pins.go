@@ -217,7 +217,7 @@ type transfer struct {
 	needed   int
 	pins     atomic.Int64 // held
 	bytes    atomic.Int64 // of those
-	inFlight atomic.Int64 // octets that stores told of blobs that are being fetched
+	inFlight atomic.Int64 // bytes that stores told of blobs that are being fetched
 }
 
 // expect takes note of the size that a store told of a blob, until the function that it returns is called.

@@ -39,8 +39,8 @@ func TestAbsentIsWhatCannotBeRead(t *testing.T) {
 	_, js := plain(t, s.URL())
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
-	deleted, linked, torn, empty := octets(1, 300_000), octets(2, 100), octets(3, 100), []byte{}
-	large, foreign := put(t, c, octets(4, 300_000)), octets(5, 200_000)
+	deleted, linked, torn, empty := noise(1, 300_000), noise(2, 100), noise(3, 100), []byte{}
+	large, foreign := put(t, c, noise(4, 300_000)), noise(5, 200_000)
 	put(t, c, deleted)
 	put(t, c, empty)
 	noErr(t, "delete", theirs.Delete(within(t), bucket.Sum(deleted).String()))

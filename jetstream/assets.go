@@ -22,7 +22,7 @@ const (
 	// head once more is how a person has peers try again what they set aside.
 	headsWindow = 10 * time.Second
 	// pinsWindow lets a peer publish its recorded jobs again after a crash, the time to be restarted elsewhere included,
-	// without starting one twice. An id costs about 180 octets of the server's memory for so long.
+	// without starting one twice. An id costs about 180 bytes of the server's memory for so long.
 	pinsWindow = 15 * time.Minute
 	// deadWindow: a message that could not be terminated comes back after its lease, and must not leave a second letter.
 	deadWindow = time.Hour

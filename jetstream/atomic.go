@@ -27,7 +27,7 @@ import (
 const (
 	batchLeast   = 6 // objects; fewer are faster one by one
 	batchObjects = 256
-	batchOctets  = 4 << 20
+	batchBytes   = 4 << 20
 	batchesAhead = 2 // under way at once: one is sent while the other is synced
 )
 
@@ -41,7 +41,7 @@ const (
 // errNoBatch: the server did not take a batch as one.
 var errNoBatch = errors.New("the server takes no batches")
 
-// takesBatches says whether the stream behind a store allows batches. The server is asked now and then.
+// takesBatches reports whether the stream behind a store allows batches. The server is asked now and then.
 func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 	in := c.storeAt(s)
 	if takes, known := c.atomics.known(in); known {
@@ -60,7 +60,7 @@ func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 
 // putBatches puts objects in batches, where the store takes them, and returns those that have yet to be put one by one:
 // large ones, those of a batch that the server refused, and all where they are few. The error is that of an object whose
-// octets are others.
+// bytes are others.
 func (c *Client) putBatches(ctx context.Context, store string, objects []Small) (rest []Small, err error) {
 	s, err := ParseStore(store)
 	if err != nil || len(objects) < batchLeast || !c.takesBatches(ctx, s) {
@@ -95,14 +95,14 @@ func (c *Client) putBatches(ctx context.Context, store string, objects []Small) 
 func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
 	seen := make(map[bucket.Hash]bool, len(objects))
 	var b []Small
-	octets := 0
+	size := 0
 	flush := func() {
 		if len(b) < batchLeast {
 			rest = append(rest, b...)
 		} else {
 			batches = append(batches, b)
 		}
-		b, octets = nil, 0
+		b, size = nil, 0
 	}
 	for _, o := range objects {
 		switch {
@@ -112,12 +112,12 @@ func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
 		case len(o.Bytes) > chunkSize:
 			rest = append(rest, o)
 			continue
-		case len(b) == batchObjects, octets+len(o.Bytes) > batchOctets:
+		case len(b) == batchObjects, size+len(o.Bytes) > batchBytes:
 			flush()
 		}
 		seen[o.Hash] = true
 		b = append(b, o)
-		octets += len(o.Bytes)
+		size += len(o.Bytes)
 	}
 	flush()
 	return batches, rest
@@ -212,7 +212,7 @@ func (c *Client) Gather(store string) *Gathering {
 		return err
 	}
 	return &Gathering{c: c, store: store, group: hwdurable.NewGroup(hwdurable.GroupConfig[Small]{
-		Commit: commit, MaxCount: batchObjects, MaxSize: batchOctets,
+		Commit: commit, MaxCount: batchObjects, MaxSize: batchBytes,
 		Weigh: func(o Small) (count, size int) { return 1, len(o.Bytes) },
 	})}
 }

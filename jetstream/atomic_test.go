@@ -49,7 +49,7 @@ func checkHeld(t *testing.T, js natsjs.JetStream, stream natsjs.Stream, want []j
 	for _, o := range want {
 		got, err := theirs.GetBytes(within(t), o.Hash.String())
 		if err != nil || !bytes.Equal(got, o.Bytes) {
-			t.Errorf("object %s: got %d octets, %v, want %d", o.Hash, len(got), err, len(o.Bytes))
+			t.Errorf("object %s: got %d bytes, %v, want %d", o.Hash, len(got), err, len(o.Bytes))
 		}
 		messages[o.Hash] = 1 + min(uint64(len(o.Bytes)), 1)
 	}
@@ -100,7 +100,7 @@ func TestAStreamMayCeaseToTakeBatches(t *testing.T) {
 	checkHeld(t, js, stream, all)
 }
 
-func TestWrongOctetsLeaveNothingOfABatch(t *testing.T) {
+func TestWrongBytesLeaveNothingOfABatch(t *testing.T) {
 	c, js, stream := batching(t, true)
 	all := smalls(20)
 	all[19].Hash = bucket.Sum([]byte("others"))
@@ -114,7 +114,7 @@ func TestAGatheringGivesEachCallerTheirOwnAnswer(t *testing.T) {
 	c, js, stream := batching(t, true)
 	g := c.Gather(blobs)
 	all := smalls(500)
-	wrong := jetstream.Small{Hash: bucket.Sum([]byte("others")), Bytes: []byte("octets")}
+	wrong := jetstream.Small{Hash: bucket.Sum([]byte("others")), Bytes: []byte("bytes")}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	var wg sync.WaitGroup
@@ -124,7 +124,7 @@ func TestAGatheringGivesEachCallerTheirOwnAnswer(t *testing.T) {
 			if i%100 == 50 {
 				wg.Go(func() {
 					if err := g.Put(within(t), wrong); bucket.ClassOf(err) != bucket.HashMismatch {
-						t.Errorf("wrong octets: got %v, want a refusal of class hash_mismatch", err)
+						t.Errorf("wrong bytes: got %v, want a refusal of class hash_mismatch", err)
 					}
 				})
 				wg.Go(func() {
@@ -153,7 +153,7 @@ func TestAGatheringTellsWhatIsWrong(t *testing.T) {
 	c := ensured(t, s.URL(), peer(1))
 	o := smalls(1)[0]
 	wantErr(t, "a store that does not exist", c.Gather("nowhere").Put(within(t), o), jetstream.ErrNotFound)
-	large := octets(3, 300_000)
+	large := noise(3, 300_000)
 	noErr(t, "a large object", c.Gather(blobs).Put(within(t), jetstream.Small{Hash: bucket.Sum(large), Bytes: large}))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

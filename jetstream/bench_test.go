@@ -22,7 +22,7 @@ import (
 func smalls(n int) []jetstream.Small {
 	all := make([]jetstream.Small, n)
 	for i := range all {
-		b := bytes.Clone(octets(1, 1024))
+		b := bytes.Clone(noise(1, 1024))
 		binary.LittleEndian.PutUint64(b, uint64(i))
 		all[i] = jetstream.Small{Hash: bucket.Sum(b), Bytes: b}
 	}
@@ -77,7 +77,7 @@ func BenchmarkPutSmall(b *testing.B) {
 			n := uint64(0)
 			fresh := func() jetstream.Small {
 				n++
-				body := binary.LittleEndian.AppendUint64(octets(1, 1016), n)
+				body := binary.LittleEndian.AppendUint64(noise(1, 1016), n)
 				return jetstream.Small{Hash: bucket.Sum(body), Bytes: body}
 			}
 			b.Run("PutObject", func(b *testing.B) {
@@ -117,7 +117,7 @@ func BenchmarkLarge(b *testing.B) {
 	const size = 64 << 20
 	s := natstest.Start(b)
 	c := ensured(b, s.URL(), peer(1))
-	body := octets(1, size)
+	body := noise(1, size)
 	n := uint64(0)
 	b.Run("PutObject", func(b *testing.B) {
 		b.SetBytes(size)
@@ -189,7 +189,7 @@ func BenchmarkSource(b *testing.B) {
 // fill publishes n messages, each on a subject of its own.
 func fill(b *testing.B, nc *nats.Conn, js natsjs.JetStream, c *jetstream.Client, kind consumer.Kind, n int) {
 	b.Helper()
-	body := octets(1, 200)
+	body := noise(1, 200)
 	for range n {
 		subject := c.Names().Head(bucket.NewID(), peer(2))
 		if kind == consumer.KindPins {

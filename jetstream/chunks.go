@@ -14,8 +14,8 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// putWindow is how many octets of an object may be sent before the first of them is acknowledged. Servers refuse what they
-// cannot keep up with; the clients' own way of sending, without a window of octets, runs into that.
+// putWindow is how many bytes of an object may be sent before the first of them is acknowledged. Servers refuse what they
+// cannot keep up with; the clients' own way of sending, without a window of bytes, runs into that.
 const putWindow = 16 << 20
 
 // chunked puts an object of several chunks.
@@ -202,7 +202,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	return nil
 }
 
-// settle waits until every chunk is answered, be it by a refusal, and says whether that came to pass.
+// settle waits until every chunk is answered, be it by a refusal, and reports whether that came to pass.
 func (u *upload) settle(ctx context.Context) bool {
 	for u.waiting > 0 {
 		m, err := u.sub.NextMsgWithContext(ctx)
@@ -217,15 +217,15 @@ func (u *upload) settle(ctx context.Context) bool {
 	return true
 }
 
-// short says what an early end of the octets is.
+// short says what an early end of the bytes is.
 func short(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are fewer octets than announced")
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are fewer bytes than announced")
 	}
 	return err
 }
 
-// hashes computes, while octets are read, the hash that names them and the digest that NATS clients check.
+// hashes computes, while bytes are read, the hash that names them and the digest that NATS clients check.
 type hashes struct {
 	io.Reader
 	name interface{ Sum([]byte) []byte }
@@ -239,7 +239,7 @@ func newHashes(r io.Reader) *hashes {
 
 func (h *hashes) check(want bucket.Hash) error {
 	if bucket.Hash(h.name.Sum(nil)) != want {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the octets hash to something else")
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the bytes hash to something else")
 	}
 	return nil
 }

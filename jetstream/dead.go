@@ -34,7 +34,7 @@ const (
 	headerOriginal = "Headwater-Original-"
 )
 
-// maxLetterHeaders is how many octets of a message's headers a letter keeps, the first ones in alphabetical order.
+// maxLetterHeaders is how many bytes of a message's headers a letter keeps, the first ones in alphabetical order.
 const maxLetterHeaders = 64 << 10
 
 // letterRoom is what a letter's own headers may take.

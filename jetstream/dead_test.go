@@ -170,7 +170,7 @@ func TestPinLettersAreReplayedToTheirPeer(t *testing.T) {
 func TestALetterTooLargeToCarryItsReasonIsCut(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	m := consumer.Message{Kind: consumer.KindHeads, Bucket: bucket.NewID(), Sequence: 1, Body: octets(1, 1<<20), Subject: "headwater.heads.x.y",
+	m := consumer.Message{Kind: consumer.KindHeads, Bucket: bucket.NewID(), Sequence: 1, Body: noise(1, 1<<20), Subject: "headwater.heads.x.y",
 		Header: map[string][]string{"A": {"kept"}, "B": {strings.Repeat("x", 100<<10)}}}
 	noErr(t, "bury", c.DeadLetters(peer(1)).Bury(within(t), m, "too_large", "1 MiB"))
 	l := letters(t, c, jetstream.LetterFilter{})[0]

@@ -197,14 +197,14 @@ func backoffText(steps []time.Duration) string {
 	return fmt.Sprint(steps)
 }
 
-// covers says whether every subject of want is matched by one of have.
+// covers reports whether every subject of want is matched by one of have.
 func covers(have, want []string) bool {
 	return !slices.ContainsFunc(want, func(w string) bool {
 		return !slices.ContainsFunc(have, func(h string) bool { return subjectCovers(h, w) })
 	})
 }
 
-// subjectCovers says whether pattern matches every subject that sub, itself perhaps a pattern, matches.
+// subjectCovers reports whether pattern matches every subject that sub, itself perhaps a pattern, matches.
 func subjectCovers(pattern, sub string) bool {
 	p, s := strings.Split(pattern, "."), strings.Split(sub, ".")
 	for i, token := range p {

@@ -201,7 +201,7 @@ func (b *batch) send(req getRequest) error {
 func (b *batch) answers() string { return b.inbox + "." + strconv.Itoa(b.sent) }
 
 // receive returns the messages that answer the last request, in the order of the stream. There may be fewer than asked for:
-// the server stops where the octets asked for are reached, and a replica where it knows no more. None is errAbsent; nobody
+// the server stops where the bytes asked for are reached, and a replica where it knows no more. None is errAbsent; nobody
 // answering is errNoResponders.
 func (b *batch) receive() ([]*nats.Msg, error) {
 	var msgs []*nats.Msg

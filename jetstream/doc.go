@@ -12,7 +12,7 @@
 //     ([Client.Announce], [Client.Heads])
 //   - pin jobs, a work queue for each peer: a job is gone when it is acknowledged ([Jobs])
 //   - dead letters, messages set aside for a person, for 30 days ([DeadLetters], [Client.Letters])
-//   - object stores, octets by the hex of their BLAKE3 hash, in the layout of the nats command ([Objects],
+//   - object stores, bytes by the hex of their BLAKE3 hash, in the layout of the nats command ([Objects],
 //     [Client.PutObject])
 //   - events, told once, to whoever listens at that moment ([Events], [Client.Watch])
 //   - questions to a running peer, and its answers ([Client.Ask], [Client.Serve])

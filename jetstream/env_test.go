@@ -127,8 +127,8 @@ func noErr(tb testing.TB, what string, err error) {
 	}
 }
 
-// octets are n octets that depend on seed alone.
-func octets(seed byte, n int) []byte {
+// bytes are n bytes that depend on seed alone.
+func noise(seed byte, n int) []byte {
 	b := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{seed, 1}).Read(b)
 	return b

@@ -70,10 +70,10 @@ func (e *apiError) Is(target error) bool {
 	return false
 }
 
-// sequenceTaken says whether err is a stream's refusal of a message because another one was faster.
+// sequenceTaken reports whether err is a stream's refusal of a message because another one was faster.
 func sequenceTaken(err error) bool { return hasCode(err, codeWrongLastSequence, codeSequenceInFlight) }
 
-// hasCode says whether err is an API error with one of the codes.
+// hasCode reports whether err is an API error with one of the codes.
 func hasCode(err error, codes ...int) bool {
 	api, ok := errors.AsType[*apiError](err)
 	if !ok {
@@ -87,7 +87,7 @@ func hasCode(err error, codes ...int) bool {
 	return false
 }
 
-// clip cuts s, made printable on one line, to n octets.
+// clip cuts s, made printable on one line, to n bytes.
 func clip(s string, n int) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r == '\uFFFD' {

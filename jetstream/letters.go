@@ -99,7 +99,7 @@ func (c *Client) replay(ctx context.Context, l Letter, force bool) error {
 	return err
 }
 
-// replayable says whether the subject of a letter is within what the stream of its kind takes, and no wildcard.
+// replayable reports whether the subject of a letter is within what the stream of its kind takes, and no wildcard.
 func (c *Client) replayable(l Letter) bool {
 	what := "heads"
 	if l.Kind == consumer.KindPins {

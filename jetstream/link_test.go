@@ -46,7 +46,7 @@ func TestConnectionThatIsGivenStaysItsOwners(t *testing.T) {
 	c, nc, heard := lent(t, s.URL())
 	_, err := c.Ensure(within(t), jetstream.EnsureConfig{Peer: peer(1)})
 	noErr(t, "ensure", err)
-	b := octets(1, 300_000)
+	b := noise(1, 300_000)
 	put(t, c, b)
 	wantObject(t, c, b)
 	src := source(t, c, consumer.KindHeads, 1)

@@ -114,7 +114,7 @@ func TestManyAreReadThroughTheLeaderWhereNoDirectGetsAreAllowed(t *testing.T) {
 	getMany(t, c, blobs, asked, hashes)
 }
 
-// allowDirect says whether the store of blobs answers direct gets.
+// allowDirect reports whether the store of blobs answers direct gets.
 func allowDirect(t *testing.T, js natsjs.JetStream, allow bool) {
 	t.Helper()
 	st, err := js.Stream(within(t), "OBJ_"+blobs)

@@ -11,7 +11,7 @@ import (
 )
 
 func smallObjects(seed byte, n, size int) (objects []jetstream.Small, hashes []bucket.Hash) {
-	all := octets(seed, n*size)
+	all := noise(seed, n*size)
 	for i := range n {
 		b := all[i*size : (i+1)*size]
 		objects = append(objects, jetstream.Small{Hash: bucket.Sum(b), Bytes: b})
@@ -25,7 +25,7 @@ func taker(t *testing.T) (got map[bucket.Hash]int, take func(bucket.Hash, []byte
 	got = map[bucket.Hash]int{}
 	return got, func(h bucket.Hash, b []byte) error {
 		if bucket.Sum(b) != h {
-			t.Errorf("got other octets for %s", h)
+			t.Errorf("got other bytes for %s", h)
 		}
 		got[h]++
 		return nil
@@ -38,7 +38,7 @@ func TestManyObjectsComeOnceEachWhateverTheServersLimits(t *testing.T) {
 	store := c.Names().ManifestStore()
 	for name, shape := range map[string]struct{ n, size int }{
 		"more than one answer may have": {2500, 100},
-		"more octets than one answer":   {300, 100 << 10},
+		"more bytes than one answer":    {300, 100 << 10},
 		"one":                           {1, 10},
 	} {
 		t.Run(name, func(t *testing.T) {

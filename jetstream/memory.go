@@ -46,7 +46,7 @@ func (m *memory) known(in place) (yes, known bool) {
 	return l.yes, true
 }
 
-// is says whether an answer was yes.
+// is reports whether an answer was yes.
 func (m *memory) is(in place) bool {
 	yes, _ := m.known(in)
 	return yes

@@ -19,7 +19,7 @@ const maxPrefixSize = 32
 // Names builds and parses every name that Headwater uses on a NATS account. Systems with different prefixes share an
 // account without meeting. The zero Names has the [DefaultPrefix].
 type Names struct {
-	// Prefix: lower-case letters, digits and hyphens, starting with a letter, at most 32 octets. Other characters are
+	// Prefix: lower-case letters, digits and hyphens, starting with a letter, at most 32 bytes. Other characters are
 	// refused so that no two prefixes lead to one stream name. Empty: [DefaultPrefix].
 	Prefix string
 }
@@ -191,7 +191,7 @@ func (n Names) tokens(subject, what string, count int) ([]string, bool) {
 	return t, len(t) == count
 }
 
-// validSubjectToken says whether t is one token of a subject and no wildcard.
+// validSubjectToken reports whether t is one token of a subject and no wildcard.
 func validSubjectToken(t string) bool { return t != "" && !strings.ContainsAny(t, ".*> \t\r\n\x00") }
 
 func parseID(s string) (bucket.ID, bool) {
@@ -213,7 +213,7 @@ type Store struct {
 }
 
 // ParseStore reads "name" or "domain/name", each of letters, digits, '_' and '-', together at most
-// [bucket.MaxStoreNameSize] octets. Anything else is [bucket.ErrSyntax].
+// [bucket.MaxStoreNameSize] bytes. Anything else is [bucket.ErrSyntax].
 func ParseStore(s string) (Store, error) {
 	st := Store{Name: s}
 	if domain, name, ok := strings.Cut(s, "/"); ok {
@@ -247,7 +247,7 @@ func (s Store) meta(name string) string {
 	return "$O." + s.Name + ".M." + base64.URLEncoding.EncodeToString([]byte(name))
 }
 
-// validToken says whether a token out of an object's description can stand in a subject without widening it.
+// validToken reports whether a token out of an object's description can stand in a subject without widening it.
 func validToken(t string) bool {
 	return t != "" && len(t) <= 128 && strings.Trim(t, nameChars+"=") == ""
 }

@@ -15,16 +15,16 @@ import (
 
 // # Layout of an object store
 //
-// An object is one message that describes it (meta), on a subject made from its name, and messages that hold its octets
+// An object is one message that describes it (meta), on a subject made from its name, and messages that hold its bytes
 // (chunks), all on one subject with a token that the meta names. This is the layout of every NATS client, so the nats
 // command reads what is written here, and the other way round. What is written here uses the object's hash as the token,
 // so that whoever knows the hash can ask for an object of one chunk without having read its meta.
 //
-// Nothing marks such a chunk: its octets either hash to the name or not. Where they do not, be it because the object has
+// Nothing marks such a chunk: its bytes either hash to the name or not. Where they do not, be it because the object has
 // several chunks or because somebody else wrote there, the meta is read like that of any other object.
 
 const (
-	// chunkSize is the most octets of a chunk that is written here.
+	// chunkSize is the most bytes of a chunk that is written here.
 	chunkSize = 128 << 10
 	// maxObjectChunks bounds what a meta may claim.
 	maxObjectChunks = math.MaxUint32
@@ -67,7 +67,7 @@ func readMeta(m *nats.Msg, h bucket.Hash) (meta objectMeta, err error) {
 		return meta, fmt.Errorf("its description is that of %.80q", meta.Name)
 	case meta.Size > math.MaxInt64, meta.Chunks > maxObjectChunks, meta.Chunks > meta.Size,
 		(meta.Chunks == 0) != (meta.Size == 0):
-		return meta, fmt.Errorf("its description claims %d octets in %d chunks", meta.Size, meta.Chunks)
+		return meta, fmt.Errorf("its description claims %d bytes in %d chunks", meta.Size, meta.Chunks)
 	case meta.Chunks > 0 && !validToken(meta.Token):
 		return meta, fmt.Errorf("its description names no chunks")
 	}
@@ -89,7 +89,7 @@ const (
 	maxScore   = 4
 )
 
-// byHash says whether a store is worth asking for a chunk by hash before asking for the meta.
+// byHash reports whether a store is worth asking for a chunk by hash before asking for the meta.
 func (l *layouts) byHash(store string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -54,7 +54,7 @@ func wantObject(tb testing.TB, c *jetstream.Client, b []byte) {
 	for _, fresh := range []bool{false, true} {
 		got, err := get(tb, c, bucket.Sum(b), fresh)
 		if err != nil || !bytes.Equal(got, b) {
-			tb.Fatalf("get %d octets (fresh %v): got %d, equal %v, %v", len(b), fresh, len(got), bytes.Equal(got, b), err)
+			tb.Fatalf("get %d bytes (fresh %v): got %d, equal %v, %v", len(b), fresh, len(got), bytes.Equal(got, b), err)
 		}
 	}
 }
@@ -66,14 +66,14 @@ func TestObjectsAreReadByEveryClientAndWrittenByAny(t *testing.T) {
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
 	for i, size := range sizes {
-		ours := octets(byte(i), size)
+		ours := noise(byte(i), size)
 		h := put(t, c, ours)
 		wantObject(t, c, ours)
 		got, err := theirs.GetBytes(within(t), h.String())
 		if err != nil || !bytes.Equal(got, ours) {
-			t.Errorf("%d octets read by the library: got %d, %v", size, len(got), err)
+			t.Errorf("%d bytes read by the library: got %d, %v", size, len(got), err)
 		}
-		b := octets(byte(100+i), size)
+		b := noise(byte(100+i), size)
 		_, err = theirs.Put(within(t), natsjs.ObjectMeta{Name: bucket.Sum(b).String()}, bytes.NewReader(b))
 		noErr(t, "library's put", err)
 		wantObject(t, c, b)
@@ -83,7 +83,7 @@ func TestObjectsAreReadByEveryClientAndWrittenByAny(t *testing.T) {
 		}
 	}
 	// Readers that give little at a time make small and uneven chunks.
-	b := octets(77, 300_000)
+	b := noise(77, 300_000)
 	_, err = theirs.Put(within(t), natsjs.ObjectMeta{Name: bucket.Sum(b).String()}, iotest.HalfReader(bytes.NewReader(b)))
 	noErr(t, "library's put", err)
 	wantObject(t, c, b)
@@ -93,23 +93,23 @@ func TestPuttingTwiceSendsNothing(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
 	for _, size := range []int{0, 1000, 1 << 20} {
-		b := octets(1, size)
+		b := noise(1, size)
 		h := put(t, c, b)
 		before := lastSeq(t, s, blobs)
 		put(t, c, b)
 		noErr(t, "put small ones", c.PutObjects(within(t), blobs, []jetstream.Small{{h, b}}))
 		if after := lastSeq(t, s, blobs); after != before {
-			t.Errorf("%d octets: putting again stored %d messages", size, after-before)
+			t.Errorf("%d bytes: putting again stored %d messages", size, after-before)
 		}
 	}
 	// A large object that is there is not even read.
-	b := octets(1, 1<<20)
+	b := noise(1, 1<<20)
 	noErr(t, "put", c.PutObject(within(t), blobs, bucket.Sum(b), int64(len(b)), iotest.ErrReader(errors.New("read"))))
 	// Nor is one that the plain client has put.
 	_, js := plain(t, s.URL())
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
-	b = octets(2, 5000)
+	b = noise(2, 5000)
 	_, err = theirs.PutBytes(within(t), bucket.Sum(b).String(), b)
 	noErr(t, "library's put", err)
 	before := lastSeq(t, s, blobs)
@@ -142,7 +142,7 @@ func TestManyWritersOfOneObjectLeaveOne(t *testing.T) {
 		clients[i] = dial(t, s.URL())
 	}
 	for _, size := range []int{0, 1000, 3 << 20} {
-		b := octets(3, size)
+		b := noise(3, size)
 		var wg sync.WaitGroup
 		for _, c := range clients {
 			wg.Go(func() {
@@ -161,7 +161,7 @@ func TestManyWritersOfOneObjectLeaveOne(t *testing.T) {
 			}
 		}
 		if size > 0 && mine != 1 {
-			t.Errorf("%d octets: chunks stand under %d tokens, want 1: %v", size, mine, subjects)
+			t.Errorf("%d bytes: chunks stand under %d tokens, want 1: %v", size, mine, subjects)
 		}
 	}
 }
@@ -170,15 +170,15 @@ func TestWhatDoesNotHashToItsNameNeverBecomesVisible(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
 	for _, size := range []int{10, 1 << 20} {
-		b := octets(4, size)
+		b := noise(4, size)
 		wrong := bytes.Clone(b)
 		wrong[size-1] ^= 1
 		for name, r := range map[string]io.Reader{
-			"other octets": bytes.NewReader(wrong), "fewer": bytes.NewReader(b[:size-1]), "more": bytes.NewReader(append(bytes.Clone(b), 0)),
+			"other bytes": bytes.NewReader(wrong), "fewer": bytes.NewReader(b[:size-1]), "more": bytes.NewReader(append(bytes.Clone(b), 0)),
 		} {
 			err := c.PutObject(within(t), blobs, bucket.Sum(b), int64(size), r)
 			if bucket.ClassOf(err) != bucket.HashMismatch {
-				t.Errorf("%d octets, %s: got %v, want a hash mismatch", size, name, err)
+				t.Errorf("%d bytes, %s: got %v, want a hash mismatch", size, name, err)
 			}
 		}
 		failed := errors.New("disk on fire")
@@ -191,7 +191,7 @@ func TestWhatDoesNotHashToItsNameNeverBecomesVisible(t *testing.T) {
 		t.Errorf("%d messages are left, want none", n)
 	}
 	// And what failed can be put.
-	b := octets(4, 1<<20)
+	b := noise(4, 1<<20)
 	put(t, c, b)
 	wantObject(t, c, b)
 }
@@ -218,7 +218,7 @@ func TestChunksOfADeadWriterAreNoObstacle(t *testing.T) {
 		"garbage":         func([]byte) []byte { return []byte("garbage") },
 	} {
 		for _, size := range []int{2000, 1 << 20} {
-			b := octets(byte(len(name)), size)
+			b := noise(byte(len(name)), size)
 			h := bucket.Sum(b)
 			rawPut(t, s, chunkSubject(h.String()), nil, orphan(b))
 			put(t, c, b)
@@ -227,7 +227,7 @@ func TestChunksOfADeadWriterAreNoObstacle(t *testing.T) {
 			theirs, err := js.ObjectStore(within(t), blobs)
 			noErr(t, "object store", err)
 			if got, err := theirs.GetBytes(within(t), h.String()); err != nil || !bytes.Equal(got, b) {
-				t.Errorf("%s, %d octets: read by the library: %d octets, %v", name, size, len(got), err)
+				t.Errorf("%s, %d bytes: read by the library: %d bytes, %v", name, size, len(got), err)
 			}
 		}
 	}
@@ -240,7 +240,7 @@ func TestDeletedObjectsAreGoneAndCanBePutAgain(t *testing.T) {
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
 	for _, size := range []int{1000, 1 << 20} {
-		b := octets(5, size)
+		b := noise(5, size)
 		h := put(t, c, b)
 		noErr(t, "delete", theirs.Delete(within(t), h.String()))
 		for _, fresh := range []bool{false, true} {
@@ -286,14 +286,14 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 	}
 	err = c.PutObjects(within(t), "nowhere", []jetstream.Small{{h, []byte("absent")}})
 	wantErr(t, "put into no store", err, jetstream.ErrNotFound)
-	err = c.PutObject(within(t), "nowhere", bucket.Sum(octets(1, 1<<20)), 1<<20, bytes.NewReader(octets(1, 1<<20)))
+	err = c.PutObject(within(t), "nowhere", bucket.Sum(noise(1, 1<<20)), 1<<20, bytes.NewReader(noise(1, 1<<20)))
 	wantErr(t, "put into no store", err, jetstream.ErrNotFound)
 }
 
 func TestLyingDescriptionsAreNotBelieved(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	b := octets(6, 3000)
+	b := noise(6, 3000)
 	for name, meta := range map[string]string{
 		"no JSON":            `{`,
 		"another name":       `{"name":"x","nuid":"t","size":3000,"chunks":1}`,
@@ -338,7 +338,7 @@ func TestAForgedChunkDoesNotHideTheObject(t *testing.T) {
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
 	for n := range byte(10) { // before and after the reader has learnt whose store it is
-		b := octets(10+n, 3000)
+		b := noise(10+n, 3000)
 		h := bucket.Sum(b)
 		rawPut(t, s, chunkSubject(h.String()), nil, []byte("forged"))
 		_, err = theirs.PutBytes(within(t), h.String(), b)
@@ -350,7 +350,7 @@ func TestAForgedChunkDoesNotHideTheObject(t *testing.T) {
 func TestAReaderEndsWithItsContext(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	b := octets(7, 12<<20)
+	b := noise(7, 12<<20)
 	h := put(t, c, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, _, err := c.Objects().Get(ctx, blobs, h, false)
@@ -372,7 +372,7 @@ func TestStoresThatAllowNoDirectGetsAreReadThroughTheirLeader(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
 	_, js := plain(t, s.URL())
-	small, large := octets(8, 2000), octets(9, 1<<20)
+	small, large := noise(8, 2000), noise(9, 1<<20)
 	put(t, c, small)
 	put(t, c, large)
 	st, err := js.Stream(within(t), "OBJ_"+blobs)
@@ -389,7 +389,7 @@ func TestStoresInOtherDomainsAreRead(t *testing.T) {
 	hub := natstest.StartWith(t, natstest.Config{Domain: "hub", AcceptLeafs: true})
 	leaf := natstest.StartWith(t, natstest.Config{Domain: "leaf", LeafOf: hub})
 	h := ensured(t, hub.URL(), peer(1))
-	small, large := octets(8, 2000), octets(9, 1<<20)
+	small, large := noise(8, 2000), noise(9, 1<<20)
 	put(t, h, small)
 	put(t, h, large)
 	c := dial(t, leaf.URL())
@@ -403,7 +403,7 @@ func TestStoresInOtherDomainsAreRead(t *testing.T) {
 			})
 			got, err := io.ReadAll(r)
 			if err != nil || !bytes.Equal(got, b) {
-				t.Errorf("got %d octets, %v", len(got), err)
+				t.Errorf("got %d bytes, %v", len(got), err)
 			}
 			noErr(t, "close", r.Close())
 		}
@@ -417,7 +417,7 @@ func TestFreshReadsSeeWhatWasAcknowledged(t *testing.T) {
 	noErr(t, "ensure", err)
 	missed := 0
 	for i := range 100 {
-		b := octets(byte(i), 500)
+		b := noise(byte(i), 500)
 		h := put(t, c, b)
 		if _, err := get(t, c, h, false); errors.Is(err, consumer.ErrNotFound) {
 			missed++ // a replica that lags: that is why there is another way
@@ -425,14 +425,14 @@ func TestFreshReadsSeeWhatWasAcknowledged(t *testing.T) {
 			t.Fatalf("get: %v", err)
 		}
 		if got, err := get(t, c, h, true); err != nil || !bytes.Equal(got, b) {
-			t.Fatalf("fresh get of object %d: got %d octets, %v", i, len(got), err)
+			t.Fatalf("fresh get of object %d: got %d bytes, %v", i, len(got), err)
 		}
 	}
 	t.Logf("%d of 100 plain reads came too early", missed)
-	large := octets(200, 3<<20)
+	large := noise(200, 3<<20)
 	put(t, c, large)
 	if got, err := get(t, c, bucket.Sum(large), true); err != nil || !bytes.Equal(got, large) {
-		t.Fatalf("fresh get of a large object: got %d octets, %v", len(got), err)
+		t.Fatalf("fresh get of a large object: got %d bytes, %v", len(got), err)
 	}
 }
 
@@ -444,7 +444,7 @@ func TestManySmallObjectsAtOnce(t *testing.T) {
 		b := fmt.Appendf(nil, "object %d", i)
 		objects[i] = jetstream.Small{Hash: bucket.Sum(b), Bytes: b}
 	}
-	objects[7].Bytes = octets(1, 200_000) // not so small
+	objects[7].Bytes = noise(1, 200_000) // not so small
 	objects[7].Hash = bucket.Sum(objects[7].Bytes)
 	noErr(t, "put", c.PutObjects(within(t), blobs, objects))
 	for _, o := range objects {
@@ -454,7 +454,7 @@ func TestManySmallObjectsAtOnce(t *testing.T) {
 	}
 	objects[3].Bytes = []byte("something else")
 	if err := c.PutObjects(within(t), blobs, objects); bucket.ClassOf(err) != bucket.HashMismatch {
-		t.Errorf("put of wrong octets: got %v, want a hash mismatch", err)
+		t.Errorf("put of wrong bytes: got %v, want a hash mismatch", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -468,7 +468,7 @@ func TestAFullStoreLeavesNoBrokenObject(t *testing.T) {
 	_, js := plain(t, s.URL())
 	_, err := js.CreateObjectStore(within(t), natsjs.ObjectStoreConfig{Bucket: "tiny", MaxBytes: 1 << 20})
 	noErr(t, "create", err)
-	b := octets(1, 3<<20)
+	b := noise(1, 3<<20)
 	if err := c.PutObject(within(t), "tiny", bucket.Sum(b), int64(len(b)), bytes.NewReader(b)); err == nil {
 		t.Error("put into a store that is too small: got no error")
 	}

@@ -79,7 +79,7 @@ func (c *Client) whyNobody(ctx context.Context, api, stream string) error {
 // checkSize refuses what the server would refuse, by cutting the connection.
 func (c *Client) checkSize(body []byte, limit int64) error {
 	if limit = min(limit, c.nc.MaxPayload()); int64(len(body)) > limit {
-		return fmt.Errorf("%w: %d octets, the limit is %d", ErrPayload, len(body), limit)
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayload, len(body), limit)
 	}
 	return nil
 }

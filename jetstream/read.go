@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// windowBytes is how many octets of an object are asked for at a time. A reader holds one window while the next one is
+// windowBytes is how many bytes of an object are asked for at a time. A reader holds one window while the next one is
 // under way.
 const windowBytes = 4 << 20
 
@@ -95,7 +95,7 @@ func (o *Objects) openSingle(ctx context.Context, ob object, meta objectMeta) (i
 		return nil, 0, err
 	}
 	if uint64(len(m.Data)) != meta.Size {
-		return nil, 0, fmt.Errorf("%w: its chunk has %d octets, its description says %d", errAbsent, len(m.Data), meta.Size)
+		return nil, 0, fmt.Errorf("%w: its chunk has %d bytes, its description says %d", errAbsent, len(m.Data), meta.Size)
 	}
 	return whole(m.Data)
 }
@@ -147,7 +147,7 @@ type chunkReader struct {
 	b       *batch
 	subject string
 	chunks  uint64 // still to come
-	octets  uint64 // still to come
+	left    uint64 // still to come
 	window  []*nats.Msg
 	rest    []byte // of the chunk that is being read
 	seq     uint64 // of the last chunk received
@@ -160,7 +160,7 @@ func (c *Client) openChunks(ctx context.Context, ob object, meta objectMeta) (io
 	if err != nil {
 		return nil, 0, err
 	}
-	r := &chunkReader{b: b, subject: ob.store.chunks(meta.Token), chunks: meta.Chunks, octets: meta.Size}
+	r := &chunkReader{b: b, subject: ob.store.chunks(meta.Token), chunks: meta.Chunks, left: meta.Size}
 	if err := r.ask(); err != nil {
 		b.close()
 		return nil, 0, err
@@ -168,7 +168,7 @@ func (c *Client) openChunks(ctx context.Context, ob object, meta objectMeta) (io
 	return r, int64(meta.Size), nil
 }
 
-// Read returns octets in their order. Fewer or more of them, or of chunks, than the description says are an error.
+// Read returns bytes in their order. Fewer or more of them, or of chunks, than the description says are an error.
 func (r *chunkReader) Read(p []byte) (int, error) {
 	for len(r.rest) == 0 && r.err == nil {
 		r.err = r.advance()
@@ -191,8 +191,8 @@ func (r *chunkReader) Close() error {
 // advance takes the next chunk.
 func (r *chunkReader) advance() error {
 	if r.chunks == 0 {
-		if r.octets != 0 {
-			return fmt.Errorf("%w: the chunks of the object are %d octets short", io.ErrUnexpectedEOF, r.octets)
+		if r.left != 0 {
+			return fmt.Errorf("%w: the chunks of the object are %d bytes short", io.ErrUnexpectedEOF, r.left)
 		}
 		return io.EOF
 	}
@@ -203,11 +203,11 @@ func (r *chunkReader) advance() error {
 	}
 	chunk := r.window[0].Data
 	r.window = r.window[1:]
-	if uint64(len(chunk)) > r.octets {
-		return fmt.Errorf("the chunks of the object have more octets than its description says")
+	if uint64(len(chunk)) > r.left {
+		return fmt.Errorf("the chunks of the object have more bytes than its description says")
 	}
 	r.chunks--
-	r.octets -= uint64(len(chunk))
+	r.left -= uint64(len(chunk))
 	r.rest = chunk
 	return nil
 }

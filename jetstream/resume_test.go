@@ -76,7 +76,7 @@ func halfPut(t *testing.T, s *natstest.Server, b []byte) (arrived uint64) {
 func TestAnInterruptedPutGoesOnWhereItStopped(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
-	b := octets(1, bigChunks*chunk-1000)
+	b := noise(1, bigChunks*chunk-1000)
 	arrived := halfPut(t, s, b)
 	proxy := natstest.StartProxy(t, s.URL(), 0)
 	c := dial(t, proxy.URL(), asWriter(peer(1)))
@@ -84,7 +84,7 @@ func TestAnInterruptedPutGoesOnWhereItStopped(t *testing.T) {
 	if n := lastSeq(t, s, blobs); n != bigChunks+1 {
 		t.Errorf("%d messages were stored, want %d chunks and a description", n, bigChunks)
 	}
-	up, _ := proxy.Octets()
+	up, _ := proxy.Bytes()
 	if left := int64(bigChunks-arrived) * chunk; up > left+left/10+64<<10 {
 		t.Errorf("%d bytes were sent for the %d that were absent", up, left)
 	}
@@ -112,7 +112,7 @@ func wantPlain(t *testing.T, s *natstest.Server, b []byte) {
 func TestACancelledPutGoesOnWhereItStopped(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
-	b := octets(2, bigChunks*chunk)
+	b := noise(2, bigChunks*chunk)
 	for range 3 {
 		ctx, cancel := context.WithCancel(within(t))
 		r := io.MultiReader(bytes.NewReader(b[:len(b)/2]), call(cancel), bytes.NewReader(b[len(b)/2:]))
@@ -131,7 +131,7 @@ func TestACancelledPutGoesOnWhereItStopped(t *testing.T) {
 func TestTheBeginningOfOtherBytesIsNotGoneOnWith(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
-	b := octets(3, bigChunks*chunk)
+	b := noise(3, bigChunks*chunk)
 	damaged := bytes.Clone(b)
 	damaged[chunk+5] ^= 1
 	ctx, cancel := context.WithCancel(within(t))
@@ -148,7 +148,7 @@ func TestTheBeginningOfOtherBytesIsNotGoneOnWith(t *testing.T) {
 }
 
 func TestWhatStandsUnderTheWritersTokenIsNoObstacle(t *testing.T) {
-	b := octets(4, 10*chunk)
+	b := noise(4, 10*chunk)
 	h := bucket.Sum(b)
 	subject := writersSubject(h, peer(1))
 	for name, header := range map[string]nats.Header{
@@ -174,7 +174,7 @@ func TestWhatStandsUnderTheWritersTokenIsNoObstacle(t *testing.T) {
 func TestAChunkThatArrivesLateIsNoticed(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
-	b := octets(5, bigChunks*chunk)
+	b := noise(5, bigChunks*chunk)
 	halfPut(t, s, b)
 	c := dial(t, s.URL(), asWriter(peer(1)))
 	subject := writersSubject(bucket.Sum(b), peer(1))
@@ -191,7 +191,7 @@ func TestAChunkThatArrivesLateIsNoticed(t *testing.T) {
 func TestWritersWithNamesLeaveOneObject(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
-	b := octets(6, 3<<20)
+	b := noise(6, 3<<20)
 	one := dial(t, s.URL(), asWriter(peer(1)))
 	var wg sync.WaitGroup
 	for _, c := range []*jetstream.Client{one, one, one, dial(t, s.URL(), asWriter(peer(2))), dial(t, s.URL())} {
@@ -213,7 +213,7 @@ func TestWrongBytesOfAWriterWithANameAreRemoved(t *testing.T) {
 	s := natstest.Start(t)
 	ensured(t, s.URL(), peer(1))
 	c := dial(t, s.URL(), asWriter(peer(1)))
-	b := octets(7, 1<<20)
+	b := noise(7, 1<<20)
 	wrong := bytes.Clone(b)
 	wrong[len(b)-1] ^= 1
 	err := c.PutObject(within(t), blobs, bucket.Sum(b), int64(len(b)), bytes.NewReader(wrong))

@@ -53,7 +53,7 @@ type ServiceConfig struct {
 	// Version of the program. NATS services have semantic versions; another text is told in the metadata.
 	Version string
 	// Handlers by question, a word of letters, digits, '_' and '-'. They are called concurrently; their context ends with
-	// that of Serve. They own the octets they get.
+	// that of Serve. They own the bytes they get.
 	Handlers map[string]func(ctx context.Context, request []byte) ([]byte, error)
 	// Concurrency bounds the handlers at work, further questions wait. 0: DefaultServiceConcurrency.
 	Concurrency int
@@ -125,7 +125,7 @@ func (s *service) handler(ctx context.Context, handle func(context.Context, []by
 			defer func() { <-s.slots }()
 			body, err := handle(ctx, req.Data())
 			if limit := s.c.nc.MaxPayload(); err == nil && int64(len(body)) > limit {
-				err = &ServiceError{codeTooLarge, fmt.Sprintf("the answer has %d octets, the server allows %d", len(body), limit)}
+				err = &ServiceError{codeTooLarge, fmt.Sprintf("the answer has %d bytes, the server allows %d", len(body), limit)}
 			}
 			if err := s.c.publish(reply(req.Reply(), body, err)); err != nil {
 				s.c.log.Debug("answer not sent", "subject", req.Subject(), "error", err)

@@ -85,7 +85,7 @@ func TestErrorsOfAnswersArriveAsTheyAre(t *testing.T) {
 	})
 	for question, want := range map[string]jetstream.ServiceError{
 		"coded": {404, "no such bucket"}, "plain": {500, "it broke"},
-		"large": {413, "the answer has 65537 octets, the server allows 65536"}, "empty": {0, "no reason was given"},
+		"large": {413, "the answer has 65537 bytes, the server allows 65536"}, "empty": {0, "no reason was given"},
 	} {
 		_, err := c.Ask(within(t), peer(1), question, nil)
 		got, ok := errors.AsType[*jetstream.ServiceError](err)

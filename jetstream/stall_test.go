@@ -14,7 +14,7 @@ import (
 type stall struct {
 	listener net.Listener
 	target   string
-	left     atomic.Int64  // octets to pass on to clients; negative is no limit
+	left     atomic.Int64  // bytes to pass on to clients; negative is no limit
 	resumed  chan struct{} // closed when all passes again
 	resume   func()
 	running  sync.WaitGroup
@@ -40,8 +40,8 @@ func newStall(t *testing.T, url string) *stall {
 
 func (p *stall) url() string { return "nats://" + p.listener.Addr().String() }
 
-// stallAfter passes so many more octets on to clients.
-func (p *stall) stallAfter(octets int64) { p.left.Store(octets) }
+// stallAfter passes so many more bytes on to clients.
+func (p *stall) stallAfter(n int64) { p.left.Store(n) }
 
 func (p *stall) accept() {
 	for {

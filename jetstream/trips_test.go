@@ -32,7 +32,7 @@ func TestRoundTripsAreFew(t *testing.T) {
 	noErr(t, "create", err)
 	theirs, err := js.ObjectStore(within(t), "theirs")
 	noErr(t, "object store", err)
-	small, large := octets(1, 2000), octets(2, 4<<20)
+	small, large := noise(1, 2000), noise(2, 4<<20)
 	check := func(what string, want uint64, do func() error) {
 		t.Helper()
 		if got := sent(c, func() { noErr(t, what, do()) }); got != want {
@@ -57,7 +57,7 @@ func TestRoundTripsAreFew(t *testing.T) {
 	put(t, c, large)
 	check("get a large one", 3, get(blobs, large, false)) // the hash, the meta, one window
 	for n := range byte(4) {
-		b := octets(50+n, 1000)
+		b := noise(50+n, 1000)
 		_, err = theirs.PutBytes(within(t), bucket.Sum(b).String(), b)
 		noErr(t, "library's put", err)
 		want := uint64(3)
@@ -114,7 +114,7 @@ func TestStrictServersThatKnowNoBatchesGetStoresWithoutThem(t *testing.T) {
 func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	b := octets(1, 700_000)
+	b := noise(1, 700_000)
 	h := put(t, c, b)
 	oldServer(t, s, func(m *nats.Msg) (body []byte, answer string) {
 		if i := bytes.Index(m.Data, []byte(`,"batch"`)); i > 0 {
@@ -127,7 +127,7 @@ func TestServersWithoutBatchesAreReadChunkByChunk(t *testing.T) {
 	defer r.Close()
 	var got bytes.Buffer
 	if _, err := got.ReadFrom(r); err != nil || !bytes.Equal(got.Bytes(), b) {
-		t.Errorf("got %d octets, %v", got.Len(), err)
+		t.Errorf("got %d bytes, %v", got.Len(), err)
 	}
 	old := dial(t, s.URL(), func(c *jetstream.Config) { c.Domain = "old" })
 	id := bucket.NewID()

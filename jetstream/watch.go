@@ -16,7 +16,7 @@ type EventFilter struct {
 }
 
 // Watch calls handle with each event that matches, one at a time, in the order in which each peer told them, until ctx
-// ends, whose error it returns. handle owns the octets, which are JSON unless somebody lies, and may call back. Events that
+// ends, whose error it returns. handle owns the bytes, which are JSON unless somebody lies, and may call back. Events that
 // were told before, while there was no connection, or faster than handle takes them are missed. started, where it is not
 // nil, is called once no event is missed any more. [ErrNotPermitted] where the server forbids to listen.
 func (c *Client) Watch(ctx context.Context, f EventFilter, started func(), handle func(event []byte)) error {

@@ -151,7 +151,7 @@ func (p *put) single(ctx context.Context, size int64, r io.Reader) error {
 func readExactly(r io.Reader, b []byte) error {
 	n, err := io.ReadFull(r, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are only %d octets of the %d announced", n, len(b))
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are only %d bytes of the %d announced", n, len(b))
 	}
 	if err != nil {
 		return err
@@ -161,7 +161,7 @@ func readExactly(r io.Reader, b []byte) error {
 
 func atEnd(r io.Reader) error {
 	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are more octets than announced")
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are more bytes than announced")
 	} else if !errors.Is(err, io.EOF) {
 		return err
 	}
@@ -241,10 +241,10 @@ func (p *put) describe(size uint64, digest string) objectMeta {
 		Size: size, Digest: digest}
 }
 
-// describeWhole describes an object of at most one chunk, whose octets must be those that the hash names.
+// describeWhole describes an object of at most one chunk, whose bytes must be those that the hash names.
 func (p *put) describeWhole(body []byte) (objectMeta, error) {
 	if bucket.Sum(body) != p.ob.hash {
-		return objectMeta{}, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the octets hash to something else")
+		return objectMeta{}, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the bytes hash to something else")
 	}
 	sum := sha256.Sum256(body)
 	meta := p.describe(uint64(len(body)), digestText(sum[:]))
@@ -288,7 +288,7 @@ func metaPolicy() *backoff.ExponentialBackOff {
 		backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(2*time.Second))
 }
 
-// purge removes the chunks under the token, up to a sequence, or all where that is 0. Failing leaves octets that nobody
+// purge removes the chunks under the token, up to a sequence, or all where that is 0. Failing leaves bytes that nobody
 // sees.
 func (p *put) purge(ctx context.Context, upTo uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)

@@ -69,7 +69,7 @@ type chunker struct {
 	maxRows, maxSize int
 }
 
-// finished says whether nothing is left to write. Replaced jobs that did not fit beside versions may be left for the end.
+// finished reports whether nothing is left to write. Replaced jobs that did not fit beside versions may be left for the end.
 func (c *chunker) finished() bool { return c.start == len(c.plan.fresh) && len(c.plan.replaced) == 0 }
 
 // next returns the rows of the next transaction and how many versions are written after it. It expects that the transaction

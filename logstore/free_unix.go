@@ -4,8 +4,8 @@ package logstore
 
 import "syscall"
 
-// freeOctets returns how many octets we may still write where dir lies.
-func freeOctets(dir string) (uint64, error) {
+// freeBytes returns how many bytes we may still write where dir lies.
+func freeBytes(dir string) (uint64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, err

@@ -18,7 +18,7 @@ import (
 )
 
 // checkFiles looks at Badger's files before Badger does, for damage that it would hide or die of: a MANIFEST that was cut (it
-// goes on with the tables that are left, and removes the others), and a table that was cut (it dies). It says whether the log
+// goes on with the tables that are left, and removes the others), and a table that was cut (it dies). It reports whether the log
 // was closed the last time. [ErrDamaged].
 func checkFiles(dir string, made bool) (clean bool, err error) {
 	tables, err := readManifest(dir)
@@ -78,6 +78,7 @@ func cleanNote(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The word octets stands in the files of existing logs, which are compared with this.
 	return fmt.Sprintf("closed with a MANIFEST of %d octets, blake3 %s\n", len(manifest), bucket.Sum(manifest)), nil
 }
 
@@ -122,7 +123,7 @@ func checkTable(dir string, id uint64, compression options.CompressionType) (err
 	return nil
 }
 
-// endsLikeTable says whether the lengths at the end of a table lie within it: index, length of the index (4), checksum of the
+// endsLikeTable reports whether the lengths at the end of a table lie within it: index, length of the index (4), checksum of the
 // index, length of the checksum (4). Where they do not, Badger ends the process.
 func endsLikeTable(data []byte) bool {
 	const checksumMax = 64
@@ -141,7 +142,7 @@ func endsLikeTable(data []byte) bool {
 	return ok && index > 0 && index <= at
 }
 
-// sweepEmpty removes memtable and value logs that a crash left without a single octet, and that Badger refuses.
+// sweepEmpty removes memtable and value logs that a crash left without a single byte, and that Badger refuses.
 func sweepEmpty(dir string) error {
 	for _, suffix := range []string{".mem", ".vlog"} {
 		err := eachFile(dir, suffix, func(path string, size int64) error {

@@ -125,7 +125,7 @@ func TestDamageIsFoundWhenTheLogIsOpened(t *testing.T) {
 		"a bit of a table's checksum":    {closed, flip(func(size int) int { return size - 6 }), logstore.ErrDamaged},
 		"a bit of a table's index":       {closed, flip(func(size int) int { return size - 200 }), logstore.ErrDamaged},
 		"end of a table":                 {closed, cut(".sst", 1000), logstore.ErrDamaged},
-		"one octet of a table":           {closed, cut(".sst", 1), logstore.ErrDamaged},
+		"one byte of a table":            {closed, cut(".sst", 1), logstore.ErrDamaged},
 		"all of a table":                 {closed, cut(".sst", 1<<30), logstore.ErrDamaged},
 		"a table":                        {closed, remove(".sst"), logstore.ErrDamaged},
 		"end of the MANIFEST":            {closed, cut("MANIFEST", 3), logstore.ErrDamaged},
@@ -139,8 +139,8 @@ func TestDamageIsFoundWhenTheLogIsOpened(t *testing.T) {
 		"empty key registry":             {closed, cut("KEYREGISTRY", 1<<30), logstore.ErrDamaged},
 		"garbage for a schema":           {closed, schemaFile("x"), logstore.ErrDamaged},
 		"a newer schema":                 {closed, schemaFile("3"), logstore.ErrSchema},
-		"a memtable without octets":      {killed, emptyFile("00077.mem"), nil},
-		"a value log without octets":     {killed, emptyFile("000077.vlog"), nil},
+		"a memtable without bytes":       {killed, emptyFile("00077.mem"), nil},
+		"a value log without bytes":      {killed, emptyFile("000077.vlog"), nil},
 		"the same after a clean closing": {closed, emptyFile("00077.mem"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func cutRecord(t *testing.T, dir string) {
 	})
 }
 
-// keepOf keeps the first octets of the MANIFEST.
+// keepOf keeps the first bytes of the MANIFEST.
 func keepOf(t *testing.T, dir string, n int) {
 	change(t, oneOf(t, dir, "MANIFEST"), func(b []byte) []byte { return b[:n] })
 }
@@ -178,7 +178,7 @@ func emptyFile(name string) func(*testing.T, string) {
 func TestHolesAreFoundAfterACrash(t *testing.T) {
 	id := version(1, 0).Bucket
 	entryRow := func(height uint64) []byte {
-		return slices.Concat([]byte{3}, id[:], logstore.EncodeHeightRow(height), linkOctets(version(1, height)))
+		return slices.Concat([]byte{3}, id[:], logstore.EncodeHeightRow(height), linkBytes(version(1, height)))
 	}
 	for name, key := range map[string][]byte{
 		"head":             entryRow(filledTo),
@@ -322,7 +322,7 @@ func TestNothingIsWrittenToAFullDisk(t *testing.T) {
 	ok(t, s.Close())
 	cfg.MinFree = 1 << 62
 	if _, err := logstore.OpenBadger(cfg); !errors.Is(err, logstore.ErrDiskFull) {
-		t.Errorf("got error %v, want %v for %d octets", err, logstore.ErrDiskFull, uint64(1<<62))
+		t.Errorf("got error %v, want %v for %d bytes", err, logstore.ErrDiskFull, uint64(1<<62))
 	}
 }
 
@@ -485,4 +485,4 @@ func TestBadgerSpeaksThroughTheLogger(t *testing.T) {
 	}
 }
 
-func linkOctets(e logstore.Entry) []byte { return e.Link[:] }
+func linkBytes(e logstore.Entry) []byte { return e.Link[:] }

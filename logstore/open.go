@@ -50,7 +50,7 @@ func openBadger(cfg Config, set settings) (s *Badger, err error) {
 		cfg.MinFree = DefaultMinFree
 	}
 	if cfg.Free == nil {
-		cfg.Free = freeOctets
+		cfg.Free = freeBytes
 	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
@@ -175,7 +175,7 @@ func (s *Badger) openRecovering() (db *badger.DB, err error) {
 	}
 }
 
-// isOfSystem says whether the system refused something that it may grant another time. Badger keeps only the text of most
+// isOfSystem reports whether the system refused something that it may grant another time. Badger keeps only the text of most
 // causes.
 func isOfSystem(err error) bool {
 	for _, cause := range []error{

@@ -13,7 +13,7 @@ import (
 // stays, and what is read again is fetched again.
 const madvPageout = 21
 
-// maxMapped is how many octets of mapped files may be resident before those of tables are given back.
+// maxMapped is how many bytes of mapped files may be resident before those of tables are given back.
 const maxMapped = 24 << 20
 
 // releaseTables gives back the memory that the mapped tables of a directory hold, where much is mapped. Badger reads and writes
@@ -41,7 +41,7 @@ func releaseTables(dir string) {
 	}
 }
 
-// residentFiles returns how many octets of mapped files the process has resident.
+// residentFiles returns how many bytes of mapped files the process has resident.
 func residentFiles() int {
 	statm, err := os.ReadFile("/proc/self/statm")
 	if err != nil {

@@ -34,11 +34,11 @@ func TestMappedTablesAreGivenBack(t *testing.T) {
 	before := residentFiles()
 	releaseTables(dir + "/elsewhere")
 	if got := residentFiles(); got < before-size/2 {
-		t.Errorf("got %d octets resident after releasing another log, want about %d", got, before)
+		t.Errorf("got %d bytes resident after releasing another log, want about %d", got, before)
 	}
 	releaseTables(dir)
 	if got := residentFiles(); got > before-size/2 {
-		t.Errorf("got %d octets resident, want %d less than %d", got, size, before)
+		t.Errorf("got %d bytes resident, want %d less than %d", got, size, before)
 	}
 	if !bytes.Equal(mapped, want) {
 		t.Error("the mapping is not the file any more")

@@ -64,7 +64,7 @@ type ledger interface {
 	height(link bucket.Link) (uint64, bool, error)
 	// previous returns the predecessor of a version in the log.
 	previous(h bucket.Head) (bucket.Link, error)
-	// succeeded says whether a version at that height has this predecessor.
+	// succeeded reports whether a version at that height has this predecessor.
 	succeeded(height uint64, previous bucket.Link) (bool, error)
 	// jobs returns the bucket's jobs.
 	jobs() ([]Job, error)
@@ -250,10 +250,10 @@ func (b *Bucket) complete(h bucket.Head, pins PinCount) {
 	}
 }
 
-// isEmpty says whether nothing is known of the bucket.
+// isEmpty reports whether nothing is known of the bucket.
 func (b *Bucket) isEmpty() bool { return b.Versions == 0 && b.Condition.IsZero() }
 
-// isStranger says whether b is kept for its condition alone.
+// isStranger reports whether b is kept for its condition alone.
 func (b *Bucket) isStranger() bool { return b.Versions == 0 && !b.Condition.IsZero() }
 
 // moved returns the job in state s.

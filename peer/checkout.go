@@ -69,7 +69,7 @@ func (s *Session) Checkout(ctx context.Context, id bucket.ID, dir string, o Chec
 		return nil, err
 	}
 	c := &CheckedOut{
-		BucketID: v.Bucket, Name: v.Name, Link: v.Link, Height: v.Height, Dir: abs, Written: result.Written, Bytes: result.Octets,
+		BucketID: v.Bucket, Name: v.Name, Link: v.Link, Height: v.Height, Dir: abs, Written: result.Written, Bytes: result.Bytes,
 		Unchanged: result.Unchanged, Modes: result.Modes, Removed: result.Removed, Left: result.Left,
 		Collisions: tree.Collisions(l), Forks: view.forks(), Head: view.head.Head(),
 	}

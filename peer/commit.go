@@ -44,7 +44,7 @@ func (s *Session) Commit(ctx context.Context, id bucket.ID, dir string, o Commit
 	return c.made, s.announce(ctx, v, c.made, o.Upload)
 }
 
-// announceHeld says whether a version that was there before is announced; one of ours that is not is waited for.
+// announceHeld reports whether a version that was there before is announced; one of ours that is not is waited for.
 func (s *Session) announceHeld(ctx context.Context, v *bucket.Version, m *Made, u Upload) error {
 	if authorOf(v) != s.ID() {
 		m.Announced = true
@@ -182,7 +182,7 @@ func (c *committing) scan(ctx context.Context, before *tree.Listing) (err error)
 	for _, s := range c.scanned.Skipped {
 		c.made.Skipped = append(c.made.Skipped, Skipped{s.Path, s.Reason})
 	}
-	c.made.Objects, c.made.Bytes = c.stored.Added, c.stored.Octets
+	c.made.Objects, c.made.Bytes = c.stored.Added, c.stored.Bytes
 	c.made.Collisions = tree.Collisions(c.held)
 	return nil
 }

@@ -109,7 +109,7 @@ func (p *Peer) countDead(ctx context.Context, all []consumer.Status) {
 func (p *Peer) damage() map[string]blobstore.Damage {
 	found := map[string]blobstore.Damage{}
 	for name, d := range map[string]*blobstore.Disk{"manifests": p.stores.manifests, "blobs": p.stores.blobs} {
-		if damage := d.Damage(); damage.Small+damage.Large+damage.Octets > 0 {
+		if damage := d.Damage(); damage.Small+damage.Large+damage.Bytes > 0 {
 			found[name] = damage
 		}
 	}

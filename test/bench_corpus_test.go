@@ -17,9 +17,9 @@ import (
 
 // corpus is a directory to be kept.
 type corpus struct {
-	dir    string
-	files  int
-	octets int64
+	dir   string
+	files int
+	size  int64
 }
 
 // change appends a line to some files.
@@ -88,7 +88,7 @@ func realFiles(b *testing.B) corpus {
 	return c
 }
 
-// ofModule says whether a path in the module cache is a module's file, and no archive of one.
+// ofModule reports whether a path in the module cache is a module's file, and no archive of one.
 func ofModule(path string) bool { return !strings.HasPrefix(path, "cache/") }
 
 // add copies every so manieth file, until there are enough.
@@ -114,25 +114,25 @@ func (c *corpus) add(b *testing.B, from, to string, every int) {
 			b.Fatal(err)
 		}
 		c.files++
-		c.octets += size
+		c.size += size
 	}
 }
 
-// largeFile makes one file of octets that do not compress; a smaller one where the disk has no room for ten of them.
+// largeFile makes one file of bytes that do not compress; a smaller one where the disk has no room for ten of them.
 func largeFile(b *testing.B) corpus {
 	b.Helper()
-	c := corpus{dir: b.TempDir(), files: 1, octets: benchLarge}
+	c := corpus{dir: b.TempDir(), files: 1, size: benchLarge}
 	var disk syscall.Statfs_t
 	if err := syscall.Statfs(c.dir, &disk); err != nil {
 		b.Fatal(err)
 	}
 	if room := int64(disk.Bavail) * disk.Bsize; room < 10*benchLarge {
-		c.octets = benchLarge / 8
-		b.Logf("the disk has %d MiB: the large file has %d instead of %d", room>>20, c.octets>>20, benchLarge>>20)
+		c.size = benchLarge / 8
+		b.Logf("the disk has %d MiB: the large file has %d instead of %d", room>>20, c.size>>20, benchLarge>>20)
 	}
 	f, err := os.Create(filepath.Join(c.dir, "large"))
 	if err == nil {
-		_, err = io.CopyN(f, rand.NewChaCha8([32]byte{1}), c.octets)
+		_, err = io.CopyN(f, rand.NewChaCha8([32]byte{1}), c.size)
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 const (
 	benchFiles = 20_000
-	benchLarge = 2 << 30 // octets
+	benchLarge = 2 << 30 // bytes
 	// memoryLimit is what a commit or checkout may take, however large the file.
 	memoryLimit = 128 << 20
 )
@@ -46,14 +46,14 @@ func BenchmarkRatioLargeFile(b *testing.B) {
 type usage struct {
 	what       string
 	wall, cpu  time.Duration
-	peak       int64 // octets of memory
+	peak       int64 // bytes of memory
 	files      int
-	octets     int64
-	alongPeers int64 // octets of memory that the peer has taken by then, with its server; 0 for no peer
+	size       int64
+	alongPeers int64 // bytes of memory that the peer has taken by then, with its server; 0 for no peer
 }
 
 func (u usage) String() string {
-	mib := float64(u.octets) / (1 << 20)
+	mib := float64(u.size) / (1 << 20)
 	s := fmt.Sprintf("%-24s %7.2f s %6.2f s CPU %8.1f MiB/s %8.0f files/s %5d MiB", u.what, u.wall.Seconds(), u.cpu.Seconds(),
 		mib/u.wall.Seconds(), rateOf(u.files, u.wall), u.peak>>20)
 	if u.alongPeers > 0 {
@@ -78,7 +78,7 @@ func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd) usage {
 	err := cmd.Wait()
 	syscall.Sync() // restic does not sync what it restores
 	wall := time.Since(start)
-	u := usage{what: what, wall: wall, peak: peak(), files: c.files, octets: c.octets}
+	u := usage{what: what, wall: wall, peak: peak(), files: c.files, size: c.size}
 	if err != nil {
 		b.Fatalf("%s: %v: %s", what, err, stderr.String())
 	}
@@ -109,7 +109,7 @@ func watchPeak(pid int) (peak func() int64) {
 	return func() int64 { close(done); return <-seen }
 }
 
-// peakOf is the most octets of memory that a running process has taken since it began its program.
+// peakOf is the most bytes of memory that a running process has taken since it began its program.
 func peakOf(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
 
 // memoryOf reads one of the sizes that Linux tells of a process.
@@ -152,7 +152,7 @@ func benchTree(b *testing.B, c corpus, changes int) kept {
 		}
 	}
 	// Not through b.Logf, which cuts a benchmark's log after ten lines.
-	fmt.Printf("\n%d files, %d MiB; speed of headwater, as a multiple of theirs, then what each took:\n%s\n", c.files, c.octets>>20,
+	fmt.Printf("\n%d files, %d MiB; speed of headwater, as a multiple of theirs, then what each took:\n%s\n", c.files, c.size>>20,
 		strings.Join(lines, "\n"))
 	return ours
 }
@@ -207,11 +207,11 @@ func (p *cliPeer) awaitDownloads(id string) {
 // peak is the most memory that the peer has taken so far.
 func (p *cliPeer) peak() int64 {
 	p.tb.Helper()
-	octets, err := peakOf(p.process.Process.Pid)
+	size, err := peakOf(p.process.Process.Pid)
 	if err != nil {
 		p.tb.Fatalf("peak memory of the peer: %v", err)
 	}
-	return octets
+	return size
 }
 
 // benchRestic keeps the directory in a local repository.

@@ -22,7 +22,7 @@ import (
 
 // Catching up with a history, against git fetch from a git daemon, both over loopback and until all of it is on disk.
 //
-// What travels is alike: for each version its manifest of some 800 octets, and for each commit an object that takes as many in a
+// What travels is alike: for each version its manifest of some 800 bytes, and for each commit an object that takes as many in a
 // pack, its message being random; all commits have the empty tree. What is done with it is not: git compares hashes and
 // connectivity; we check every signature, and that whoever signed might.
 
@@ -50,7 +50,7 @@ func BenchmarkRatioGitFetch(b *testing.B) {
 		b.ReportMetric(rate(gitVersions, slices.Min(ours[0])), "versions/s")
 		b.ReportMetric(rate(gitVersions, slices.Min(theirs[0])), "git-commits/s")
 		b.Logf("%d versions, speed as a multiple of git fetch: %.2f into nothing, %v against %v of git; %.2f where the first %d are there, "+
-			"%v against %v. A manifest has %d octets, a commit %d in git's pack. The fastest of %d runs each; git checks no signatures",
+			"%v against %v. A manifest has %d bytes, a commit %d in git's pack. The fastest of %d runs each; git checks no signatures",
 			gitVersions, all, round1(ours[0]), round1(theirs[0]), further, gitBefore, round1(ours[1]), round1(theirs[1]),
 			size, g.packed/gitVersions, gitRuns)
 	}
@@ -64,10 +64,10 @@ type git struct {
 	bin, daemon string
 	home        string
 	url         string // of the repository
-	packed      int    // octets that its commits take in a pack
+	packed      int    // bytes that its commits take in a pack
 }
 
-// newGit makes a repository of n commits whose objects take so many octets in a pack, and serves it until the test ends.
+// newGit makes a repository of n commits whose objects take so many bytes in a pack, and serves it until the test ends.
 func newGit(tb testing.TB, n, size int) *git {
 	tb.Helper()
 	g := &git{home: tb.TempDir()}
@@ -98,7 +98,7 @@ func newGit(tb testing.TB, n, size int) *git {
 
 // commits is a history as git fast-import reads it: the branch main, and at its commit number gitBefore the branch before.
 func commits(n, size int) []byte {
-	const others = 214 // octets of a packed commit beside the message: tree, parent, author and committer, and what hex leaves
+	const others = 214 // bytes of a packed commit beside the message: tree, parent, author and committer, and what hex leaves
 	random := rand.NewChaCha8([32]byte{1})
 	message := make([]byte, size-others)
 	var b bytes.Buffer

@@ -122,12 +122,12 @@ func publish(ctx context.Context, url string, versions []*bucket.Version) error 
 
 // footing is what a peer has taken since it began, or within a time.
 type footing struct {
-	at                    time.Time
-	watched               time.Duration // 0: since it began
-	sent, got             int64         // messages that the server counts: from the peer, and to it
-	sentOctets, gotOctets int64         // in those
-	cpu                   time.Duration // user and system
-	resident, most        int64         // octets of memory: at the end, and at most since it began
+	at                  time.Time
+	watched             time.Duration // 0: since it began
+	sent, got           int64         // messages that the server counts: from the peer, and to it
+	sentBytes, gotBytes int64         // in those
+	cpu                 time.Duration // user and system
+	resident, most      int64         // bytes of memory: at the end, and at most since it began
 }
 
 // footing looks at the peer's process, and asks the server about the peer's connections.
@@ -154,7 +154,7 @@ func (i *idle) footing() footing {
 	for _, c := range answer.Data.Connections {
 		if c.ID != mine {
 			f.sent, f.got = f.sent+c.Sent, f.got+c.Got
-			f.sentOctets, f.gotOctets = f.sentOctets+c.SentOctets, f.gotOctets+c.GotOctets
+			f.sentBytes, f.gotBytes = f.sentBytes+c.SentBytes, f.gotBytes+c.GotBytes
 		}
 	}
 	return f
@@ -164,11 +164,11 @@ func (i *idle) footing() footing {
 type connections struct {
 	Data struct {
 		Connections []struct {
-			ID         uint64 `json:"cid"`
-			Sent       int64  `json:"in_msgs"`
-			Got        int64  `json:"out_msgs"`
-			SentOctets int64  `json:"in_bytes"`
-			GotOctets  int64  `json:"out_bytes"`
+			ID        uint64 `json:"cid"`
+			Sent      int64  `json:"in_msgs"`
+			Got       int64  `json:"out_msgs"`
+			SentBytes int64  `json:"in_bytes"`
+			GotBytes  int64  `json:"out_bytes"`
 		}
 	}
 }
@@ -177,7 +177,7 @@ type connections struct {
 func (f footing) since(g footing) footing {
 	f.watched = f.at.Sub(g.at)
 	f.sent, f.got, f.cpu = f.sent-g.sent, f.got-g.got, f.cpu-g.cpu
-	f.sentOctets, f.gotOctets = f.sentOctets-g.sentOctets, f.gotOctets-g.gotOctets
+	f.sentBytes, f.gotBytes = f.sentBytes-g.sentBytes, f.gotBytes-g.gotBytes
 	return f
 }
 
@@ -189,8 +189,8 @@ func (f footing) busy() float64 { return 100 * f.cpu.Seconds() / f.watched.Secon
 
 func (f footing) String() string {
 	per := f.watched.Minutes()
-	return fmt.Sprintf("a minute %3.0f messages from the peer, %5.0f octets, and %3.0f to it, %5.0f octets; %.2f %% of a core; "+
-		"%d MiB, at most %d while it synced", float64(f.sent)/per, float64(f.sentOctets)/per, float64(f.got)/per, float64(f.gotOctets)/per,
+	return fmt.Sprintf("a minute %3.0f messages from the peer, %5.0f bytes, and %3.0f to it, %5.0f bytes; %.2f %% of a core; "+
+		"%d MiB, at most %d while it synced", float64(f.sent)/per, float64(f.sentBytes)/per, float64(f.got)/per, float64(f.gotBytes)/per,
 		f.busy(), f.resident>>20, f.most>>20)
 }
 

@@ -52,7 +52,7 @@ func benchLies(b *testing.B) {
 	for _, h := range best {
 		lost := h.took - none.took
 		lines = append(lines, fmt.Sprintf("%-36s %8.0f %+10.0f %+7.0f%% %9d %9d %9d", h.telling, milli(h.took), milli(lost),
-			100*lost.Seconds()/none.took.Seconds(), h.requests, h.objects, h.octets>>10))
+			100*lost.Seconds()/none.took.Seconds(), h.requests, h.objects, h.size>>10))
 	}
 	b.ReportMetric(worst.took.Seconds()/none.took.Seconds(), "worst/none")
 	b.ReportMetric(none.took.Seconds()/honest.took.Seconds(), "none/honest")
@@ -80,17 +80,17 @@ type tale struct {
 // pack adds a pack, and returns its reference.
 func (t *tale) pack(p bucket.Pack, last bucket.Link) bucket.PackRef {
 	t.tb.Helper()
-	octets, err := p.Encode()
+	b, err := p.Encode()
 	if err != nil {
 		t.tb.Fatal(err)
 	}
-	return t.object(p.Level, octets, last)
+	return t.object(p.Level, b, last)
 }
 
-// object adds octets as a pack, whatever they are.
-func (t *tale) object(level int, octets []byte, last bucket.Link) bucket.PackRef {
-	t.packs[bucket.Sum(octets)] = octets
-	return bucket.PackRef{Level: level, Hash: bucket.Sum(octets), Last: last}
+// object adds bytes as a pack, whatever they are.
+func (t *tale) object(level int, b []byte, last bucket.Link) bucket.PackRef {
+	t.packs[bucket.Sum(b)] = b
+	return bucket.PackRef{Level: level, Hash: bucket.Sum(b), Last: last}
 }
 
 // tell replaces the hints by those of other versions.
@@ -98,8 +98,8 @@ func (t *tale) tell(versions []*bucket.Version) {
 	h, packs := buckettest.Hints(t.tb, versions)
 	t.more = append(t.more, versions...)
 	t.hints = bucket.Hints{Manifest: t.hints.Manifest, Recent: h.Recent, Packs: h.Packs}
-	for hash, octets := range packs {
-		t.packs[hash] = octets
+	for hash, b := range packs {
+		t.packs[hash] = b
 	}
 }
 
@@ -203,7 +203,7 @@ type hearing struct {
 	telling           string
 	took              time.Duration
 	requests, objects int64 // sent, and asked for in them
-	octets            int64 // of objects that came
+	size              int64 // of objects that came
 }
 
 // hear tells the peer of a chain that it does not know.
@@ -225,7 +225,7 @@ func (l *listener) hear(what telling) hearing {
 		return err
 	})
 	await(e.tb, l.events, consumer.EventApplied, head)
-	h := hearing{what.name, time.Since(start), l.meter.requests.Load(), l.meter.objects.Load(), l.meter.octets.Load()}
+	h := hearing{what.name, time.Since(start), l.meter.requests.Load(), l.meter.objects.Load(), l.meter.size.Load()}
 	if known := l.peer.bucket(head.Bucket); known.Known != head.Head() || known.Versions != lieVersions {
 		e.tb.Errorf("%s: got %d versions up to %v, want %d up to %v", what.name, known.Versions, known.Known, lieVersions, head.Head())
 	}
@@ -238,18 +238,18 @@ func (l *listener) store(t *tale) {
 	l.env.tb.Helper()
 	l.env.putVersions()
 	objects := map[string][]jetstream.Small{}
-	add := func(h bucket.Hash, octets []byte) {
+	add := func(h bucket.Hash, b []byte) {
 		store := l.env.names.ManifestStore()
 		if t.elsewhere[h] {
 			store = l.second
 		}
-		objects[store] = append(objects[store], jetstream.Small{Hash: h, Bytes: octets})
+		objects[store] = append(objects[store], jetstream.Small{Hash: h, Bytes: b})
 	}
 	for _, v := range append(t.more, t.chain.Versions...) {
 		add(v.Link.Hash(), v.Encoded())
 	}
-	for h, octets := range t.packs {
-		add(h, octets)
+	for h, b := range t.packs {
+		add(h, b)
 	}
 	for store, o := range objects {
 		l.env.put(store, o...)
@@ -259,11 +259,11 @@ func (l *listener) store(t *tale) {
 // meter counts what is asked of object stores. Safe for concurrent use.
 type meter struct {
 	consumer.Objects
-	requests, objects, octets atomic.Int64
+	requests, objects, size atomic.Int64
 }
 
 func (m *meter) reset() {
-	for _, n := range []*atomic.Int64{&m.requests, &m.objects, &m.octets} {
+	for _, n := range []*atomic.Int64{&m.requests, &m.objects, &m.size} {
 		n.Store(0)
 	}
 }
@@ -273,7 +273,7 @@ func (m *meter) Get(ctx context.Context, store string, h bucket.Hash, fresh bool
 	m.requests.Add(1)
 	m.objects.Add(1)
 	r, size, err := m.Objects.Get(ctx, store, h, fresh)
-	m.octets.Add(max(size, 0))
+	m.size.Add(max(size, 0))
 	return r, size, err
 }
 
@@ -281,8 +281,8 @@ func (m *meter) Get(ctx context.Context, store string, h bucket.Hash, fresh bool
 func (m *meter) GetMany(ctx context.Context, store string, hashes []bucket.Hash, take func(bucket.Hash, []byte) error) error {
 	m.requests.Add(1)
 	m.objects.Add(int64(len(hashes)))
-	return m.Objects.GetMany(ctx, store, hashes, func(h bucket.Hash, octets []byte) error {
-		m.octets.Add(int64(len(octets)))
-		return take(h, octets)
+	return m.Objects.GetMany(ctx, store, hashes, func(h bucket.Hash, b []byte) error {
+		m.size.Add(int64(len(b)))
+		return take(h, b)
 	})
 }

@@ -78,7 +78,7 @@ func logEntries(n int) []logstore.Entry {
 	return entries
 }
 
-// syncedWrites returns how often a second a file takes 400 octets and syncs them.
+// syncedWrites returns how often a second a file takes 400 bytes and syncs them.
 func syncedWrites(b *testing.B, name string, n int) float64 {
 	f, err := os.Create(name)
 	if err != nil {

@@ -76,7 +76,7 @@ func benchLocal(b *testing.B, c corpus) {
 		b.ReportMetric(r, what+"/cp")
 		fmt.Printf("%-44s %7.2f s: %.2f of cp with fsync (want at most %.2f)\n", what, took.Seconds(), r, limit)
 	}
-	fmt.Printf("\n%d files, %d MiB, the fastest of %d runs each\n%-44s %7.2f s\n", c.files, c.octets>>20, localTimes, "cp with fsync", disk.Seconds())
+	fmt.Printf("\n%d files, %d MiB, the fastest of %d runs each\n%-44s %7.2f s\n", c.files, c.size>>20, localTimes, "cp with fsync", disk.Seconds())
 	report("commit-until-durable", commit, madeRatio)
 	report("checkout-held", checkout, heldRatio)
 	report("checkout-held-no-peer", lone, heldRatio)

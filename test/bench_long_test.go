@@ -15,7 +15,7 @@ import (
 // A history of a million versions: resident memory of the whole peer, which is the real program, with its log and its
 // stores; the rate, beside that of a tenth of the history; and what is fetched twice where the peer is killed in the middle.
 func BenchmarkRatioLongHistory(b *testing.B) {
-	const limit = 256 << 20 // octets of memory
+	const limit = 256 << 20 // bytes of memory
 	for range b.N {
 		tenth, _ := newLong(b, 100_000, 1)[0].catchUp(b, false)
 		peers := newLong(b, 1_000_000, 2)
@@ -46,12 +46,12 @@ func (p *longPeer) catchUp(b *testing.B, kill bool) (rate float64, peak int64) {
 	}
 	p.waitState(b, every, func(s consumer.Status) bool { return s.Known != nil && s.Known.Height+1 == n })
 	took := time.Since(start)
-	_, received := p.proxy.Octets()
+	_, received := p.proxy.Bytes()
 	peak = max(peak, p.peak())
 	p.stop()
 	rate = float64(n) / took.Seconds()
 	fmt.Printf("%s in %.1f s: %.0f versions/s, %.2f of the rate at which crypto/ed25519 only checks the signatures (%.0f/s on %d cores); "+
-		"peak %d MiB resident; %.2f times the octets of the packs received\n", what, took.Seconds(), rate, rate/verify, verify,
-		runtime.GOMAXPROCS(0), peak>>20, float64(received)/float64(p.history.octets))
+		"peak %d MiB resident; %.2f times the bytes of the packs received\n", what, took.Seconds(), rate, rate/verify, verify,
+		runtime.GOMAXPROCS(0), peak>>20, float64(received)/float64(p.history.size))
 	return rate, peak
 }

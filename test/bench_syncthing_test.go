@@ -81,7 +81,7 @@ func benchSyncthing(b *testing.B, c corpus, limit float64) time.Duration {
 	r := ours.Seconds() / theirs.Seconds()
 	b.ReportMetric(r, "time/syncthing")
 	fmt.Printf("\n%d files, %d MiB, from here to the other directory\n%-44s %7.2f s\n%-44s %7.2f s: %.2f of it (want at most %.2f)\n%s\n",
-		c.files, c.octets>>20, "syncthing", theirs.Seconds(), "headwater, commit to checkout", ours.Seconds(), r, limit,
+		c.files, c.size>>20, "syncthing", theirs.Seconds(), "headwater, commit to checkout", ours.Seconds(), r, limit,
 		strings.Join(lines, "\n"))
 	return ours
 }
@@ -286,7 +286,7 @@ func smallFiles(b *testing.B) corpus {
 		_, _ = random.Read(text)
 		writeTree(b, c.dir, fmt.Sprintf("d%03d/f%05d", i%100, i), text, 0o644)
 		c.files++
-		c.octets += benchSmallSize
+		c.size += benchSmallSize
 	}
 	return c
 }
@@ -306,7 +306,7 @@ func goSources(b *testing.B) corpus {
 // randomFile makes one file of bytes that do not compress.
 func randomFile(b *testing.B, size int64) corpus {
 	b.Helper()
-	c := corpus{dir: b.TempDir(), files: 1, octets: size}
+	c := corpus{dir: b.TempDir(), files: 1, size: size}
 	f, err := os.Create(filepath.Join(c.dir, "large"))
 	if err == nil {
 		_, err = io.CopyN(f, rand.NewChaCha8([32]byte{3}), size)

@@ -293,22 +293,22 @@ func TestCLI_PutAndGet(t *testing.T) {
 			Size       int64
 		}](t, p.run("put", writeFile(t, "ours", ours), "--json"))
 		if put.Link != bucket.RawLink(ours).String() || put.Hash != bucket.Sum(ours).String() || put.Size != int64(size) {
-			t.Errorf("got %+v, want %s and %d octets", put, bucket.RawLink(ours), size)
+			t.Errorf("got %+v, want %s and %d bytes", put, bucket.RawLink(ours), size)
 		}
 		out := filepath.Join(dir, fmt.Sprint("nats-", size))
 		cli.Run("object", "get", "headwater-blobs", bucket.Sum(ours).String(), "--output", out, "--no-progress", "--force")
 		if !bytes.Equal(read(out), ours) {
-			t.Errorf("got other octets with the nats program than the %d that were put", size)
+			t.Errorf("got other bytes with the nats program than the %d that were put", size)
 		}
 
 		putWithCLI(t, cli, "headwater-blobs", buckettest.Object{Link: bucket.RawLink(theirs), Bytes: theirs})
 		out = filepath.Join(dir, fmt.Sprint("ours-", size))
 		p.run("get", bucket.RawLink(theirs).String(), "-o", out)
 		if !bytes.Equal(read(out), theirs) {
-			t.Errorf("got other octets than the %d that the nats program put", size)
+			t.Errorf("got other bytes than the %d that the nats program put", size)
 		}
 		if got := p.run("get", bucket.Sum(theirs).String()); got != string(theirs) {
-			t.Errorf("got %d other octets on standard output than the %d that the nats program put", len(got), size)
+			t.Errorf("got %d other bytes on standard output than the %d that the nats program put", len(got), size)
 		}
 		p.fails(1, "get", bucket.Sum(ours).String(), "-o", out)
 		if !bytes.Equal(read(out), theirs) {
@@ -332,7 +332,7 @@ func TestCLI_PutAndGet(t *testing.T) {
 	out := filepath.Join(dir, "wrong")
 	p.fails(4, "get", bucket.RawLink([]byte("right")).String(), "-o", out)
 	if _, err := os.Stat(out); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("got %v, want no file with wrong octets", err)
+		t.Errorf("got %v, want no file with wrong bytes", err)
 	}
 }
 

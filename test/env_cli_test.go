@@ -368,7 +368,7 @@ func (p *cliPeer) kill() {
 	<-p.exited
 }
 
-// running says whether the process lives.
+// running reports whether the process lives.
 func (p *cliPeer) running() bool {
 	select {
 	case <-p.exited:

@@ -104,7 +104,7 @@ func (p *cliPeer) awaitComplete(v versionJSON) (s bucketJSON) {
 
 // Markers that stand in every file with room for them, and in names: neither may be found where only ciphertext belongs.
 const (
-	plainMarker = "Plain-Octets-Of-A-File"
+	plainMarker = "Plain-Bytes-Of-A-File"
 	nameMarker  = "Name-Of-A-File"
 )
 
@@ -126,13 +126,13 @@ func sourceTree(tb testing.TB, seed uint64, n int) string {
 			size = 5<<20 + 1 // streamed
 		}
 		path := fmt.Sprintf("d%02d/e%d/f%d %s.txt", i%17, i%5, i, nameMarker)
-		writeTree(tb, dir, path, markedOctets(r, size), perms[i%len(perms)])
+		writeTree(tb, dir, path, markedBytes(r, size), perms[i%len(perms)])
 	}
 	for i, name := range []string{
 		"with spaces and 'quotes'.txt", "Käse ☃ 日本語.md", "new\nline", "-rf", "e\u0301 decomposed", ".hidden", "aux.c",
 		"deep/" + strings.Repeat("d/", 30) + "file", strings.Repeat("n", 255),
 	} {
-		writeTree(tb, dir, "rare/"+name, markedOctets(r, 100*i), 0o640)
+		writeTree(tb, dir, "rare/"+name, markedBytes(r, 100*i), 0o640)
 	}
 	for link, target := range map[string]string{"here": "aux.c", "up": "../d01/e1", "dangling": "none"} {
 		if err := os.Symlink(target, filepath.Join(dir, "rare", link)); err != nil {
@@ -159,8 +159,8 @@ func newRand(seed uint64) *rand.Rand {
 	return rand.New(rand.NewChaCha8(s))
 }
 
-// markedOctets are random but for a marker at both ends.
-func markedOctets(r *rand.Rand, size int) []byte {
+// markedBytes are random but for a marker at both ends.
+func markedBytes(r *rand.Rand, size int) []byte {
 	b := make([]byte, 0, size+8)
 	for len(b) < size {
 		b = binary.LittleEndian.AppendUint64(b, r.Uint64())
@@ -212,7 +212,7 @@ func newTarget(tb testing.TB) string {
 	return dir
 }
 
-// snapshot says what a directory holds, path by path: permissions, and octets by their hash or where a link leads.
+// snapshot says what a directory holds, path by path: permissions, and bytes by their hash or where a link leads.
 func snapshot(tb testing.TB, dir string) map[string]string {
 	tb.Helper()
 	all := map[string]string{}
@@ -232,7 +232,7 @@ func snapshot(tb testing.TB, dir string) map[string]string {
 			if err != nil {
 				return err
 			}
-			said += fmt.Sprintf(" %d octets %s", info.Size(), sum)
+			said += fmt.Sprintf(" %d bytes %s", info.Size(), sum)
 		case info.Mode()&fs.ModeSymlink != 0:
 			target, err := os.Readlink(path)
 			if err != nil {
@@ -281,7 +281,7 @@ func checkSame(tb testing.TB, got, want string) {
 	}
 }
 
-// filesWith lists the files below dir in which a word occurs, be it in the octets or in the name.
+// filesWith lists the files below dir in which a word occurs, be it in the bytes or in the name.
 func filesWith(tb testing.TB, dir, word string) (found []string) {
 	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

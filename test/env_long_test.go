@@ -19,7 +19,7 @@ import (
 type history struct {
 	id       bucket.ID
 	versions int
-	octets   int64 // of packs
+	size     int64 // of packs
 	announce bucket.Announcement
 	some     []*bucket.Version // the oldest of them
 }
@@ -40,7 +40,7 @@ func putHistory(tb testing.TB, c *jetstream.Client, n int, mirrors ...bucket.Pub
 	objects = append(objects, jetstream.Small{Hash: bucket.Sum(nil)}) // the pins list of versions without pins
 	put(c.Names().BlobStore())
 	packer := buckettest.Packer{Put: func(hash bucket.Hash, pack []byte) {
-		h.octets += int64(len(pack))
+		h.size += int64(len(pack))
 		if objects = append(objects, jetstream.Small{Hash: hash, Bytes: pack}); len(objects) >= 64 {
 			put(c.Names().ManifestStore())
 		}
@@ -67,7 +67,7 @@ func putHistory(tb testing.TB, c *jetstream.Client, n int, mirrors ...bucket.Pub
 	return h
 }
 
-// longPeer is a peer that catches up with a history, in a process of its own, over a connection whose octets are counted.
+// longPeer is a peer that catches up with a history, in a process of its own, over a connection whose bytes are counted.
 type longPeer struct {
 	*cliPeer // while it runs
 

@@ -140,7 +140,7 @@ func (e *env) insist(what string, do func(ctx context.Context) error) {
 	})
 }
 
-// newBlob makes octets that no other blob of the test has.
+// newBlob makes bytes that no other blob of the test has.
 func (e *env) newBlob(size int) jetstream.Small {
 	e.blobs++
 	var seed [32]byte

@@ -63,7 +63,7 @@ func TestFiles_CheckoutElsewhereIsWhatWasCommittedAndOnlyChangesTravel(t *testin
 	}
 	r := newRand(2)
 	for i, p := range changed {
-		writeTree(t, src, p, markedOctets(r, 1000+i*3<<20), 0o644)
+		writeTree(t, src, p, markedBytes(r, 1000+i*3<<20), 0o644)
 	}
 	before := objectsIn(t, cli, "headwater-blobs")
 	second := alice.makes("commit", name, src)
@@ -116,7 +116,7 @@ func TestFiles_CheckoutElsewhereIsWhatWasCommittedAndOnlyChangesTravel(t *testin
 	server.Stop()
 	for _, dir := range []string{server.Dir(), alice.dir, bob.dir} {
 		if found := filesWith(t, dir, plainMarker); len(found) > 0 {
-			t.Errorf("got octets of files in clear in %s: %q", dir, found)
+			t.Errorf("got bytes of files in clear in %s: %q", dir, found)
 		}
 		// What was read and written on this machine is on record here, and nowhere else.
 		found := slices.DeleteFunc(filesWith(t, dir, nameMarker), func(f string) bool { return strings.HasPrefix(f, "worktrees/") })
@@ -129,7 +129,7 @@ func TestFiles_CheckoutElsewhereIsWhatWasCommittedAndOnlyChangesTravel(t *testin
 	}
 }
 
-// measured runs a command that has to succeed, and returns the most memory that was resident, in octets. What the system
+// measured runs a command that has to succeed, and returns the most memory that was resident, in bytes. What the system
 // counts for a process that has ended includes its parent's memory, so its own is watched while it runs.
 func (h headwater) measured(args ...string) (peak int64) {
 	h.tb.Helper()
@@ -149,7 +149,7 @@ func (h headwater) measured(args ...string) (peak int64) {
 		select {
 		case err := <-ended:
 			if err != nil || peak == 0 {
-				h.tb.Fatalf("got %v, %d octets resident, of %v: %s", err, peak, cmd.Args, out.String())
+				h.tb.Fatalf("got %v, %d bytes resident, of %v: %s", err, peak, cmd.Args, out.String())
 			}
 			return peak
 		case <-ticker.C:
@@ -186,7 +186,7 @@ func TestFiles_LargeFileTakesLittleMemory(t *testing.T) {
 	}
 	r := newRand(3)
 	for at := int64(0); at < size; at += 8 << 20 { // the rest are holes
-		if _, err := f.WriteAt(markedOctets(r, 1<<20), at); err != nil {
+		if _, err := f.WriteAt(markedBytes(r, 1<<20), at); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -263,8 +263,8 @@ func TestFiles_InterruptedCommitEndsRight(t *testing.T) {
 	r := newRand(5)
 	for i := range interruptions {
 		for j := range 40 {
-			writeTree(t, src, fmt.Sprintf("new %d/%d", i, j), markedOctets(r, 20<<10), 0o644)
-			writeTree(t, src, fmt.Sprintf("d01/again %d", j), markedOctets(r, 20<<10), 0o644)
+			writeTree(t, src, fmt.Sprintf("new %d/%d", i, j), markedBytes(r, 20<<10), 0o644)
+			writeTree(t, src, fmt.Sprintf("d01/again %d", j), markedBytes(r, 20<<10), 0o644)
 		}
 		kill(h, time.After(rand.N(whole)), "commit", "photos", src)
 	}
@@ -332,7 +332,7 @@ func TestFiles_InterruptedCheckoutEndsRight(t *testing.T) {
 	r := newRand(7)
 	for i := range 400 {
 		if i%2 == 0 {
-			writeTree(t, src, fmt.Sprintf("d%02d/e%d/f%d %s.txt", i%17, i%5, i, nameMarker), markedOctets(r, r.IntN(30<<10)), 0o644)
+			writeTree(t, src, fmt.Sprintf("d%02d/e%d/f%d %s.txt", i%17, i%5, i, nameMarker), markedBytes(r, r.IntN(30<<10)), 0o644)
 		}
 	}
 	h.run("commit", "photos", src)

@@ -102,7 +102,7 @@ func (o *owners) fork() (winner int) {
 			o.t.Fatal(err)
 		}
 		// Much to put, so that it is surely halted in the middle of it.
-		writeTree(o.t, o.dirs[1], "large", markedOctets(newRand(uint64(round)), 12<<20), 0o644)
+		writeTree(o.t, o.dirs[1], "large", markedBytes(newRand(uint64(round)), 12<<20), 0o644)
 		writeTree(o.t, o.dirs[1], "notes.txt", fmt.Appendf(nil, "by bob %d\n", round), 0o644)
 		writeTree(o.t, o.dirs[0], "notes.txt", fmt.Appendf(nil, "by alice %d\n", round), 0o644)
 		writeTree(o.t, o.dirs[0], "d00/only alice's", nil, 0o600)

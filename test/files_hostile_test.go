@@ -49,7 +49,7 @@ func newHostile(t *testing.T, url string) *hostile {
 	return x
 }
 
-// seal puts octets as a blob.
+// seal puts bytes as a blob.
 func (x *hostile) seal(secret bucket.Secret, plain []byte) bucket.Link {
 	x.t.Helper()
 	b, err := tree.Seal(secret, plain)
@@ -93,7 +93,7 @@ func (x *hostile) dir(e entries) tree.Dir {
 	return tree.Dir{Link: x.seal(secret, x.encode(e)), Secret: secret}
 }
 
-// version makes the next version, whose root node is those octets, and announces it. It returns the bucket's id.
+// version makes the next version, whose root node is those bytes, and announces it. It returns the bucket's id.
 func (x *hostile) version(root []byte) string {
 	x.t.Helper()
 	secret := tree.NewSecret()
@@ -147,7 +147,7 @@ func TestFilesHostile_TreesAreRefusedAndNothingIsWrittenOutside(t *testing.T) {
 		{"an empty name", "a name that cannot be a file's", func(x *hostile) []byte {
 			return x.encode(entries{"": x.dir(entries{"evil": x.file("evil", false)})})
 		}},
-		{"a name of 300 octets", "a name that cannot be a file's", func(x *hostile) []byte {
+		{"a name of 300 bytes", "a name that cannot be a file's", func(x *hostile) []byte {
 			return x.encode(entries{long: x.file("evil", false)})
 		}},
 		{"a name of 64 KiB", "the limit is 4096", func(x *hostile) []byte {
@@ -307,13 +307,13 @@ func TestFilesHostile_LinksLeadNowhereOutside(t *testing.T) {
 	}
 }
 
-func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T) {
+func TestFilesHostile_WrongBytesOfALargeFileAreNeverWrittenInClear(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()
 	owner, _ := newDesk(t, url)
 	h := owner
 	src, target := t.TempDir(), newTarget(t)
-	writeTree(t, src, "large", markedOctets(newRand(31), tree.SmallFile+2<<20), 0o644)
+	writeTree(t, src, "large", markedBytes(newRand(31), tree.SmallFile+2<<20), 0o644)
 	h.run("create", "films")
 	h.run("commit", "films", src)
 	link, err := bucket.ParseLink(blobLinks(t, h, "films")["large"])
@@ -344,9 +344,9 @@ func TestFilesHostile_WrongOctetsOfALargeFileAreNeverWrittenInClear(t *testing.T
 			t.Errorf("%s: got %s %s, want nothing written", name, path, said)
 		}
 		if o := h.fails(4, "cat", "films", "large"); o.stdout != "" {
-			t.Errorf("%s: got %d octets from cat, want none", name, len(o.stdout))
+			t.Errorf("%s: got %d bytes from cat, want none", name, len(o.stdout))
 		}
-		// Wrong octets in one store condemn nothing that another one has.
+		// Wrong bytes in one store condemn nothing that another one has.
 		second := newTarget(t)
 		h.run("checkout", "films", second, "--blob-store", "headwater-blobs,good")
 		checkSame(t, second, src)

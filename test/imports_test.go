@@ -77,10 +77,10 @@ type source struct {
 	file *ast.File
 }
 
-// isTest says whether only go test compiles the file.
+// isTest reports whether only go test compiles the file.
 func (s source) isTest() bool { return strings.HasSuffix(s.name, "_test.go") }
 
-// forTests says whether the file is a test or belongs to a package for tests.
+// forTests reports whether the file is a test or belongs to a package for tests.
 func (s source) forTests() bool { return s.isTest() || slices.Contains(testPackages, s.pkg) }
 
 // rule finds what is wrong with a file, one sentence each.
@@ -218,7 +218,7 @@ func imports(s source) []imported {
 	return all
 }
 
-// below says whether p is the package or module root, or inside it.
+// below reports whether p is the package or module root, or inside it.
 func below(p, root string) bool { return p == root || strings.HasPrefix(p, root+"/") }
 
 // moduleSources parses every Go file of the module's packages, whatever system it is for.

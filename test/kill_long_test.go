@@ -39,13 +39,13 @@ func TestPrefix_KilledAgainAndAgainInALongCatchUp(t *testing.T) {
 			t.Fatalf("version %d is not followed by the one before it: %+v, %+v", i, v, chain[i+1])
 		}
 	}
-	_, received := p.proxy.Octets()
-	t.Logf("%d times killed; %.2f times the octets of the packs were received", lost, float64(received)/float64(p.history.octets))
+	_, received := p.proxy.Bytes()
+	t.Logf("%d times killed; %.2f times the bytes of the packs were received", lost, float64(received)/float64(p.history.size))
 	if lost < kills/2 {
 		t.Errorf("the peer was killed %d times before it was done, want half of %d at least", lost, kills)
 	}
 	// A window that was asked for, and up to a batch that was not kept, for each life.
-	if limit := p.history.octets + int64(lost+1)*(13<<20); received > limit {
-		t.Errorf("%d octets were received, want %d at most", received, limit)
+	if limit := p.history.size + int64(lost+1)*(13<<20); received > limit {
+		t.Errorf("%d bytes were received, want %d at most", received, limit)
 	}
 }

@@ -52,7 +52,7 @@ func TestNothingAcknowledgedIsLost_BrokerComesAndGoes(t *testing.T) {
 			<-time.After(rand.N(300 * time.Millisecond))
 			s.broker.Restart()
 		}()
-		writeTree(t, s.src, "while it comes and goes", markedOctets(newRand(uint64(i)), 3<<20), 0o644)
+		writeTree(t, s.src, "while it comes and goes", markedBytes(newRand(uint64(i)), 3<<20), 0o644)
 		last = s.alice.made("commit", "photos", s.src)
 		<-restarted
 	}

@@ -161,14 +161,14 @@ func (o *ownKilling) edit() {
 	o.edits++
 	r := newRand(uint64(1000 + o.edits))
 	for i := range ownChanged {
-		writeTree(o.t, o.src, fmt.Sprintf("edited/%d/f%d", o.edits%7, r.IntN(40)), markedOctets(r, 100+r.IntN(20<<10)+i), 0o644)
+		writeTree(o.t, o.src, fmt.Sprintf("edited/%d/f%d", o.edits%7, r.IntN(40)), markedBytes(r, 100+r.IntN(20<<10)+i), 0o644)
 	}
 	switch o.edits % 10 {
 	case 3:
-		writeTree(o.t, o.src, "large", markedOctets(r, ownLarge), 0o600)
+		writeTree(o.t, o.src, "large", markedBytes(r, ownLarge), 0o600)
 	case 6:
 		for i := range ownMany {
-			writeTree(o.t, o.src, fmt.Sprintf("many/%d", i), markedOctets(r, 1000), 0o644)
+			writeTree(o.t, o.src, fmt.Sprintf("many/%d", i), markedBytes(r, 1000), 0o644)
 		}
 	}
 }

@@ -255,7 +255,7 @@ func (l *life) awaitInSync() {
 	}, l.peer)
 }
 
-// isInSync says whether the peer has all that was announced. It is in sync with less for as long as the announcement that a
+// isInSync reports whether the peer has all that was announced. It is in sync with less for as long as the announcement that a
 // killed process held has not come to it.
 func (l *life) isInSync(s bucketJSON) bool {
 	return s.State == "in_sync" && s.Known != nil && s.Known.Link == l.chain.Head().Link.String()
@@ -334,7 +334,7 @@ func (l *life) checkDisk() {
 		defer s.Close()
 		for h := range hashes {
 			if b, err := blobstore.ReadAll(l.tb.Context(), s, h, bucket.MaxManifestSize); err != nil || bucket.Sum(b) != h {
-				l.tb.Fatalf("got %d octets (%v) of %s in %s, want those that it names", len(b), err, h, name)
+				l.tb.Fatalf("got %d bytes (%v) of %s in %s, want those that it names", len(b), err, h, name)
 			}
 		}
 	}
@@ -439,7 +439,7 @@ func (h *heard) fetches(tb testing.TB) (manifests, blobs int) {
 	return h.life["manifests"], h.life["blobs"]
 }
 
-// done says whether the process had everything.
+// done reports whether the process had everything.
 func (h *heard) done() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -215,7 +215,7 @@ func TestLocalFirst_WhatIsHeldIsAskedOfNobody(t *testing.T) {
 		t.Errorf("got requests %v of reading what is held, want none", got)
 	}
 	// Nor is what was made here.
-	writeTree(t, s.src, "more", markedOctets(newRand(42), 6<<20), 0o644)
+	writeTree(t, s.src, "more", markedBytes(newRand(42), 6<<20), 0o644)
 	made := asked.during(func() {
 		s.awaitBoth(s.alice.made("commit", "photos", s.src), s.alice)
 	})
@@ -232,7 +232,7 @@ func TestLocalFirst_WhatIsHeldIsAskedOfNobody(t *testing.T) {
 func TestLocalFirst_CommitThatDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := newShore(t)
-	writeTree(t, s.src, "more", markedOctets(newRand(43), 1<<20), 0o644)
+	writeTree(t, s.src, "more", markedBytes(newRand(43), 1<<20), 0o644)
 	made := s.alice.made("commit", "photos", s.src, "--no-wait")
 	if s.alice.chainOf(s.id)[0] != made.head() {
 		t.Errorf("got no version %+v in the log, want what was reported", made.head())

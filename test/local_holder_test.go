@@ -117,7 +117,7 @@ func TestLocalFirst_RunTakesOverFromACommand(t *testing.T) {
 	h, _ := newDesk(t, url)
 	src := t.TempDir()
 	for i := range 3000 {
-		writeTree(t, src, fmt.Sprintf("d%d/f%d", i%30, i), markedOctets(newRand(uint64(i)), 2000), 0o644)
+		writeTree(t, src, fmt.Sprintf("d%d/f%d", i%30, i), markedBytes(newRand(uint64(i)), 2000), 0o644)
 	}
 	id := h.made("create", "photos").BucketID
 	cmd := h.command(t.Context(), "commit", "photos", src, "--json")

@@ -30,7 +30,7 @@ func TestLocalFirst_BlockedReadsAndWritesAreInterrupted(t *testing.T) {
 		t.Fatal(err)
 	}
 	src := t.TempDir()
-	writeTree(t, src, "large", markedOctets(newRand(81), 8<<20), 0o644)
+	writeTree(t, src, "large", markedBytes(newRand(81), 8<<20), 0o644)
 	id := h.made("create", "photos").BucketID
 	h.made("commit", id, src)
 	for _, tt := range []struct {

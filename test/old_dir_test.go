@@ -243,7 +243,7 @@ func TestOldPeers_SyncWithNewOnesBothWays(t *testing.T) {
 			}
 			tt.with.checksOut(id, target)
 			checkSame(t, target, src)
-			writeTree(t, target, "back", markedOctets(newRand(53), 300<<10), 0o644)
+			writeTree(t, target, "back", markedBytes(newRand(53), 300<<10), 0o644)
 			back := tt.with.makes("commit", id, target)
 			for _, p := range []*cliPeer{tt.maker, tt.with, other} {
 				p.awaitComplete(back)

@@ -29,7 +29,7 @@ func TestOldServerCarriesFilesFromCommitToCheckout(t *testing.T) {
 	// Back, and without a peer that runs.
 	r := newRand(32)
 	for i := range 20 {
-		writeTree(t, target, fmt.Sprintf("more/f%d", i), markedOctets(r, 1000+i*20<<10), 0o644)
+		writeTree(t, target, fmt.Sprintf("more/f%d", i), markedBytes(r, 1000+i*20<<10), 0o644)
 	}
 	second := bob.makes("commit", "photos", target)
 	alice.awaitComplete(second)

@@ -138,7 +138,7 @@ func TestOldServerManyObjectsArePutAndReadOneByOne(t *testing.T) {
 	e.put(store, objects...)
 	e.put(store, objects...)
 	if n := e.streamState("OBJ_" + store).Msgs; n != 2*1100+1 {
-		t.Errorf("got %d messages in the store, want two for each object with octets, and one for that without", n)
+		t.Errorf("got %d messages in the store, want two for each object with bytes, and one for that without", n)
 	}
 	asked := countBatches(t, e.url, "$JS.API", store)
 	for range 3 {

@@ -22,7 +22,7 @@ import (
 // scaleVariable names the environment variable that makes the tests of content as large as promised where it is "full".
 const scaleVariable = "HEADWATER_TEST_SCALE"
 
-// largeSize is the size in octets of the one large blob.
+// largeSize is the size in bytes of the one large blob.
 func largeSize() int64 {
 	if os.Getenv(scaleVariable) == "full" {
 		return 1 << 30
@@ -64,7 +64,7 @@ func TestContentBeforeVisible_ThousandsOfBlobsAndALargeOne(t *testing.T) {
 	t.Logf("%d blobs of 4 KiB and one of %d MiB: %v", len(small), size>>20, time.Since(before).Round(time.Millisecond))
 	pins := p.bucket(chain.ID).Pins
 	if want := uint64(size) + uint64(len(small))*4<<10; pins.Needed != needed || pins.Bytes != want {
-		t.Errorf("got %d pins of %d octets, want %d of %d", pins.Needed, pins.Bytes, needed, want)
+		t.Errorf("got %d pins of %d bytes, want %d of %d", pins.Needed, pins.Bytes, needed, want)
 	}
 	p.checkSettled()
 }
@@ -82,13 +82,13 @@ func checkVisible(t *testing.T, p *peer, c *buckettest.Chain, needed uint64) uin
 // putLarge stores the large blob without holding it in memory, and returns its hash and size.
 func (e *env) putLarge() (bucket.Hash, int64) {
 	e.tb.Helper()
-	octets := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), largeSize()) }
+	source := func() io.Reader { return io.LimitReader(rand.NewChaCha8([32]byte{1}), largeSize()) }
 	h := blake3.New()
-	if _, err := io.Copy(h, octets()); err != nil {
+	if _, err := io.Copy(h, source()); err != nil {
 		e.tb.Fatal(err)
 	}
 	hash := bucket.Hash(h.Sum(nil))
-	if err := e.client.PutObject(e.tb.Context(), e.names.BlobStore(), hash, largeSize(), octets()); err != nil {
+	if err := e.client.PutObject(e.tb.Context(), e.names.BlobStore(), hash, largeSize(), source()); err != nil {
 		e.tb.Fatal(err)
 	}
 	return hash, largeSize()
@@ -105,7 +105,7 @@ func TestContentBeforeVisible_WrongBytesInOneStoreArePassedOver(t *testing.T) {
 	blobs := e.addVersion(chain, e.newBlobs(20, 1<<10))
 	for i, b := range blobs { // the list is among them
 		if i%4 == 0 {
-			e.putWrong(first, b.Hash, "these are not the octets you are looking for")
+			e.putWrong(first, b.Hash, "these are not the bytes you are looking for")
 		}
 	}
 	e.put(e.names.BlobStore(), blobs...)
@@ -121,7 +121,7 @@ func TestContentBeforeVisible_WrongBytesInOneStoreArePassedOver(t *testing.T) {
 func TestContentBeforeVisible_MissingBlobIsADeadLetterUntilItIsThereAndAnnouncedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		wrong bool // the store has an object of that name, with other octets
+		wrong bool // the store has an object of that name, with other bytes
 		class string
 	}{
 		{"missing", false, string(consumer.ClassExhausted)},

@@ -26,7 +26,7 @@ func vectorIdentities(tb testing.TB) map[bucket.PublicKey]bucket.Identity {
 	for _, name := range []string{"chains.json", "manifests.json"} {
 		var all []struct {
 			Seeds []struct {
-				Seed buckettest.Octets `json:"seed_hex"`
+				Seed buckettest.HexBytes `json:"seed_hex"`
 			}
 		}
 		b, err := os.ReadFile(filepath.Join(vectors, name))
@@ -323,7 +323,7 @@ func TestPoisonDoesNotBlock_LettersAreReplayedAndDropped(t *testing.T) {
 
 	n := strconv.FormatUint(first.Sequence, 10)
 	if got := p.run("dead", "show", n, "--raw"); got != body {
-		t.Errorf("got %q, want the octets that were published, %q", got, body)
+		t.Errorf("got %q, want the bytes that were published, %q", got, body)
 	}
 	p.run("dead", "replay", n)
 	second := awaitLetter(t, p, first.Sequence)
@@ -332,7 +332,7 @@ func TestPoisonDoesNotBlock_LettersAreReplayedAndDropped(t *testing.T) {
 	p.fails(3, "dead", "drop", n)
 	n = strconv.FormatUint(second.Sequence, 10)
 	if got := p.run("dead", "show", n, "--raw"); got != body {
-		t.Errorf("got %q after a replay, want the octets that were published, %q", got, body)
+		t.Errorf("got %q after a replay, want the bytes that were published, %q", got, body)
 	}
 	shown := decoded[struct{ Headers map[string][]string }](t, p.run("dead", "show", n, "--json"))
 	if got := shown.Headers["Mine"]; !slices.Equal(got, []string{"kept"}) {

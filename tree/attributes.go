@@ -6,12 +6,12 @@ import (
 	"headwater/bucket"
 )
 
-// Attributes are what Headwater keeps about a file beside its octets. They stand in the metadata of its entry, encrypted
+// Attributes are what Headwater keeps about a file beside its bytes. They stand in the metadata of its entry, encrypted
 // with it, and are the word of the owner who wrote them: whoever fetches the file compares them with what comes.
 type Attributes struct {
 	Perm    fs.FileMode // permission bits, at most 0o777
-	Symlink bool        // the octets are the target of a symbolic link
-	Size    uint64      // octets of the plain file
+	Symlink bool        // the bytes are the target of a symbolic link
+	Size    uint64      // bytes of the plain file
 	Hash    bucket.Hash // BLAKE3 of the plain file
 }
 
@@ -69,7 +69,7 @@ func (d Data) Attributes() (a Attributes, ok bool) {
 
 func (r *reader) hash() (h bucket.Hash) {
 	if n := r.want(majorBytes, "a hash"); n != uint64(len(h)) {
-		r.refuse(bucket.Malformed, "a hash of %d octets", n)
+		r.refuse(bucket.Malformed, "a hash of %d bytes", n)
 	}
 	copy(h[:], r.take(uint64(len(h))))
 	return h

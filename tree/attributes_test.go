@@ -88,7 +88,7 @@ func TestMetadataOfOthers(t *testing.T) {
 		"short hash":             {"a3" + mode + size + "66626c616b6533" + "581f" + zeros(31), tree.Attributes{}, false},
 		"hash of text":           {"a3" + mode + size + "66626c616b6533" + "7820" + zeros(32), tree.Attributes{}, false},
 		"cut off":                {"a3" + mode + size + "66626c616b6533" + "5820", tree.Attributes{}, false},
-		"octets behind":          {"a3" + mode + size + hash + "00", tree.Attributes{}, false},
+		"bytes behind":           {"a3" + mode + size + hash + "00", tree.Attributes{}, false},
 		"a list":                 {"83" + mode + size, tree.Attributes{}, false},
 	}
 	for name, c := range cases {
@@ -114,7 +114,7 @@ func TestModeReadsAsInLs(t *testing.T) {
 	}
 }
 
-// FuzzAttributes reads attributes of what a node brought, as all of them are read, and of bare octets.
+// FuzzAttributes reads attributes of what a node brought, as all of them are read, and of bare bytes.
 func FuzzAttributes(f *testing.F) {
 	good := tree.Attributes{Perm: 0o644, Size: math.MaxUint32, Hash: bucket.Hash{1}}.Metadata()
 	f.Add(good)

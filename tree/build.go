@@ -21,9 +21,9 @@ type Built struct {
 	Entry bucket.Link
 	// Blobs names every blob of the tree, ascending: nodes and files, those that were there before among them.
 	Blobs bucket.Pins
-	// Nodes is how many nodes were written, and Octets how many octets of blobs, that of permissions among them.
-	Nodes  int
-	Octets int64
+	// Nodes is how many nodes were written, and Bytes how many bytes of blobs, that of permissions among them.
+	Nodes int
+	Bytes int64
 	// Tree is the tree as [Load] would read it; its Files are those of the listing it was built from.
 	Tree *Listing
 }
@@ -59,7 +59,7 @@ func Build(ctx context.Context, w Writer, l, prev *Listing, secret bucket.Secret
 		return Built{}, fmt.Errorf("build tree: root: %w", err)
 	}
 	b.count(out)
-	return Built{Entry: out.dir.Link, Blobs: b.blobs(out.dir), Nodes: b.nodes, Octets: b.octets, Tree: b.tree}, nil
+	return Built{Entry: out.dir.Link, Blobs: b.blobs(out.dir), Nodes: b.nodes, Bytes: b.size, Tree: b.tree}, nil
 }
 
 // builder is the state of one Build.
@@ -72,8 +72,8 @@ type builder struct {
 	levels   [][]string     // directories by the number of their names, less one
 	room     *semaphore.Weighted
 
-	nodes  int
-	octets int64
+	nodes int
+	size  int64
 }
 
 func newBuilder(w Writer, l, prev *Listing) *builder {
@@ -110,8 +110,8 @@ func newBuilder(w Writer, l, prev *Listing) *builder {
 
 // written is a node that was sealed and put.
 type written struct {
-	dir    Dir
-	octets int64
+	dir  Dir
+	size int64
 }
 
 // level makes the nodes of directories none of which is in another, side by side.
@@ -144,13 +144,13 @@ func (b *builder) level(ctx context.Context, dirs []string) error {
 }
 
 func (b *builder) count(out written) {
-	if out.octets > 0 {
+	if out.size > 0 {
 		b.nodes++
-		b.octets += out.octets
+		b.size += out.size
 	}
 }
 
-// unchanged says whether the node that prev has for a directory is the one to be made, but for secret and nonce.
+// unchanged reports whether the node that prev has for a directory is the one to be made, but for secret and nonce.
 func (b *builder) unchanged(path string) bool {
 	if f, ok := b.prev.Dirs[path]; !ok || f.Blob == (Dir{}) || len(b.children[path]) != b.before[path] {
 		return false
@@ -167,7 +167,7 @@ func (b *builder) unchanged(path string) bool {
 	return true
 }
 
-// equal says whether two entries are one in every octet.
+// equal reports whether two entries are one in every byte.
 func (d Data) equal(o Data) bool {
 	if (d.Mime == nil) != (o.Mime == nil) || d.Mime != nil && *d.Mime != *o.Mime {
 		return false
@@ -190,7 +190,7 @@ func (b *builder) node(path string) *Node {
 }
 
 func (b *builder) writeDir(ctx context.Context, path string) (written, error) {
-	const entry = 256 // octets of an encoded one, mostly
+	const entry = 256 // bytes of an encoded one, mostly
 	size := min(int64(len(b.children[path]))*entry, nodeRoom)
 	if err := b.room.Acquire(ctx, size); err != nil {
 		return written{}, err
@@ -208,7 +208,7 @@ func (b *builder) write(ctx context.Context, n *Node, secret bucket.Secret) (wri
 	return written{Dir{link, secret}, size}, err
 }
 
-// put seals octets and puts the blob.
+// put seals bytes and puts the blob.
 func (b *builder) put(ctx context.Context, plain []byte, secret bucket.Secret) (bucket.Link, int64, error) {
 	blob, err := Seal(secret, plain)
 	if err != nil {
@@ -231,7 +231,7 @@ func (b *builder) permissions(ctx context.Context) (*Data, error) {
 	d := Data{Secret: NewSecret(), Metadata: a.Metadata()}
 	var size int64
 	d.Link, size, err = b.put(ctx, plain, d.Secret)
-	b.octets += size
+	b.size += size
 	return &d, err
 }
 

@@ -101,17 +101,17 @@ func TestBuildNamesEveryBlobOfTheTree(t *testing.T) {
 		}
 	}
 	var held int
-	var octets int64
+	var size int64
 	for info, err := range s.All(t.Context()) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		held++
-		octets += info.Size
+		size += info.Size
 	}
 	checkBlobs(&s, first.Blobs, held)
-	if first.Octets <= 0 || first.Octets >= octets {
-		t.Errorf("got %d octets written, want those of nodes of the %d in all", first.Octets, octets)
+	if first.Bytes <= 0 || first.Bytes >= size {
+		t.Errorf("got %d bytes written, want those of nodes of the %d in all", first.Bytes, size)
 	}
 	next := copyOf(l)
 	next.Add("src/deep/y", s.file(t, "z", 0o644))

@@ -32,7 +32,7 @@ const (
 	tagCID = 42
 
 	linkSize      = 5 + bucket.CIDSize // a link, encoded
-	minSecretSize = 2 + 32             // a key or secret of octets below 24, encoded
+	minSecretSize = 2 + 32             // a key or secret of bytes below 24, encoded
 	maxCIDSize    = 256                // beyond it no hash function is known
 )
 
@@ -56,10 +56,10 @@ func appendText(b []byte, s string) []byte {
 	return append(appendHead(b, majorText, uint64(len(s))), s...)
 }
 
-// appendInts writes octets as the array of integers that keys and secrets are.
-func appendInts(b, octets []byte) []byte {
-	b = appendHead(b, majorArray, uint64(len(octets)))
-	for _, c := range octets {
+// appendInts writes bytes as the array of integers that keys and secrets are.
+func appendInts(b, p []byte) []byte {
+	b = appendHead(b, majorArray, uint64(len(p)))
+	for _, c := range p {
 		b = appendHead(b, majorUint, uint64(c))
 	}
 	return b
@@ -72,7 +72,7 @@ func appendLink(b []byte, l bucket.Link) []byte {
 	return append(b, c[:]...)
 }
 
-// reader takes canonical octets apart from front to back. The first refusal stays in err; from then on there is nothing
+// reader takes canonical bytes apart from front to back. The first refusal stays in err; from then on there is nothing
 // left to read and every method returns a zero value, so callers look at err once per item.
 type reader struct {
 	b   []byte
@@ -86,10 +86,10 @@ func (r *reader) refuse(c bucket.Class, format string, args ...any) {
 	r.b = nil
 }
 
-// end refuses octets behind the item.
+// end refuses bytes behind the item.
 func (r *reader) end() error {
 	if len(r.b) > 0 {
-		r.refuse(bucket.Malformed, "%d octets behind the end", len(r.b))
+		r.refuse(bucket.Malformed, "%d bytes behind the end", len(r.b))
 	}
 	return r.err
 }
@@ -97,7 +97,7 @@ func (r *reader) end() error {
 // head reads the head of a data item, which is to have its shortest form. It is not for floats.
 func (r *reader) head() (major byte, arg uint64) {
 	if len(r.b) == 0 {
-		r.refuse(bucket.Malformed, "octets that end too soon")
+		r.refuse(bucket.Malformed, "bytes that end too soon")
 		return 0, 0
 	}
 	major, low := r.b[0]>>5, r.b[0]&0x1f
@@ -119,10 +119,10 @@ func (r *reader) head() (major byte, arg uint64) {
 	return major, arg
 }
 
-// take returns the next n octets, which still belong to the input.
+// take returns the next n bytes, which still belong to the input.
 func (r *reader) take(n uint64) []byte {
 	if n > uint64(len(r.b)) {
-		r.refuse(bucket.Malformed, "octets that end too soon")
+		r.refuse(bucket.Malformed, "bytes that end too soon")
 		return nil
 	}
 	out := r.b[:n]
@@ -149,13 +149,13 @@ func (r *reader) exactly(major byte, n uint64, what string) {
 	}
 }
 
-// count reads the head of a map whose pairs take at least least octets each.
+// count reads the head of a map whose pairs take at least least bytes each.
 func (r *reader) count(limit, least int, what string) int {
 	n := r.want(majorMap, what)
 	if n > uint64(limit) {
 		r.refuse(bucket.TooLarge, "%s of %d items; the limit is %d", what, n, limit)
 	} else if n > uint64(len(r.b)/least) {
-		r.refuse(bucket.Malformed, "octets that end too soon")
+		r.refuse(bucket.Malformed, "bytes that end too soon")
 	}
 	if r.err != nil {
 		return 0
@@ -170,11 +170,11 @@ func (r *reader) field(name string) {
 	}
 }
 
-// text reads a text of at most limit octets.
+// text reads a text of at most limit bytes.
 func (r *reader) text(limit int, what string) string {
 	n := r.want(majorText, what)
 	if n > uint64(limit) {
-		r.refuse(bucket.TooLarge, "%s of %d octets; the limit is %d", what, n, limit)
+		r.refuse(bucket.TooLarge, "%s of %d bytes; the limit is %d", what, n, limit)
 	}
 	return r.utf8(n)
 }
@@ -208,7 +208,7 @@ func (r *reader) boolean(what string) bool {
 func (r *reader) ints(what string) (out [32]byte) {
 	r.exactly(majorArray, uint64(len(out)), what)
 	for i := range out {
-		switch b := r.b; { // the two good forms by hand, since most of all octets are here
+		switch b := r.b; { // the two good forms by hand, since most of all bytes are here
 		case len(b) > 0 && b[0] < 24:
 			out[i], r.b = b[0], b[1:]
 		case len(b) > 1 && b[0] == 24 && b[1] >= 24:
@@ -223,18 +223,18 @@ func (r *reader) ints(what string) (out [32]byte) {
 	return out
 }
 
-// cid reads tag 42 and returns the octets of the CID.
+// cid reads tag 42 and returns the bytes of the CID.
 func (r *reader) cid() []byte {
 	if tag := r.want(majorTag, "a link"); r.err == nil && tag != tagCID {
 		r.refuse(bucket.Malformed, "something else where a link belongs")
 	}
 	n := r.want(majorBytes, "a CID")
 	if n > maxCIDSize {
-		r.refuse(bucket.Malformed, "octets that are no CID")
+		r.refuse(bucket.Malformed, "bytes that are no CID")
 	}
 	b := r.take(n)
 	if r.err == nil && (len(b) < 2 || b[0] != 0) {
-		r.refuse(bucket.Malformed, "octets that are no CID")
+		r.refuse(bucket.Malformed, "bytes that are no CID")
 	}
 	if r.err != nil {
 		return nil

@@ -13,7 +13,7 @@ type ChangeKind int
 const (
 	Added       ChangeKind = 1 + iota
 	Removed                // for a directory: with all that is listed in it, each as a change of its own
-	Modified               // a file has other octets, or became a symbolic link or ceased to be one
+	Modified               // a file has other bytes, or became a symbolic link or ceased to be one
 	ModeChanged            // only the permissions are others
 )
 
@@ -41,7 +41,7 @@ type Change struct {
 	New  *Data // nil where removed
 }
 
-// Same says whether two entries are of files with the same plain octets and attributes. What [Attributes] say decides where
+// Same reports whether two entries are of files with the same plain bytes and attributes. What [Attributes] say decides where
 // both have them, be the blobs the same or not; else the blobs decide. Media types do not count.
 func Same(a, b Data) bool {
 	if a.Link == b.Link && a.Secret == b.Secret && bytes.Equal(a.Metadata, b.Metadata) {
@@ -55,8 +55,8 @@ func Same(a, b Data) bool {
 	return a.Link == b.Link && a.Secret == b.Secret
 }
 
-// sameOctets is Same but for permissions.
-func sameOctets(a, b Data) bool {
+// sameBytes is Same but for permissions.
+func sameBytes(a, b Data) bool {
 	x, okA := a.Attributes()
 	y, okB := b.Attributes()
 	if okA && okB {
@@ -66,7 +66,7 @@ func sameOctets(a, b Data) bool {
 	return a.Link == b.Link && a.Secret == b.Secret
 }
 
-// Diff lists what differs between two trees, ascending by the octets of the path, so that a directory comes before what is
+// Diff lists what differs between two trees, ascending by the bytes of the path, so that a directory comes before what is
 // in it. A path that was a file and is a directory, or the other way round, is removed first and then added. Files are
 // compared by [Same], directories by their permissions.
 func Diff(before, after *Listing) []Change {
@@ -77,7 +77,7 @@ func Diff(before, after *Listing) []Change {
 		case !ok:
 			all = append(all, Change{Path: path, Kind: Removed, Old: new(d)})
 		case Same(d, now):
-		case sameOctets(d, now):
+		case sameBytes(d, now):
 			all = append(all, Change{Path: path, Kind: ModeChanged, Old: new(d), New: new(now)})
 		default:
 			all = append(all, Change{Path: path, Kind: Modified, Old: new(d), New: new(now)})

@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// entry is a file with attributes whose blob is nowhere: content stands for its octets, version for one of their blobs.
+// entry is a file with attributes whose blob is nowhere: content stands for its bytes, version for one of their blobs.
 func entry(content, version string, perm fs.FileMode) tree.Data {
 	a := tree.Attributes{Perm: perm, Size: uint64(len(content)), Hash: bucket.Sum([]byte(content))}
 	return tree.Data{
@@ -39,9 +39,9 @@ func TestSame(t *testing.T) {
 		want bool
 	}{
 		"one blob":                      {entry("a", "1", 0o644), entry("a", "1", 0o644), true},
-		"two blobs of the same octets":  {entry("a", "1", 0o644), entry("a", "2", 0o644), true},
+		"two blobs of the same bytes":   {entry("a", "1", 0o644), entry("a", "2", 0o644), true},
 		"another mode":                  {entry("a", "1", 0o644), entry("a", "1", 0o755), false},
-		"other octets":                  {entry("a", "1", 0o644), entry("b", "1", 0o644), false},
+		"other bytes":                   {entry("a", "1", 0o644), entry("b", "1", 0o644), false},
 		"a link and a file":             {entry("a", "1", 0o777), link, false},
 		"another media type":            {entry("a", "1", 0o644), mime, true},
 		"no attributes, one blob":       {foreign("1"), foreign("1"), true},

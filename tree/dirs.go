@@ -24,7 +24,7 @@ import (
 // which other readers of the tree see as such, and [Load] hides.
 const dirsFile = ".headwater-dirs"
 
-// maxDirsSize is the most octets of that file.
+// maxDirsSize is the most bytes of that file.
 const maxDirsSize = 64 << 20
 
 // encodeDirs returns what is to stand in the file; nil where no file is needed.
@@ -44,7 +44,7 @@ func encodeDirs(l *Listing) ([]byte, error) {
 		b = append(b, '\n')
 	}
 	if len(b) > maxDirsSize {
-		return nil, refuse(bucket.TooLarge, "permissions of directories of %d octets; the limit is %d", len(b), maxDirsSize)
+		return nil, refuse(bucket.TooLarge, "permissions of directories of %d bytes; the limit is %d", len(b), maxDirsSize)
 	}
 	return b, nil
 }
@@ -102,7 +102,7 @@ func (l *Listing) loadDirs(ctx context.Context, r blobstore.Reader, e Entry) err
 		return err
 	}
 	if a, ok := d.Attributes(); ok && (a.Size != uint64(len(plain)) || a.Hash != bucket.Sum(plain)) {
-		return refuse(bucket.Malformed, "permissions of directories that are not the octets their entry tells of")
+		return refuse(bucket.Malformed, "permissions of directories that are not the bytes their entry tells of")
 	}
 	perms, err := decodeDirs(plain)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestDecodeDirsRefusesWhatItDidNotWrite(t *testing.T) {
 	}
 }
 
-// FuzzDecodeDirs: what is taken is sound, and encodes to octets that are taken again.
+// FuzzDecodeDirs: what is taken is sound, and encodes to bytes that are taken again.
 func FuzzDecodeDirs(f *testing.F) {
 	for _, text := range []string{"", "0700 a\n", "0555 a b/c\n0700 b\n", "0001 \"z\\nz\"\n", "0700 \"\\u00fc\\\"\"\n", "0700 x\"\n", "0755 a\n"} {
 		f.Add([]byte(text))
@@ -95,13 +95,13 @@ func TestLoadOfPermissions(t *testing.T) {
 		want fs.FileMode
 		is   bucket.Class
 	}{
-		"with attributes":        {s.file(t, "0700 d\n", 0o644), 0o700, ""},
-		"without attributes":     {bare("0700 d\n"), 0o700, ""},
-		"of others too":          {bare("0700 c\n0500 d\n0700 d/e\n"), 0o500, ""},
-		"empty":                  {bare(""), 0, ""},
-		"unreadable":             {bare("0700 d"), 0, bucket.Malformed},
-		"other octets than told": {lying, 0, bucket.Malformed},
-		"a directory":            {s.node(t, nil), 0, bucket.Malformed},
+		"with attributes":       {s.file(t, "0700 d\n", 0o644), 0o700, ""},
+		"without attributes":    {bare("0700 d\n"), 0o700, ""},
+		"of others too":         {bare("0700 c\n0500 d\n0700 d/e\n"), 0o500, ""},
+		"empty":                 {bare(""), 0, ""},
+		"unreadable":            {bare("0700 d"), 0, bucket.Malformed},
+		"other bytes than told": {lying, 0, bucket.Malformed},
+		"a directory":           {s.node(t, nil), 0, bucket.Malformed},
 	} {
 		got, err := s.load(t, rootWith(t, &s, test.e))
 		if bucket.ClassOf(err) != test.is || (test.is == "") != (err == nil) {

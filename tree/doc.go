@@ -1,14 +1,14 @@
 // Package tree reads and writes what a bucket holds: its encrypted directories and files, in the bytes of jax-buckets.
-// What stands here are the pure formats, from octets to values and back, and what is done with trees of them, through a
+// What stands here are the pure formats, from bytes to values and back, and what is done with trees of them, through a
 // [blobstore.Reader] and a [Writer]: no clock, no log, and no I/O but through those two.
 //
 // A directory is a [Node]: a map from names to entries. An [Entry] is a [Data] (a file, with its media type) or a
 // [Dir], and holds two things either way: the link to an encrypted blob, and the secret that opens that blob. So
-// whoever can open one node can open all beneath it, and nothing else. A file blob is the file's octets and nothing
+// whoever can open one node can open all beneath it, and nothing else. A file blob is the file's bytes and nothing
 // more; names and media types stand in the node above it.
 //
 // Every blob of a bucket but its manifests and pins lists is encrypted by [Seal] and decrypted by [Open], each as one
-// message; large files pass by in pieces, to the same octets. The secret of a file or of an inner directory stands in
+// message; large files pass by in pieces, to the same bytes. The secret of a file or of an inner directory stands in
 // the entry that points to it. The root node and the operation log are sealed with the secret of their version, which is made anew for each version
 // and stands in no node: each owner's share in the manifest holds it, wrapped for that owner's key by [Wrap], and
 // [Unwrap] takes it out again. A published version holds it in clear.

@@ -15,26 +15,26 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// SmallFile is the size in octets of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It
-// takes twice the octets in memory, and on amd64 a processor ciphers a whole message four times as fast as one in pieces.
+// SmallFile is the size in bytes of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It
+// takes twice the bytes in memory, and on amd64 a processor ciphers a whole message four times as fast as one in pieces.
 const SmallFile = 4 << 20
 
-// ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or octets were
+// ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or bytes were
 // not those promised, or not the same from one reading to the next. The fix is to look at the file again and to put what
 // it is by then.
 var ErrChanged = errors.New("file changed while it was read")
 
 // Source is a plain file that can be read more than once, each time from its beginning.
 type Source struct {
-	// Size is how many octets Open's reader gives. Any other number of them is [ErrChanged].
+	// Size is how many bytes Open's reader gives. Any other number of them is [ErrChanged].
 	Size int64
 	// Open begins another reading. The reader is closed before the next one is asked for.
 	Open func() (io.ReadCloser, error)
 }
 
 // PutFile encrypts a file under a fresh secret, puts the blob, and returns the entry for it. Perm and Symlink of a are
-// kept. A Hash that is not zero is what is known of the octets, from a scan, and spares a reading; others than those are
-// [ErrChanged]. Size and Hash of the entry's attributes are those of the octets put. The media type comes from name, which
+// kept. A Hash that is not zero is what is known of the bytes, from a scan, and spares a reading; others than those are
+// [ErrChanged]. Size and Hash of the entry's attributes are those of the bytes put. The media type comes from name, which
 // is not checked, by [MimeOf].
 //
 // A file beyond [SmallFile] is read twice, or once if its hash is known, and takes less than 2 MiB of memory whatever its size.
@@ -55,9 +55,9 @@ func PutFile(ctx context.Context, w Writer, name string, a Attributes, src Sourc
 func putFile(ctx context.Context, w Writer, a Attributes, src Source) (Data, error) {
 	switch {
 	case src.Size < 0:
-		return Data{}, fmt.Errorf("%d octets: %w", src.Size, fs.ErrInvalid)
+		return Data{}, fmt.Errorf("%d bytes: %w", src.Size, fs.ErrInvalid)
 	case src.Size > MaxPlainSize:
-		return Data{}, refuse(bucket.TooLarge, "%d octets; the limit of one file is %d", src.Size, int64(MaxPlainSize))
+		return Data{}, refuse(bucket.TooLarge, "%d bytes; the limit of one file is %d", src.Size, int64(MaxPlainSize))
 	}
 	put := putLarge
 	if src.Size <= SmallFile {
@@ -72,7 +72,7 @@ func putFile(ctx context.Context, w Writer, a Attributes, src Source) (Data, err
 	return Data{Link: bucket.NewLink(bucket.CodecRaw, blob), Secret: secret, Metadata: a.Metadata()}, nil
 }
 
-// putSmall seals a file in memory. It returns the hashes of the blob and of the plain octets.
+// putSmall seals a file in memory. It returns the hashes of the blob and of the plain bytes.
 func putSmall(
 	ctx context.Context, w Writer, secret bucket.Secret, want bucket.Hash, src Source,
 ) (blob, plain bucket.Hash, err error) {
@@ -109,12 +109,12 @@ func readSource(src Source) ([]byte, error) {
 func readExactly(f io.Reader, b []byte) error {
 	n, err := io.ReadFull(f, b)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: it ends %d octets too soon", ErrChanged, len(b)-n)
+		return fmt.Errorf("%w: it ends %d bytes too soon", ErrChanged, len(b)-n)
 	}
 	return err
 }
 
-// atEnd says whether a file ends here.
+// atEnd reports whether a file ends here.
 func atEnd(f io.Reader) error {
 	var one [1]byte
 	switch n, err := io.ReadFull(f, one[:]); {
@@ -231,9 +231,9 @@ func (s *sealing) add(ctx context.Context, w Writer) (blob bucket.Hash, err erro
 	return blob, err
 }
 
-// ReadFile decrypts a file in memory, at most limit plain octets; a longer one is a [*bucket.Refusal] of class too_large.
-// Where d has [Attributes], another size or hash than theirs is a refusal of class malformed. Octets that the secret does
-// not open are [ErrUnreadable]; other errors are those of r. It takes memory for twice the octets.
+// ReadFile decrypts a file in memory, at most limit plain bytes; a longer one is a [*bucket.Refusal] of class too_large.
+// Where d has [Attributes], another size or hash than theirs is a refusal of class malformed. Bytes that the secret does
+// not open are [ErrUnreadable]; other errors are those of r. It takes memory for twice the bytes.
 func ReadFile(ctx context.Context, r blobstore.Reader, d Data, limit int64) ([]byte, error) {
 	h := d.Link.Hash()
 	limit = max(0, min(limit, MaxPlainSize))
@@ -265,7 +265,7 @@ func (d Data) agree(size int64, hash bucket.Hash) error {
 	case !ok:
 		return nil
 	case a.Size != uint64(size):
-		return refuse(bucket.Malformed, "a file of %d octets, where %d were promised", size, a.Size)
+		return refuse(bucket.Malformed, "a file of %d bytes, where %d were promised", size, a.Size)
 	case a.Hash != hash:
 		return refuse(bucket.Malformed, "a file of another hash than promised")
 	}

@@ -32,7 +32,7 @@ type blobs interface {
 func (w into) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
 	n, err := w.blobs.Put(ctx, h, r)
 	if err == nil && n != size {
-		err = fmt.Errorf("%d octets instead of %d", n, size)
+		err = fmt.Errorf("%d bytes instead of %d", n, size)
 	}
 	return err
 }
@@ -70,14 +70,14 @@ func TestFileComesBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got, err := io.ReadAll(p); err != nil || !bytes.Equal(got, plain) || p.Size() != int64(n) || p.Hash() != want.Hash {
-				t.Errorf("Fetch got %d octets, size %d, hash %s, %v", len(got), p.Size(), p.Hash(), err)
+				t.Errorf("Fetch got %d bytes, size %d, hash %s, %v", len(got), p.Size(), p.Hash(), err)
 			}
 			spool.WriteAt([]byte{1}, int64(n)+100) // was longer before
 			if err := p.WriteInPlace(spool); err != nil || !bytes.Equal(spool.b, plain) {
-				t.Errorf("WriteInPlace left %d octets, %v", len(spool.b), err)
+				t.Errorf("WriteInPlace left %d bytes, %v", len(spool.b), err)
 			}
 			if got, err := tree.ReadFile(t.Context(), store, d, int64(n)); err != nil || !bytes.Equal(got, plain) {
-				t.Errorf("ReadFile got %d octets, %v", len(got), err)
+				t.Errorf("ReadFile got %d bytes, %v", len(got), err)
 			}
 		})
 	}
@@ -89,12 +89,12 @@ func TestEveryPutHasASecretOfItsOwn(t *testing.T) {
 		a, errA := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, src)
 		b, errB := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, src)
 		if errA != nil || errB != nil || a.Secret == b.Secret || a.Link == b.Link || a.Secret == (bucket.Secret{}) {
-			t.Errorf("%d octets: got the same secret or link twice, %v, %v", n, errA, errB)
+			t.Errorf("%d bytes: got the same secret or link twice, %v, %v", n, errA, errB)
 		}
 	}
 }
 
-// A file is put again under another secret without its plain octets in a file, as when secrets are rotated.
+// A file is put again under another secret without its plain bytes in a file, as when secrets are rotated.
 func TestFetchedFileIsASource(t *testing.T) {
 	for _, n := range []int{5, tree.SmallFile + 1} {
 		store, plain := &blobstore.Memory{}, noise(n)
@@ -111,7 +111,7 @@ func TestFetchedFileIsASource(t *testing.T) {
 			t.Fatalf("got the same secret, or %v", err)
 		}
 		if got, err := tree.ReadFile(t.Context(), store, b, int64(n)); err != nil || !bytes.Equal(got, plain) {
-			t.Errorf("got %d octets, %v", len(got), err)
+			t.Errorf("got %d bytes, %v", len(got), err)
 		}
 	}
 }
@@ -169,7 +169,7 @@ func TestFileThatChangesIsNotPut(t *testing.T) {
 					t.Errorf("got %v, want ErrChanged", err)
 				}
 				for info := range store.All(t.Context()) {
-					t.Errorf("got blob %s of %d octets", info.Hash, info.Size)
+					t.Errorf("got blob %s of %d bytes", info.Hash, info.Size)
 				}
 				if src.open != 0 {
 					t.Errorf("got %d readings that were not closed", src.open)
@@ -236,7 +236,7 @@ func TestPutFileEndsWithItsWriter(t *testing.T) {
 		for _, n := range []int{100, tree.SmallFile + 3*tree.ChunkSize} {
 			_, err := tree.PutFile(t.Context(), c.put, "f", tree.Attributes{}, sourceOf(noise(n)))
 			if !errors.Is(err, c.want) {
-				t.Errorf("%s, %d octets: got %v, want %v", name, n, err, c.want)
+				t.Errorf("%s, %d bytes: got %v, want %v", name, n, err, c.want)
 			}
 		}
 	}
@@ -270,7 +270,7 @@ func TestPutFileEndsWithItsSource(t *testing.T) {
 				return io.NopCloser(io.MultiReader(bytes.NewReader(noise(n)[:n/2]), failingReader{broken})), nil
 			}}
 			if _, err := tree.PutFile(t.Context(), &capture{}, "f", tree.Attributes{}, src); !errors.Is(err, broken) {
-				t.Errorf("%d octets, reading %d: got %v, want %v", n, fails, err, broken)
+				t.Errorf("%d bytes, reading %d: got %v, want %v", n, fails, err, broken)
 			}
 		}
 	}
@@ -312,7 +312,7 @@ func putBlob(t testing.TB, store blobstore.Store, blob []byte) tree.Data {
 }
 
 // Owners who write wrong blobs on purpose give them a link that is right, so that the secret alone finds them out.
-func TestForgedBlobGivesNoPlainOctets(t *testing.T) {
+func TestForgedBlobGivesNoPlainBytes(t *testing.T) {
 	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
 		_, blob := sealedNoise(t, n)
 		for _, at := range []int{0, 11, 12, 43, 44, len(blob) / 2, len(blob) - 17, len(blob) - 16, len(blob) - 1} {
@@ -321,10 +321,10 @@ func TestForgedBlobGivesNoPlainOctets(t *testing.T) {
 			store := &blobstore.Memory{}
 			d := putBlob(t, store, bad)
 			if p, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); !errors.Is(err, tree.ErrUnreadable) || p != nil {
-				t.Errorf("octet %d of %d: Fetch got %v, want ErrUnreadable", at, len(blob), err)
+				t.Errorf("byte %d of %d: Fetch got %v, want ErrUnreadable", at, len(blob), err)
 			}
 			if b, err := tree.ReadFile(t.Context(), store, d, 1<<30); !errors.Is(err, tree.ErrUnreadable) || b != nil {
-				t.Errorf("octet %d of %d: ReadFile got %v, want ErrUnreadable", at, len(blob), err)
+				t.Errorf("byte %d of %d: ReadFile got %v, want ErrUnreadable", at, len(blob), err)
 			}
 		}
 		store := &blobstore.Memory{}
@@ -338,12 +338,12 @@ func TestForgedBlobGivesNoPlainOctets(t *testing.T) {
 		store := &blobstore.Memory{}
 		d := putBlob(t, store, noise(n))
 		if _, err := tree.Fetch(t.Context(), store, d, noSpool); !errors.Is(err, tree.ErrUnreadable) {
-			t.Errorf("a blob of %d octets: got %v, want ErrUnreadable", n, err)
+			t.Errorf("a blob of %d bytes: got %v, want ErrUnreadable", n, err)
 		}
 	}
 }
 
-// A blob with a right tag over a wrong hash is found out by its end, and its last octets never come.
+// A blob with a right tag over a wrong hash is found out by its end, and its last bytes never come.
 func TestWrongHashInsideIsFoundByTheEnd(t *testing.T) {
 	plain := noise(tree.SmallFile + 2*tree.ChunkSize)
 	aead, err := chacha20poly1305.New(streamSecret[:])
@@ -362,7 +362,7 @@ func TestWrongHashInsideIsFoundByTheEnd(t *testing.T) {
 	}
 	p, spool := fetch()
 	if got, err := io.ReadAll(p); !errors.Is(err, tree.ErrUnreadable) || len(got) >= len(plain) {
-		t.Errorf("Read: got %d octets, %v, want ErrUnreadable", len(got), err)
+		t.Errorf("Read: got %d bytes, %v, want ErrUnreadable", len(got), err)
 	}
 	if n, err := p.Read(make([]byte, 1)); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
 		t.Errorf("Read again: got %d, %v, want ErrUnreadable", n, err)
@@ -389,7 +389,7 @@ func TestSpoolThatIsAlteredOrShortIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if bytes.Contains(spool.b, plain[:64]) {
-		t.Error("the spool has plain octets")
+		t.Error("the spool has plain bytes")
 	}
 	spool.b[len(plain)/2] ^= 1
 	if err := p.WriteInPlace(new(memorySpool)); !errors.Is(err, tree.ErrUnreadable) {
@@ -421,7 +421,7 @@ type failingSpool struct{ err error }
 func (f failingSpool) ReadAt([]byte, int64) (int, error)  { return 0, f.err }
 func (f failingSpool) WriteAt([]byte, int64) (int, error) { return 0, f.err }
 
-// shelfOf hands out one blob whatever is asked for, with octets and a size that need not be the blob's.
+// shelfOf hands out one blob whatever is asked for, with bytes and a size that need not be the blob's.
 type shelfOf struct {
 	blobstore.Memory
 	b    []byte
@@ -432,21 +432,21 @@ func (s *shelfOf) Get(_ context.Context, h bucket.Hash) (*blobstore.Blob, error)
 	return blobstore.NewBlob(h, s.size, io.NopCloser(bytes.NewReader(s.b))), nil
 }
 
-func TestWrongOctetsFromAStoreAreCorrupt(t *testing.T) {
+func TestWrongBytesFromAStoreAreCorrupt(t *testing.T) {
 	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
 		_, blob := sealedNoise(t, n)
 		d := putBlob(t, &blobstore.Memory{}, blob)
 		flipped := slices.Clone(blob)
 		flipped[n/2] ^= 1
 		for name, s := range map[string]*shelfOf{
-			"one octet":     {b: flipped, size: int64(len(blob))},
+			"one byte":      {b: flipped, size: int64(len(blob))},
 			"one too few":   {b: blob[1:], size: int64(len(blob))},
 			"one too many":  {b: append(slices.Clone(blob), 0), size: int64(len(blob))},
 			"size too low":  {b: blob, size: int64(len(blob)) - 1},
 			"size too high": {b: blob, size: int64(len(blob)) + 1},
 		} {
 			if _, err := tree.Fetch(t.Context(), s, d, new(memorySpool).open); !errors.Is(err, blobstore.ErrCorrupt) {
-				t.Errorf("%d octets, %s: got %v, want ErrCorrupt", n, name, err)
+				t.Errorf("%d bytes, %s: got %v, want ErrCorrupt", n, name, err)
 			}
 		}
 	}
@@ -469,15 +469,15 @@ func TestFileMustBeWhatItsEntryPromises(t *testing.T) {
 		} {
 			d.Metadata = a.Metadata()
 			if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); bucket.ClassOf(err) != bucket.Malformed {
-				t.Errorf("%d octets, another %s: Fetch got %v, want a refusal", n, name, err)
+				t.Errorf("%d bytes, another %s: Fetch got %v, want a refusal", n, name, err)
 			}
 			if _, err := tree.ReadFile(t.Context(), store, d, int64(n)); bucket.ClassOf(err) != bucket.Malformed {
-				t.Errorf("%d octets, another %s: ReadFile got %v, want a refusal", n, name, err)
+				t.Errorf("%d bytes, another %s: ReadFile got %v, want a refusal", n, name, err)
 			}
 		}
 		d.Metadata = right.Metadata()
 		if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); err != nil {
-			t.Errorf("%d octets: Fetch got %v", n, err)
+			t.Errorf("%d bytes: Fetch got %v", n, err)
 		}
 	}
 }
@@ -504,7 +504,7 @@ func TestBounded_FileAboveALimitIsNotRead(t *testing.T) {
 	var err error
 	used := allocated(func() { _, err = tree.Fetch(t.Context(), huge, d, new(memorySpool).open) })
 	if !errors.Is(err, blobstore.ErrCorrupt) || used > 16<<20 {
-		t.Errorf("a blob that is not so large: got %v and %d octets of memory", err, used)
+		t.Errorf("a blob that is not so large: got %v and %d bytes of memory", err, used)
 	}
 }
 
@@ -548,9 +548,9 @@ func TestBounded_LargeFileTakesLittleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("PutFile allocated %d octets", used)
+	t.Logf("PutFile allocated %d bytes", used)
 	if used > most {
-		t.Errorf("PutFile allocated %d octets for one of %d, want at most %d", used, size, most)
+		t.Errorf("PutFile allocated %d bytes for one of %d, want at most %d", used, size, most)
 	}
 	f, err := os.Create(filepath.Join(t.TempDir(), "plain"))
 	if err != nil {
@@ -566,9 +566,9 @@ func TestBounded_LargeFileTakesLittleMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("Fetch and WriteInPlace allocated %d octets", used)
+	t.Logf("Fetch and WriteInPlace allocated %d bytes", used)
 	if used > most {
-		t.Errorf("Fetch and WriteInPlace allocated %d octets for one of %d, want at most %d", used, size, most)
+		t.Errorf("Fetch and WriteInPlace allocated %d bytes for one of %d, want at most %d", used, size, most)
 	}
 	want, err := src.Open()
 	if err != nil {
@@ -589,7 +589,7 @@ func hashOf(t testing.TB, r io.Reader) (h bucket.Hash) {
 	return h
 }
 
-// FuzzFetch opens anything as a stream and in memory: both find the same octets, or neither any.
+// FuzzFetch opens anything as a stream and in memory: both find the same bytes, or neither any.
 func FuzzFetch(f *testing.F) {
 	_, blob := sealedNoise(f, 100)
 	f.Add(streamSecret[:], blob)
@@ -632,7 +632,7 @@ var benchSizes = []struct {
 	size int64
 }{{"8KiB", 8 << 10}, {"4MiB", tree.SmallFile}, {"5MiB", 5 << 20}, {"128MiB", 128 << 20}}
 
-// BenchmarkPutFile is what a commit pays for the octets of files, without hashing them for the scan and without the store.
+// BenchmarkPutFile is what a commit pays for the bytes of files, without hashing them for the scan and without the store.
 func BenchmarkPutFile(b *testing.B) {
 	for _, c := range benchSizes {
 		b.Run(c.name, func(b *testing.B) {

@@ -49,7 +49,7 @@ func ReadNode(ctx context.Context, r blobstore.Reader, link bucket.Link, secret 
 	return readNode(ctx, r, Dir{link, secret}, nil)
 }
 
-// readNode is ReadNode that asks admit, which may be nil, before it takes memory for a blob of some octets.
+// readNode is ReadNode that asks admit, which may be nil, before it takes memory for a blob of some bytes.
 func readNode(ctx context.Context, r blobstore.Reader, d Dir, admit func(size int64) error) (*Node, error) {
 	plain, err := readSealed(ctx, r, d, MaxNodeSize, admit)
 	if err != nil {
@@ -62,7 +62,7 @@ func readNode(ctx context.Context, r blobstore.Reader, d Dir, admit func(size in
 	return n, nil
 }
 
-// readSealed reads the blob of an entry, of at most limit plain octets, and opens it.
+// readSealed reads the blob of an entry, of at most limit plain bytes, and opens it.
 func readSealed(ctx context.Context, r blobstore.Reader, e Entry, limit int64, admit func(int64) error) ([]byte, error) {
 	link, secret := e.Blob()
 	h := link.Hash()
@@ -72,7 +72,7 @@ func readSealed(ctx context.Context, r blobstore.Reader, e Entry, limit int64, a
 	}
 	defer blob.Close()
 	if blob.Size() > limit+Overhead {
-		return nil, refuse(bucket.TooLarge, "blob %s of %d octets; the limit is %d", h, blob.Size(), limit+Overhead)
+		return nil, refuse(bucket.TooLarge, "blob %s of %d bytes; the limit is %d", h, blob.Size(), limit+Overhead)
 	}
 	if admit != nil {
 		if err := admit(blob.Size()); err != nil {

@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 )
 
-// AES key wrap (RFC 3394) of 32 octets under a key of 32 octets, with the default initial value.
+// AES key wrap (RFC 3394) of 32 bytes under a key of 32 bytes, with the default initial value.
 
 const (
 	wrapRounds = 6
-	wrapBlocks = 4 // of 8 octets, in 32
+	wrapBlocks = 4 // of 8 bytes, in 32
 	wrapIV     = 0xa6a6a6a6a6a6a6a6
 )
 

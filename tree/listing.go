@@ -14,9 +14,9 @@ const (
 	MaxFiles = 1_000_000
 	// MaxDepth is the most names in one path.
 	MaxDepth = 128
-	// MaxPath is the most octets of a path.
+	// MaxPath is the most bytes of a path.
 	MaxPath = 4096
-	// MaxTreeSize is the most octets of all paths, media types and metadata of a tree together: 512 MiB.
+	// MaxTreeSize is the most bytes of all paths, media types and metadata of a tree together: 512 MiB.
 	MaxTreeSize = 512 << 20
 )
 
@@ -70,7 +70,7 @@ func (l *Listing) addParents(path string) {
 	}
 }
 
-// Check says whether l is what a Listing is to be, within the limits of trees. The error is [ErrName] for a path that must
+// Check reports whether l is what a Listing is to be, within the limits of trees. The error is [ErrName] for a path that must
 // not become one of a real file or is kept for Headwater itself, a [*bucket.Refusal] of class too_large where a limit is
 // passed, and another one where a path is listed twice, its directory is not listed, or permissions are more than 0o777.
 func (l *Listing) Check() error {
@@ -112,7 +112,7 @@ func (l *Listing) checkPath(t *tally, path string, e Entry) error {
 	return t.add(dir, name, e)
 }
 
-// CheckPath says whether a path may stand in a [Listing]. The error is [ErrName] for a path with a name that [CheckName]
+// CheckPath reports whether a path may stand in a [Listing]. The error is [ErrName] for a path with a name that [CheckName]
 // refuses, the empty path among them, and a [*bucket.Refusal] of class too_large for one beyond [MaxPath] or [MaxDepth].
 func CheckPath(path string) error {
 	if err := checkSize(len(path), strings.Count(path, "/")+1); err != nil {
@@ -126,9 +126,9 @@ func CheckPath(path string) error {
 	return nil
 }
 
-func checkSize(octets, names int) error {
-	if octets > MaxPath {
-		return refuse(bucket.TooLarge, "a path of %d octets; the limit is %d", octets, MaxPath)
+func checkSize(size, names int) error {
+	if size > MaxPath {
+		return refuse(bucket.TooLarge, "a path of %d bytes; the limit is %d", size, MaxPath)
 	}
 	if names > MaxDepth {
 		return refuse(bucket.TooLarge, "a path of %d names; the limit is %d", names, MaxDepth)
@@ -140,7 +140,7 @@ func checkSize(octets, names int) error {
 type tally struct {
 	most    int // files and directories
 	entries int
-	octets  int64
+	size    int64
 }
 
 // add counts the entry of a name in a directory; a nil one is that of a directory.
@@ -154,18 +154,18 @@ func (t *tally) add(dir, name string, e Entry) error {
 		return fmt.Errorf("%.80q in directory %.200q: %w", name, dir, err)
 	}
 	t.entries++
-	t.octets += int64(path)
+	t.size += int64(path)
 	if d, ok := e.(Data); ok {
-		t.octets += int64(len(d.Metadata))
+		t.size += int64(len(d.Metadata))
 		if d.Mime != nil {
-			t.octets += int64(len(*d.Mime))
+			t.size += int64(len(*d.Mime))
 		}
 	}
 	if t.entries > t.most {
 		return refuse(bucket.TooLarge, "a tree of more than %d files and directories", t.most)
 	}
-	if t.octets > MaxTreeSize {
-		return refuse(bucket.TooLarge, "a tree of more than %d octets of paths and metadata", MaxTreeSize)
+	if t.size > MaxTreeSize {
+		return refuse(bucket.TooLarge, "a tree of more than %d bytes of paths and metadata", MaxTreeSize)
 	}
 	return nil
 }

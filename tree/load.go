@@ -15,7 +15,7 @@ const (
 	sideBySide = 32
 	// putters is how many nodes are written at a time: many are stored in one step where the store can do that.
 	putters = 128
-	// nodeRoom is the most octets of encoded nodes that are in memory at a time while a tree is read or written; a node
+	// nodeRoom is the most bytes of encoded nodes that are in memory at a time while a tree is read or written; a node
 	// takes several times that once it is decoded.
 	nodeRoom = MaxNodeSize + Overhead
 	// maxMimes is how many media types are kept once for all files that have them.

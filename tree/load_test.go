@@ -41,10 +41,10 @@ func (s *shelf) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error)
 	return s.Memory.Get(ctx, h)
 }
 
-// plain puts sealed octets and returns the link.
-func (s *shelf) plain(t testing.TB, secret bucket.Secret, octets []byte) bucket.Link {
+// plain puts sealed bytes and returns the link.
+func (s *shelf) plain(t testing.TB, secret bucket.Secret, plain []byte) bucket.Link {
 	t.Helper()
-	blob, err := tree.Seal(secret, octets)
+	blob, err := tree.Seal(secret, plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func encoded(t testing.TB, links map[string]tree.Entry) []byte {
 	return b
 }
 
-// forger answers for one hash with the octets of another.
+// forger answers for one hash with the bytes of another.
 type forger struct {
 	*shelf
 	of, with bucket.Hash
@@ -235,7 +235,7 @@ func TestDirectoryThatIsItsOwnChild(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	var s shelf
 	secret := tree.NewSecret()
-	child := tree.Dir{Link: bucket.RawLink([]byte("no octets hash to this")), Secret: secret}
+	child := tree.Dir{Link: bucket.RawLink([]byte("no bytes hash to this")), Secret: secret}
 	root := s.plain(t, secret, encoded(t, map[string]tree.Entry{"self": child}))
 	got, err := tree.Load(t.Context(), forger{&s, child.Link.Hash(), root.Hash()}, root, secret)
 	if got != nil || !errors.Is(err, blobstore.ErrCorrupt) || !strings.Contains(err.Error(), `"self"`) {
@@ -274,7 +274,7 @@ func TestTreesThatUnfold(t *testing.T) {
 		"30 levels of 100 entries to one node":  {nested(30, 100, "", many(1, file)), 50_000, 500 + 100},
 		"10 million files in one node's copies": {many(2_000, many(5_000, file)), tree.MaxFiles, tree.MaxFiles/5_000 + 100},
 		"a path of too many names":              {nested(tree.MaxDepth+1, 1, "", many(1, file)), tree.MaxFiles, tree.MaxDepth + 1},
-		"a path of too many octets":             {nested(20, 1, strings.Repeat("x", 250), many(1, file)), tree.MaxFiles, 20},
+		"a path of too many bytes":              {nested(20, 1, strings.Repeat("x", 250), many(1, file)), tree.MaxFiles, 20},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

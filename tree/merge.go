@@ -17,7 +17,7 @@ type ConflictKind int
 
 // The kinds of conflict.
 const (
-	// BothChanged: both sides gave a file other octets. Ours keeps the name, theirs is the copy.
+	// BothChanged: both sides gave a file other bytes. Ours keeps the name, theirs is the copy.
 	BothChanged ConflictKind = 1 + iota
 	// DeletedAndChanged: one side deleted a file that the other changed. The changed one stays; there is no copy.
 	DeletedAndChanged
@@ -48,7 +48,7 @@ type Conflict struct {
 // Merge makes one tree of two that came out of base; ours is the one that the head rule picks. What one side changed is
 // taken, and what both changed alike is taken once. Where both changed a file differently, ours keeps the name and theirs
 // goes to rename(path); what one side changed and the other deleted stays; a file that meets a directory goes to
-// rename(path) itself. Where that name is taken, or no path, a number is added. Octets and permissions of a file are merged
+// rename(path) itself. Where that name is taken, or no path, a number is added. Bytes and permissions of a file are merged
 // apart, so that changing the one does not conflict with changing the other; where both change permissions, ours win.
 // Directories that were deleted are gone unless something is left in them.
 //
@@ -138,7 +138,7 @@ func mergeFile(b, o, t *Data) (*Data, bool) {
 	return mergeAttributes(b, o, t)
 }
 
-// alike says whether two files, nil for none, are the same.
+// alike reports whether two files, nil for none, are the same.
 func alike(a, b *Data, same func(a, b Data) bool) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -146,14 +146,14 @@ func alike(a, b *Data, same func(a, b Data) bool) bool {
 	return same(*a, *b)
 }
 
-// mergeAttributes merges octets and permissions apart. All that is in the metadata has to be known for that.
+// mergeAttributes merges bytes and permissions apart. All that is in the metadata has to be known for that.
 func mergeAttributes(b, o, t *Data) (*Data, bool) {
 	ours, ok := pureAttributes(o)
 	theirs, okT := pureAttributes(t)
 	if !ok || !okT {
-		return o, sameOctets(*o, *t)
+		return o, sameBytes(*o, *t)
 	}
-	perm, octets := ours.Perm, o
+	perm, content := ours.Perm, o
 	before, known := Attributes{}, false
 	if b != nil {
 		before, known = pureAttributes(b)
@@ -162,15 +162,15 @@ func mergeAttributes(b, o, t *Data) (*Data, bool) {
 		perm = theirs.Perm
 	}
 	switch {
-	case sameOctets(*o, *t):
-	case known && sameOctets(*b, *o):
-		octets, ours = t, theirs
-	case known && sameOctets(*b, *t):
+	case sameBytes(*o, *t):
+	case known && sameBytes(*b, *o):
+		content, ours = t, theirs
+	case known && sameBytes(*b, *t):
 	default:
 		return o, false
 	}
 	ours.Perm = perm
-	d := *octets
+	d := *content
 	d.Metadata = ours.Metadata()
 	return &d, true
 }
@@ -245,7 +245,7 @@ func (m *merger) free(p string) string {
 	}
 }
 
-// blocked says whether there is a file where p needs a directory.
+// blocked reports whether there is a file where p needs a directory.
 func (m *merger) blocked(p string) bool {
 	for dir, _ := splitPath(p); dir != ""; dir, _ = splitPath(dir) {
 		if _, ok := m.out.Files[dir]; ok {

@@ -60,8 +60,8 @@ func TestMerge(t *testing.T) {
 		"the copy's name is taken": {"", "a=2 a" + mark + "=x", "a=3 a" + mark + "-2=y", "a=2 a" + mark + "=x a" + mark + "-2=y a" + mark + "-3=3", []tree.Conflict{conflict("a", tree.BothChanged, "a"+mark+"-3")}},
 		"deleted, changed there":   {"d/a=1 b=1", "b=1", "d/a=2 b=1", "d/a=2 b=1", []tree.Conflict{conflict("d/a", tree.DeletedAndChanged, "")}},
 		"changed, deleted there":   {"d/a=1", "d/a=2", "", "d/a=2", []tree.Conflict{conflict("d/a", tree.DeletedAndChanged, "")}},
-		"mode here, octets there":  {"a=1", "a=1!", "a=2", "a=2!", nil},
-		"octets here, mode there":  {"a=1", "a=2", "a=1!", "a=2!", nil},
+		"mode here, bytes there":   {"a=1", "a=1!", "a=2", "a=2!", nil},
+		"bytes here, mode there":   {"a=1", "a=2", "a=1!", "a=2!", nil},
 		"the same and a mode":      {"a=1", "a=2", "a=2!", "a=2!", nil},
 		"added with two modes":     {"", "a=1!", "a=1", "a=1!", nil},
 		"file and directory":       {"", "a=1", "a/x=2", "a/x=2 a" + mark + "=1", []tree.Conflict{conflict("a", tree.FileAndDirectory, "a"+mark)}},
@@ -155,7 +155,7 @@ func drawTree(t *rapid.T, label string) *tree.Listing {
 	return l
 }
 
-// blocked says whether p is listed, or a file is where it needs a directory.
+// blocked reports whether p is listed, or a file is where it needs a directory.
 func blocked(l *tree.Listing, p string) bool {
 	if _, ok := l.Dirs[p]; ok {
 		return true
@@ -168,8 +168,8 @@ func blocked(l *tree.Listing, p string) bool {
 	return false
 }
 
-// octetsOf is the hash of a file's plain octets.
-func octetsOf(d tree.Data) bucket.Hash {
+// contentOf is the hash of a file's plain bytes.
+func contentOf(d tree.Data) bucket.Hash {
 	a, _ := d.Attributes()
 	return a.Hash
 }
@@ -203,11 +203,11 @@ func checkProperties(t *rapid.T) {
 func checkLost(t *rapid.T, base, side, merged *tree.Listing) {
 	there := map[bucket.Hash]bool{}
 	for _, d := range merged.Files {
-		there[octetsOf(d)] = true
+		there[contentOf(d)] = true
 	}
 	for p, d := range side.Files {
-		if old, ok := base.Files[p]; (!ok || octetsOf(old) != octetsOf(d)) && !there[octetsOf(d)] {
-			t.Errorf("%s: got its octets nowhere in the merged tree", p)
+		if old, ok := base.Files[p]; (!ok || contentOf(old) != contentOf(d)) && !there[contentOf(d)] {
+			t.Errorf("%s: got its bytes nowhere in the merged tree", p)
 		}
 	}
 	for p := range side.Dirs {
@@ -229,15 +229,15 @@ func checkSwapped(t *rapid.T, conflicts []tree.Conflict, xy, yx *tree.Listing) {
 	var swapped []string
 	for _, c := range conflicts {
 		if c.Kind == tree.BothChanged {
-			if octetsOf(xy.Files[c.Path]) != octetsOf(yx.Files[c.Copy]) || octetsOf(xy.Files[c.Copy]) != octetsOf(yx.Files[c.Path]) {
-				t.Errorf("%v: got other octets with sides swapped, want them to change places", c)
+			if contentOf(xy.Files[c.Path]) != contentOf(yx.Files[c.Copy]) || contentOf(xy.Files[c.Copy]) != contentOf(yx.Files[c.Path]) {
+				t.Errorf("%v: got other bytes with sides swapped, want them to change places", c)
 			}
 			swapped = append(swapped, c.Path, c.Copy)
 		}
 	}
 	for p, d := range xy.Files {
-		if !slices.Contains(swapped, p) && octetsOf(d) != octetsOf(yx.Files[p]) {
-			t.Errorf("%s: got other octets with sides swapped, want the same", p)
+		if !slices.Contains(swapped, p) && contentOf(d) != contentOf(yx.Files[p]) {
+			t.Errorf("%s: got other bytes with sides swapped, want the same", p)
 		}
 	}
 }

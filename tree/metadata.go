@@ -10,7 +10,7 @@ import (
 // maxDepth is how deep maps and arrays may be nested in an entry's metadata.
 const maxDepth = 16
 
-// metadata reads a map of any content, and returns a copy of its octets.
+// metadata reads a map of any content, and returns a copy of its bytes.
 func (r *reader) metadata() []byte {
 	before := r.b
 	if len(before) > 0 && before[0]>>5 != majorMap {
@@ -22,7 +22,7 @@ func (r *reader) metadata() []byte {
 	}
 	size := len(before) - len(r.b)
 	if size > MaxMetadataSize {
-		r.refuse(bucket.TooLarge, "metadata of %d octets; the limit is %d", size, MaxMetadataSize)
+		r.refuse(bucket.TooLarge, "metadata of %d bytes; the limit is %d", size, MaxMetadataSize)
 		return nil
 	}
 	return append([]byte(nil), before[:size]...)

@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// maxFileName is the longest name, in octets, that all common file systems take.
+// maxFileName is the longest name, in bytes, that all common file systems take.
 const maxFileName = 255
 
-// CheckName says whether a name found in a node may become the name of a real file. Where it may not the error is
-// [ErrName]: a name that is empty, not UTF-8, longer than 255 octets, of dots and spaces only (such as "." and ".."), with a
+// CheckName reports whether a name found in a node may become the name of a real file. Where it may not the error is
+// [ErrName]: a name that is empty, not UTF-8, longer than 255 bytes, of dots and spaces only (such as "." and ".."), with a
 // slash, a backslash or a NUL, or one that begins with a drive ("C:"). These are refused on every system alike, so that no
 // name of a tree can leave the directory that it stands in.
 //
@@ -30,7 +30,7 @@ func unsafeName(name string) string {
 	case name == "":
 		return "empty"
 	case len(name) > maxFileName:
-		return fmt.Sprintf("%d octets, the limit is %d", len(name), maxFileName)
+		return fmt.Sprintf("%d bytes, the limit is %d", len(name), maxFileName)
 	case !utf8.ValidString(name):
 		return "not UTF-8"
 	case strings.ContainsAny(name, "/\\\x00"):
@@ -45,7 +45,7 @@ func unsafeName(name string) string {
 
 func isLetter(c byte) bool { c |= 0x20; return 'a' <= c && c <= 'z' }
 
-// IsDevice says whether Windows, in one of its versions, opens a device under this name in any directory: "nul", "Aux.c",
+// IsDevice reports whether Windows, in one of its versions, opens a device under this name in any directory: "nul", "Aux.c",
 // "COM1", in any case and with any extension. Elsewhere such names are like all others, so [CheckName] takes them, and who
 // writes files on Windows asks here too.
 func IsDevice(name string) bool {

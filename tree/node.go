@@ -13,16 +13,16 @@ import (
 
 // Limits on nodes. What is beyond them is neither written nor read.
 const (
-	// MaxNodeSize is the most octets of an encoded node: 32 MiB.
+	// MaxNodeSize is the most bytes of an encoded node: 32 MiB.
 	MaxNodeSize = 32 << 20
-	// MaxEntries is the most entries of one node: 262,144, at 128 octets each, which is about what an entry takes.
+	// MaxEntries is the most entries of one node: 262,144, at 128 bytes each, which is about what an entry takes.
 	MaxEntries = MaxNodeSize / 128
-	// MaxNameSize is the most octets of a name. It is more than a file can have, since the original puts no limit on
+	// MaxNameSize is the most bytes of a name. It is more than a file can have, since the original puts no limit on
 	// names.
 	MaxNameSize = 4096
-	// MaxMimeSize is the most octets of a media type.
+	// MaxMimeSize is the most bytes of a media type.
 	MaxMimeSize = 1024
-	// MaxMetadataSize is the most octets of one entry's encoded metadata.
+	// MaxMetadataSize is the most bytes of one entry's encoded metadata.
 	MaxMetadataSize = 64 << 10
 )
 
@@ -74,7 +74,7 @@ const (
 	kindData = "Data"
 	kindDir  = "Dir"
 
-	// minEntrySize is that of a directory with no name and a secret of small octets.
+	// minEntrySize is that of a directory with no name and a secret of small bytes.
 	minEntrySize = 1 + 1 + 1 + len(kindDir) + 1 + linkSize + minSecretSize
 )
 
@@ -98,7 +98,7 @@ func (n *Node) Encode() ([]byte, error) {
 		b = e.append(appendText(b, name))
 	}
 	if len(b) > MaxNodeSize {
-		err := refuse(bucket.TooLarge, "%d octets; the limit is %d", len(b), MaxNodeSize)
+		err := refuse(bucket.TooLarge, "%d bytes; the limit is %d", len(b), MaxNodeSize)
 		return nil, fmt.Errorf("encode node: %w", err)
 	}
 	return b, nil
@@ -121,7 +121,7 @@ func checkEntry(name string, e Entry) error {
 
 func checkText(what, s string, limit int) error {
 	if len(s) > limit {
-		return refuse(bucket.TooLarge, "%s of %d octets; the limit is %d", what, len(s), limit)
+		return refuse(bucket.TooLarge, "%s of %d bytes; the limit is %d", what, len(s), limit)
 	}
 	if !utf8.ValidString(s) {
 		return refuse(bucket.Malformed, "%s that is not UTF-8", what)
@@ -171,11 +171,11 @@ func (d Data) append(b []byte) []byte {
 	return append(b, simpleNull)
 }
 
-// DecodeNode reads the one canonical encoding of a node: what it returns encodes to b again, octet for octet. Anything
+// DecodeNode reads the one canonical encoding of a node: what it returns encodes to b again, byte for byte. Anything
 // else is a [*bucket.Refusal] of class malformed, non_canonical, wrong_codec or too_large.
 func DecodeNode(b []byte) (*Node, error) {
 	if len(b) > MaxNodeSize {
-		return nil, refuse(bucket.TooLarge, "a node of %d octets; the limit is %d", len(b), MaxNodeSize)
+		return nil, refuse(bucket.TooLarge, "a node of %d bytes; the limit is %d", len(b), MaxNodeSize)
 	}
 	r := &reader{b: b}
 	r.exactly(majorMap, 1, "a node")

@@ -37,22 +37,22 @@ func withMetadata(metadata string) string {
 
 func TestNodeDecodesAndEncodesBack(t *testing.T) {
 	good := map[string]string{
-		"no entry":          linksHex + "a0",
-		"a directory":       linksHex + "a1" + "60" + dirHex,
-		"a file":            linksHex + "a1" + "6161" + dataHex,
-		"a media type":      linksHex + "a1" + "6161" + strings.Replace(dataHex, mimeHex+"f6", mimeHex+"63612f62", 1),
-		"an empty one":      linksHex + "a1" + "6161" + strings.Replace(dataHex, mimeHex+"f6", mimeHex+"60", 1),
-		"shorter first":     linksHex + "a3" + "617a" + dirHex + "626161" + dataHex + "626162" + dirHex,
-		"dangerous names":   linksHex + "a3" + "6100" + dirHex + "612f" + dirHex + "622e2e" + dirHex,
-		"empty metadata":    withMetadata("a0"),
-		"metadata":          withMetadata("a3" + "6161" + "01" + "6162" + "20" + "626161" + "80"),
-		"every kind":        withMetadata("a161618a" + "f4f5f6" + "18183818" + "41006161" + "a0" + linkHex + "fb3ff8000000000000"),
-		"the largest ints":  withMetadata("a1" + "6161" + "82" + "1bffffffffffffffff" + "3bffffffffffffffff"),
-		"a foreign CID":     withMetadata("a1" + "6161" + "d82a" + "5825" + "0001711220" + strings.Repeat("22", 32)),
-		"deepest":           withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxMetadataDepth-2) + "00"),
-		"a name of 24":      linksHex + "a1" + "7818" + strings.Repeat("61", 24) + dirHex,
-		"the longest name":  linksHex + "a1" + fmt.Sprintf("79%04x", tree.MaxNameSize) + strings.Repeat("61", tree.MaxNameSize) + dirHex,
-		"octets 24 and 255": linksHex + "a1" + "6161" + "a163446972" + "82" + linkHex + "9820" + "181818ff" + strings.Repeat("17", 30),
+		"no entry":         linksHex + "a0",
+		"a directory":      linksHex + "a1" + "60" + dirHex,
+		"a file":           linksHex + "a1" + "6161" + dataHex,
+		"a media type":     linksHex + "a1" + "6161" + strings.Replace(dataHex, mimeHex+"f6", mimeHex+"63612f62", 1),
+		"an empty one":     linksHex + "a1" + "6161" + strings.Replace(dataHex, mimeHex+"f6", mimeHex+"60", 1),
+		"shorter first":    linksHex + "a3" + "617a" + dirHex + "626161" + dataHex + "626162" + dirHex,
+		"dangerous names":  linksHex + "a3" + "6100" + dirHex + "612f" + dirHex + "622e2e" + dirHex,
+		"empty metadata":   withMetadata("a0"),
+		"metadata":         withMetadata("a3" + "6161" + "01" + "6162" + "20" + "626161" + "80"),
+		"every kind":       withMetadata("a161618a" + "f4f5f6" + "18183818" + "41006161" + "a0" + linkHex + "fb3ff8000000000000"),
+		"the largest ints": withMetadata("a1" + "6161" + "82" + "1bffffffffffffffff" + "3bffffffffffffffff"),
+		"a foreign CID":    withMetadata("a1" + "6161" + "d82a" + "5825" + "0001711220" + strings.Repeat("22", 32)),
+		"deepest":          withMetadata("a1" + "6161" + strings.Repeat("81", tree.MaxMetadataDepth-2) + "00"),
+		"a name of 24":     linksHex + "a1" + "7818" + strings.Repeat("61", 24) + dirHex,
+		"the longest name": linksHex + "a1" + fmt.Sprintf("79%04x", tree.MaxNameSize) + strings.Repeat("61", tree.MaxNameSize) + dirHex,
+		"bytes 24 and 255": linksHex + "a1" + "6161" + "a163446972" + "82" + linkHex + "9820" + "181818ff" + strings.Repeat("17", 30),
 	}
 	for name, s := range good {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +82,7 @@ func TestBadNodeIsRefused(t *testing.T) {
 		"another field":         {"a1656c696e6b7aa0", bucket.Malformed},
 		"two fields":            {"a26161f6656c696e6b73a0", bucket.Malformed},
 		"links null":            {linksHex + "f6", bucket.Malformed},
-		"octets behind":         {linksHex + "a0" + "00", bucket.Malformed},
+		"bytes behind":          {linksHex + "a0" + "00", bucket.Malformed},
 		"indefinite map":        {linksHex + "bfff", bucket.Malformed},
 		"indefinite outside":    {"bf656c696e6b73a0ff", bucket.Malformed},
 		"reserved head":         {linksHex + "bc", bucket.Malformed},
@@ -98,7 +98,7 @@ func TestBadNodeIsRefused(t *testing.T) {
 		"one name twice":        {linksHex + "a2" + "6161" + dirHex + "6161" + dirHex, bucket.NonCanonical},
 		"wrong order":           {linksHex + "a2" + "6162" + dirHex + "6161" + dirHex, bucket.NonCanonical},
 		"longer first":          {linksHex + "a2" + "626161" + dirHex + "617a" + dirHex, bucket.NonCanonical},
-		"a name of octets":      {linksHex + "a1" + "4161" + dirHex, bucket.Malformed},
+		"a name of bytes":       {linksHex + "a1" + "4161" + dirHex, bucket.Malformed},
 		"a name not UTF-8":      {linksHex + "a1" + "61ff" + dirHex, bucket.Malformed},
 		"a name cut off":        {linksHex + "a1" + "781e" + dirHex, bucket.Malformed},
 		"too long a name":       {linksHex + "a1" + long + dirHex, bucket.TooLarge},
@@ -110,14 +110,14 @@ func TestBadNodeIsRefused(t *testing.T) {
 		"link null":             {one(strings.Replace(dirHex, linkHex, "f6", 1) + linkHex), bucket.Malformed},
 		"link without tag":      {one(strings.Replace(dirHex, "d82a", "", 1) + "0000"), bucket.Malformed},
 		"another tag":           {one(strings.Replace(dirHex, "d82a", "d82b", 1)), bucket.Malformed},
-		"no zero octet":         {one(strings.Replace(dirHex, "582500", "582501", 1)), bucket.Malformed},
+		"no zero byte":          {one(strings.Replace(dirHex, "582500", "582501", 1)), bucket.Malformed},
 		"CID cut off":           {one(strings.Replace(dirHex, "5825", "58ff", 1)), bucket.Malformed},
 		"CID of text":           {one(strings.Replace(dirHex, "5825", "7825", 1)), bucket.Malformed},
 		"huge CID":              {one(strings.Replace(dirHex, "5825", "5bffffffffffffffff", 1)), bucket.Malformed},
 		"empty CID":             {one(strings.Replace(dirHex, linkHex, "d82a40", 1) + linkHex), bucket.Malformed},
 		"a link to a manifest":  {one(strings.Replace(dirHex, "01551e20", "01711e20", 1)), bucket.WrongCodec},
 		"another hash":          {one(strings.Replace(dirHex, "01551e20", "01551220", 1)), bucket.WrongCodec},
-		"secret of octets":      {one(strings.Replace(dirHex, "9820", "5820", 1)), bucket.Malformed},
+		"secret of bytes":       {one(strings.Replace(dirHex, "9820", "5820", 1)), bucket.Malformed},
 		"secret of 31":          {one(strings.Replace(dirHex, secretHex, "981f"+secretHex[6:], 1) + "00"), bucket.Malformed},
 		"secret of 33":          {one(strings.Replace(dirHex, "9820", "9821", 1) + "00"), bucket.Malformed},
 		"secret above 255":      {one(strings.Replace(dirHex, "98200101", "9820190100", 1) + "00"), bucket.Malformed},
@@ -125,7 +125,7 @@ func TestBadNodeIsRefused(t *testing.T) {
 		"secret ends in text":   {one(strings.TrimSuffix(dirHex, "01") + "60"), bucket.Malformed},
 		"secret with a long 1":  {one(strings.Replace(dirHex, "982001", "98201801", 1)), bucket.NonCanonical},
 		"secret with minus 1":   {one(strings.Replace(dirHex, "982001", "982020", 1)), bucket.Malformed},
-		"mime of octets":        {one(strings.Replace(dataHex, mimeHex+"f6", mimeHex+"40", 1)), bucket.Malformed},
+		"mime of bytes":         {one(strings.Replace(dataHex, mimeHex+"f6", mimeHex+"40", 1)), bucket.Malformed},
 		"mime not UTF-8":        {one(strings.Replace(dataHex, mimeHex+"f6", mimeHex+"61ff", 1)), bucket.Malformed},
 		"mime absent":           {one(strings.Replace(dataHex, "a2"+mimeHex+"f6", "a1", 1) + "0000"), bucket.Malformed},
 		"metadata first":        {one(strings.Replace(dataHex, mimeHex+"f6"+metaHex+"f6", metaHex+"f6"+mimeHex+"f6", 1)), bucket.Malformed},
@@ -166,7 +166,7 @@ func TestEveryPrefixOfANodeIsRefused(t *testing.T) {
 	b := vector(t, "node").ExpectedHex
 	for i := range b {
 		if _, err := tree.DecodeNode(b[:i]); bucket.ClassOf(err) != bucket.Malformed {
-			t.Errorf("%d octets: got %v, want class malformed", i, err)
+			t.Errorf("%d bytes: got %v, want class malformed", i, err)
 		}
 	}
 }
@@ -194,7 +194,7 @@ func TestNodeBeyondALimitIsNeitherWrittenNorRead(t *testing.T) {
 		return named("a", d)
 	}
 	long := strings.Repeat("x", tree.MaxMimeSize+1)
-	meta := func(size int) []byte { // a map of one key and a byte string, so many octets in all
+	meta := func(size int) []byte { // a map of one key and a byte string, so many bytes in all
 		n := size - len("\xa1\x61a\x59..")
 		return append([]byte{0xa1, 0x61, 'a', 0x59, byte(n >> 8), byte(n)}, make([]byte, n)...)
 	}
@@ -211,14 +211,14 @@ func TestNodeBeyondALimitIsNeitherWrittenNorRead(t *testing.T) {
 		class bucket.Class
 	}{
 		"too many entries":     {many, bucket.TooLarge},
-		"too many octets":      {big, bucket.TooLarge},
+		"too many bytes":       {big, bucket.TooLarge},
 		"too long a name":      {named(strings.Repeat("x", tree.MaxNameSize+1), tree.Dir{Link: rawLink}), bucket.TooLarge},
 		"too long a mime":      {data(tree.Data{Mime: &long}), bucket.TooLarge},
 		"too large metadata":   {data(tree.Data{Metadata: meta(tree.MaxMetadataSize + 1)}), bucket.TooLarge},
 		"a name not UTF-8":     {named("\xff", tree.Dir{Link: rawLink}), bucket.Malformed},
 		"a mime not UTF-8":     {data(tree.Data{Mime: new("\xff")}), bucket.Malformed},
 		"metadata no map":      {data(tree.Data{Metadata: []byte{0xf6}}), bucket.Malformed},
-		"metadata of no octet": {data(tree.Data{Metadata: []byte{}}), bucket.Malformed},
+		"metadata of no byte":  {data(tree.Data{Metadata: []byte{}}), bucket.Malformed},
 		"two metadata":         {data(tree.Data{Metadata: []byte{0xa0, 0xa0}}), bucket.Malformed},
 		"no entry":             {named("a", nil), bucket.Malformed},
 		"no link":              {named("a", tree.Dir{}), bucket.WrongCodec},
@@ -239,7 +239,7 @@ func TestNodeBeyondALimitIsNeitherWrittenNorRead(t *testing.T) {
 		t.Errorf("metadata at the limit: got %v, want it read", err)
 	}
 	if _, err := tree.DecodeNode(make([]byte, tree.MaxNodeSize+1)); bucket.ClassOf(err) != bucket.TooLarge {
-		t.Errorf("a node of %d octets: got %v, want class too_large", tree.MaxNodeSize+1, err)
+		t.Errorf("a node of %d bytes: got %v, want class too_large", tree.MaxNodeSize+1, err)
 	}
 	if _, err := tree.DecodeNode(unhex(t, fmt.Sprintf("%sba%08x", linksHex, tree.MaxEntries+1))); bucket.ClassOf(err) != bucket.TooLarge {
 		t.Errorf("a node that claims %d entries: got %v, want class too_large", tree.MaxEntries+1, err)
@@ -261,7 +261,7 @@ func TestLargestNodeIsWrittenAndRead(t *testing.T) {
 	}
 }
 
-// TestBounded_NodeClaimsAllocateNothing: a few octets that claim the most there can be.
+// TestBounded_NodeClaimsAllocateNothing: a few bytes that claim the most there can be.
 func TestBounded_NodeClaimsAllocateNothing(t *testing.T) {
 	claims := []string{
 		fmt.Sprintf("%sba%08x6161", linksHex, tree.MaxEntries),
@@ -277,12 +277,12 @@ func TestBounded_NodeClaimsAllocateNothing(t *testing.T) {
 				t.Errorf("%s: got no error", s)
 			}
 		}); got > 16<<10 {
-			t.Errorf("%s: got %d octets allocated, want few", s, got)
+			t.Errorf("%s: got %d bytes allocated, want few", s, got)
 		}
 	}
 }
 
-// allocated says how many octets f allocates, with whatever else runs.
+// allocated says how many bytes f allocates, with whatever else runs.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -294,7 +294,7 @@ func allocated(f func()) uint64 {
 func TestSmallestEntryFillsItsBound(t *testing.T) {
 	b, err := (&tree.Node{Links: map[string]tree.Entry{"": tree.Dir{Link: rawLink}}}).Encode()
 	if got := len(b) - len(linksHex)/2 - 1; err != nil || got != tree.MinEntrySize {
-		t.Errorf("got %d octets, %v, want %d", got, err, tree.MinEntrySize)
+		t.Errorf("got %d bytes, %v, want %d", got, err, tree.MinEntrySize)
 	}
 }
 

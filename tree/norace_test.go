@@ -2,5 +2,5 @@
 
 package tree_test
 
-// raceDetector says whether the tests run under the race detector, which makes ciphers ten times slower.
+// raceDetector reports whether the tests run under the race detector, which makes ciphers ten times slower.
 const raceDetector = false

@@ -12,11 +12,11 @@ import (
 
 // Limits on operation logs. What is beyond them is neither written nor read.
 const (
-	// MaxOpsLogSize is the most octets of an encoded operation log: 64 MiB.
+	// MaxOpsLogSize is the most bytes of an encoded operation log: 64 MiB.
 	MaxOpsLogSize = 64 << 20
-	// MaxOps is the most operations of one log: 262,144, at 256 octets each, which is about what an operation takes.
+	// MaxOps is the most operations of one log: 262,144, at 256 bytes each, which is about what an operation takes.
 	MaxOps = MaxOpsLogSize / 256
-	// MaxPathSize is the most octets of a path in an operation.
+	// MaxPathSize is the most bytes of a path in an operation.
 	MaxPathSize = 32 << 10
 )
 
@@ -115,7 +115,7 @@ func (l OpsLog) Encode() ([]byte, error) {
 		b = op.append(op.ID.append(b))
 	}
 	if len(b) > MaxOpsLogSize {
-		err := refuse(bucket.TooLarge, "%d octets; the limit is %d", len(b), MaxOpsLogSize)
+		err := refuse(bucket.TooLarge, "%d bytes; the limit is %d", len(b), MaxOpsLogSize)
 		return nil, fmt.Errorf("encode operation log: %w", err)
 	}
 	return b, nil
@@ -179,12 +179,12 @@ func (o *Op) append(b []byte) []byte {
 	return appendLink(b, o.Content)
 }
 
-// DecodeOpsLog reads the one canonical encoding of an operation log: what it returns encodes to b again, octet for
-// octet. It returns the operations in the order of [OpID.Compare]. Anything else is a [*bucket.Refusal] of class
+// DecodeOpsLog reads the one canonical encoding of an operation log: what it returns encodes to b again, byte for
+// byte. It returns the operations in the order of [OpID.Compare]. Anything else is a [*bucket.Refusal] of class
 // malformed, non_canonical, wrong_codec or too_large.
 func DecodeOpsLog(b []byte) (OpsLog, error) {
 	if len(b) > MaxOpsLogSize {
-		return nil, refuse(bucket.TooLarge, "an operation log of %d octets; the limit is %d", len(b), MaxOpsLogSize)
+		return nil, refuse(bucket.TooLarge, "an operation log of %d bytes; the limit is %d", len(b), MaxOpsLogSize)
 	}
 	r := &reader{b: b}
 	r.exactly(majorMap, 1, "an operation log")

@@ -94,7 +94,7 @@ func checkKeyOrder(t testing.TB, enc []byte) {
 	}
 }
 
-// headSize is the size of a head by its first octet.
+// headSize is the size of a head by its first byte.
 func headSize(c byte) int {
 	if c&0x1f < 24 {
 		return 1
@@ -124,7 +124,7 @@ func TestBadOpsLogIsRefused(t *testing.T) {
 		"a link":                 {withLink(linkHex), ""},
 		"nothing":                {"", bucket.Malformed},
 		"another field":          {"a1" + "6a6f7065726174696f6e74" + "a0", bucket.Malformed},
-		"octets behind":          {one(op) + "00", bucket.Malformed},
+		"bytes behind":           {one(op) + "00", bucket.Malformed},
 		"indefinite map":         {opsHex + "bf" + op + "ff", bucket.Malformed},
 		"a list":                 {opsHex + "80", bucket.Malformed},
 		"long count":             {opsHex + "b801" + op, bucket.NonCanonical},
@@ -140,7 +140,7 @@ func TestBadOpsLogIsRefused(t *testing.T) {
 		"a long timestamp":       {one(strings.ReplaceAll(op, "616d7001", "616d701801")), bucket.NonCanonical},
 		"timestamp below zero":   {one(strings.ReplaceAll(op, "616d7001", "616d7020")), bucket.Malformed},
 		"four fields":            {one(strings.Replace(op, "a5626964", "a4626964", 1)), bucket.Malformed},
-		"path of octets":         {one(strings.Replace(op, "64706174686161", "64706174684161", 1)), bucket.Malformed},
+		"path of bytes":          {one(strings.Replace(op, "64706174686161", "64706174684161", 1)), bucket.Malformed},
 		"path not UTF-8":         {one(strings.Replace(op, "64706174686161", "647061746861ff", 1)), bucket.Malformed},
 		"is_dir null":            {one(strings.Replace(op, "6669735f646972f4", "6669735f646972f6", 1)), bucket.Malformed},
 		"is_dir 0":               {one(strings.Replace(op, "6669735f646972f4", "6669735f64697200", 1)), bucket.Malformed},
@@ -175,7 +175,7 @@ func TestBadOpsLogIsRefused(t *testing.T) {
 		})
 	}
 	if _, err := tree.DecodeOpsLog(make([]byte, tree.MaxOpsLogSize+1)); bucket.ClassOf(err) != bucket.TooLarge {
-		t.Errorf("a log of %d octets: got %v, want class too_large", tree.MaxOpsLogSize+1, err)
+		t.Errorf("a log of %d bytes: got %v, want class too_large", tree.MaxOpsLogSize+1, err)
 	}
 }
 
@@ -183,7 +183,7 @@ func TestEveryPrefixOfAnOpsLogIsRefused(t *testing.T) {
 	b := vector(t, "ops_log").ExpectedHex
 	for i := range b {
 		if _, err := tree.DecodeOpsLog(b[:i]); bucket.ClassOf(err) != bucket.Malformed {
-			t.Errorf("%d octets: got %v, want class malformed", i, err)
+			t.Errorf("%d bytes: got %v, want class malformed", i, err)
 		}
 	}
 }
@@ -216,7 +216,7 @@ func TestOpsLogThatCannotBeReadIsNotWritten(t *testing.T) {
 		"a link to a manifest":  {with(func(o *tree.Op) { o.Content = bucket.ManifestLink(nil) }), bucket.WrongCodec},
 		"no point of the curve": {with(func(o *tree.Op) { o.ID.Peer = bucket.PublicKey{2} }), bucket.Malformed},
 		"too many operations":   {make(tree.OpsLog, tree.MaxOps+1), bucket.TooLarge},
-		"too many octets":       {large, bucket.TooLarge},
+		"too many bytes":        {large, bucket.TooLarge},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -239,16 +239,16 @@ func TestBounded_OpsLogClaimsAllocateNothing(t *testing.T) {
 				t.Errorf("%s: got no error", s)
 			}
 		}); got > 16<<10 {
-			t.Errorf("%s: got %d octets allocated, want few", s, got)
+			t.Errorf("%s: got %d bytes allocated, want few", s, got)
 		}
 	}
 }
 
 func TestSmallestOperationFillsItsBound(t *testing.T) {
-	neutral := bucket.PublicKey{1} // a point whose octets are all below 24
+	neutral := bucket.PublicKey{1} // a point whose bytes are all below 24
 	b, err := tree.OpsLog{{ID: tree.OpID{Peer: neutral}, Kind: tree.OpAdd}}.Encode()
 	if got := len(b) - len(opsHex)/2 - 1; err != nil || got != tree.MinOpSize {
-		t.Errorf("got %d octets, %v, want %d", got, err, tree.MinOpSize)
+		t.Errorf("got %d bytes, %v, want %d", got, err, tree.MinOpSize)
 	}
 	if _, err := tree.DecodeOpsLog(b); err != nil {
 		t.Error(err)

@@ -12,19 +12,19 @@ import (
 )
 
 // Spool holds the ciphertext of a large file while it is verified: a file, mostly the very one that is to hold the plain
-// octets. It takes as many octets as the plain file has.
+// bytes. It takes as many bytes as the plain file has.
 type Spool interface {
 	io.ReaderAt
 	io.WriterAt
 }
 
 // Fetch reads the blob of a file from r and verifies it: the hash of the whole blob, the tag, and, where d has
-// [Attributes], the size and hash of the file. Until all this is known to be right no plain octet exists anywhere.
+// [Attributes], the size and hash of the file. Until all this is known to be right no plain byte exists anywhere.
 //
-// A file of at most [SmallFile] octets is held in memory. The ciphertext of a larger one goes into the spool, which is
+// A file of at most [SmallFile] bytes is held in memory. The ciphertext of a larger one goes into the spool, which is
 // asked for only then, after a look at the size; it takes 1 MiB of memory whatever the size.
 //
-// Octets that the secret does not open are [ErrUnreadable]; another size or hash than that of the attributes is a
+// Bytes that the secret does not open are [ErrUnreadable]; another size or hash than that of the attributes is a
 // [*bucket.Refusal] of class malformed, and a blob above the limit of one file is one of class too_large. Other errors are
 // those of r, spool and ctx. After an error the spool holds ciphertext, or nothing.
 func Fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool, error)) (*Plain, error) {
@@ -45,7 +45,7 @@ func Fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool,
 	return p, nil
 }
 
-// fetchTries is how often a blob is asked for whose octets turn out wrong: a reader of several places knows by then which of
+// fetchTries is how often a blob is asked for whose bytes turn out wrong: a reader of several places knows by then which of
 // them not to ask again.
 const fetchTries = 8
 
@@ -64,7 +64,7 @@ func fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool,
 	}
 	if a, ok := d.Attributes(); ok {
 		if err := d.agree(size, a.Hash); err != nil { // before anything is kept
-			_, wrong := io.Copy(io.Discard, blob) // the size is only what a store says, until the octets prove it
+			_, wrong := io.Copy(io.Discard, blob) // the size is only what a store says, until the bytes prove it
 			return nil, cmp.Or(wrong, err)
 		}
 	}
@@ -85,17 +85,17 @@ func fetch(ctx context.Context, r blobstore.Reader, d Data, spool func() (Spool,
 
 // tooLarge refuses a file for its size.
 func tooLarge(limit int64) error {
-	return refuse(bucket.TooLarge, "a file of more than the %d octets allowed", limit)
+	return refuse(bucket.TooLarge, "a file of more than the %d bytes allowed", limit)
 }
 
-// Plain is a file that was fetched and verified: its plain octets, deciphered as they are read. Read and WriteTo share one
+// Plain is a file that was fetched and verified: its plain bytes, deciphered as they are read. Read and WriteTo share one
 // position and are not safe for concurrent use; readers from [Plain.Source] have positions of their own. A Plain of a large
-// file needs its spool to stay as it is, but for octets that have been read: what is read at an offset of the spool is
-// never needed again by the same reader, and stands for the plain octets of that very offset.
+// file needs its spool to stay as it is, but for bytes that have been read: what is read at an offset of the spool is
+// never needed again by the same reader, and stands for the plain bytes of that very offset.
 type Plain struct {
 	size  int64
 	hash  bucket.Hash
-	mem   []byte      // the plain octets of a small file
+	mem   []byte      // the plain bytes of a small file
 	spool io.ReaderAt // the ciphertext of a large one
 	key   keystream
 	r     plainReader // of Read and WriteTo; made by the first of them
@@ -167,14 +167,14 @@ func (p *Plain) spoolIn(
 		return err
 	}
 	if !m.verify(tag) {
-		return fmt.Errorf("%w: wrong secret or altered octets", ErrUnreadable)
+		return fmt.Errorf("%w: wrong secret or altered bytes", ErrUnreadable)
 	}
 	return p.key.xor(p.hash[:], 0)
 }
 
-// Size returns how many octets the file has.
+// Size returns how many bytes the file has.
 func (p *Plain) Size() int64 { return p.size }
 
-// Hash returns the BLAKE3 hash of the plain octets, as the blob has it. That the octets have it is verified by Fetch for
+// Hash returns the BLAKE3 hash of the plain bytes, as the blob has it. That the bytes have it is verified by Fetch for
 // a small file, and by whoever reads to the end for a large one.
 func (p *Plain) Hash() bucket.Hash { return p.hash }

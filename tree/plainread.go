@@ -17,13 +17,13 @@ var (
 	_ io.WriterTo = (*Plain)(nil)
 )
 
-// plainReader is one way through the octets of a Plain.
+// plainReader is one way through the bytes of a Plain.
 type plainReader interface {
 	io.Reader
 	io.WriterTo
 }
 
-// reader begins at the first octet.
+// reader begins at the first byte.
 func (p *Plain) reader() plainReader {
 	if p.spool == nil {
 		return bytes.NewReader(p.mem)
@@ -39,11 +39,11 @@ func (p *Plain) own() plainReader {
 	return p.r
 }
 
-// Read reads plain octets. Where those of a large file turn out at the end not to have the hash that the blob says they
+// Read reads plain bytes. Where those of a large file turn out at the end not to have the hash that the blob says they
 // have, the Read that would complete them returns [ErrUnreadable] and none of them; other errors are those of the spool.
 func (p *Plain) Read(b []byte) (int, error) { return p.own().Read(b) }
 
-// WriteTo writes the octets that Read has not read yet, several chunks at a time in the making. Errors are those of Read,
+// WriteTo writes the bytes that Read has not read yet, several chunks at a time in the making. Errors are those of Read,
 // and of w.
 func (p *Plain) WriteTo(w io.Writer) (int64, error) { return p.own().WriteTo(w) }
 
@@ -53,7 +53,7 @@ type InPlace interface {
 	Truncate(size int64) error
 }
 
-// WriteInPlace writes all plain octets to f, from its beginning, and cuts off what f had beyond them. f may be the spool,
+// WriteInPlace writes all plain bytes to f, from its beginning, and cuts off what f had beyond them. f may be the spool,
 // whose ciphertext is replaced piece by piece; nothing can be read from p afterwards, then. It is not durable before f is
 // synced. Errors are those of [Plain.Read] and of f; after one f holds neither the file nor the blob and has to go.
 func (p *Plain) WriteInPlace(f InPlace) error {
@@ -63,7 +63,7 @@ func (p *Plain) WriteInPlace(f InPlace) error {
 	return f.Truncate(p.size)
 }
 
-// Source returns the plain octets as a source of [PutFile], to put them under another secret. It is good for as long as
+// Source returns the plain bytes as a source of [PutFile], to put them under another secret. It is good for as long as
 // the spool holds the ciphertext.
 func (p *Plain) Source() Source {
 	return Source{Size: p.size, Open: func() (io.ReadCloser, error) { return io.NopCloser(p.reader()), nil }}
@@ -110,7 +110,7 @@ func (r *spoolReader) check(c *chunk) error {
 	return nil
 }
 
-// Read reads plain octets, one chunk in memory at a time.
+// Read reads plain bytes, one chunk in memory at a time.
 func (r *spoolReader) Read(b []byte) (int, error) {
 	if len(r.rest) == 0 && r.err == nil && len(b) > 0 {
 		r.err = r.next()

@@ -9,16 +9,16 @@ import (
 	"golang.org/x/crypto/chacha20poly1305"
 )
 
-// Overhead is how many octets a sealed blob is longer than what it holds: nonce, BLAKE3 hash and tag.
+// Overhead is how many bytes a sealed blob is longer than what it holds: nonce, BLAKE3 hash and tag.
 const Overhead = chacha20poly1305.NonceSize + hashSize + chacha20poly1305.Overhead
 
-// MaxPlainSize is the most octets that one blob can hold, so that the blob fits into a store of the default limit, 64
+// MaxPlainSize is the most bytes that one blob can hold, so that the blob fits into a store of the default limit, 64
 // GiB. All of it is in memory at once, so a caller that takes sizes from strangers sets a limit of its own before.
 const MaxPlainSize = 64<<30 - Overhead
 
 const hashSize = 32 // of a bucket.Hash
 
-// Seal encrypts plain under secret and a fresh random nonce, so sealing the same octets twice gives two different
+// Seal encrypts plain under secret and a fresh random nonce, so sealing the same bytes twice gives two different
 // blobs. The blob is nonce, then ChaCha20-Poly1305 of the BLAKE3 hash of plain and plain itself, without additional
 // data. The error says that plain is longer than [MaxPlainSize].
 func Seal(secret bucket.Secret, plain []byte) (blob []byte, err error) {
@@ -30,7 +30,7 @@ func Seal(secret bucket.Secret, plain []byte) (blob []byte, err error) {
 // sealWith is Seal with a given nonce. Two different texts under one secret and one nonce give both away.
 func sealWith(secret bucket.Secret, nonce [chacha20poly1305.NonceSize]byte, plain []byte) ([]byte, error) {
 	if int64(len(plain)) > MaxPlainSize {
-		return nil, fmt.Errorf("seal %d octets: the limit of one blob is %d", len(plain), int64(MaxPlainSize))
+		return nil, fmt.Errorf("seal %d bytes: the limit of one blob is %d", len(plain), int64(MaxPlainSize))
 	}
 	aead, err := chacha20poly1305.New(secret[:])
 	if err != nil {
@@ -44,15 +44,15 @@ func sealWith(secret bucket.Secret, nonce [chacha20poly1305.NonceSize]byte, plai
 	return aead.Seal(blob[:len(nonce)], nonce[:], blob[len(nonce):], nil), nil // encrypts in place
 }
 
-// Open decrypts what [Seal] made. It returns [ErrUnreadable], and no octet of the text, where secret is not the one
+// Open decrypts what [Seal] made. It returns [ErrUnreadable], and no byte of the text, where secret is not the one
 // that the blob was sealed with, where a single bit of the blob is altered or lacking, and where the hash inside is not
 // that of the text.
 func Open(secret bucket.Secret, blob []byte) (plain []byte, err error) {
 	if len(blob) < Overhead {
-		return nil, fmt.Errorf("open blob of %d octets: %w: shorter than nonce, hash and tag", len(blob), ErrUnreadable)
+		return nil, fmt.Errorf("open blob of %d bytes: %w: shorter than nonce, hash and tag", len(blob), ErrUnreadable)
 	}
 	if int64(len(blob)) > MaxPlainSize+Overhead {
-		return nil, fmt.Errorf("open blob of %d octets: %w: longer than any blob", len(blob), ErrUnreadable)
+		return nil, fmt.Errorf("open blob of %d bytes: %w: longer than any blob", len(blob), ErrUnreadable)
 	}
 	aead, err := chacha20poly1305.New(secret[:])
 	if err != nil {
@@ -61,11 +61,11 @@ func Open(secret bucket.Secret, blob []byte) (plain []byte, err error) {
 	nonce, sealed := blob[:aead.NonceSize()], blob[aead.NonceSize():]
 	text, err := aead.Open(nil, nonce, sealed, nil)
 	if err != nil {
-		return nil, fmt.Errorf("open blob of %d octets: %w: wrong secret or altered octets", len(blob), ErrUnreadable)
+		return nil, fmt.Errorf("open blob of %d bytes: %w: wrong secret or altered bytes", len(blob), ErrUnreadable)
 	}
 	hash, plain := bucket.Hash(text[:hashSize]), text[hashSize:]
 	if bucket.Sum(plain) != hash {
-		return nil, fmt.Errorf("open blob of %d octets: %w: the hash inside is another", len(blob), ErrUnreadable)
+		return nil, fmt.Errorf("open blob of %d bytes: %w: the hash inside is another", len(blob), ErrUnreadable)
 	}
 	return plain, nil
 }

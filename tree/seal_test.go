@@ -21,7 +21,7 @@ func TestSealedBlobOpensWithItsSecretOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(blob) != len(plain)+tree.Overhead {
-			t.Errorf("got a blob of %d octets for %d, want %d more", len(blob), len(plain), tree.Overhead)
+			t.Errorf("got a blob of %d bytes for %d, want %d more", len(blob), len(plain), tree.Overhead)
 		}
 		if got, err := tree.Open(secret, blob); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("got %.32x, %v, want %.32x", got, err, plain)
@@ -70,11 +70,11 @@ func TestAlteredBlobIsUnreadable(t *testing.T) {
 	}
 	for n := range blob {
 		if got, err := tree.Open(secret, blob[:n]); !errors.Is(err, tree.ErrUnreadable) || got != nil {
-			t.Errorf("%d octets: got %x, %v, want ErrUnreadable", n, got, err)
+			t.Errorf("%d bytes: got %x, %v, want ErrUnreadable", n, got, err)
 		}
 	}
 	if _, err := tree.Open(secret, append(blob, 0)); !errors.Is(err, tree.ErrUnreadable) {
-		t.Errorf("one octet more: got %v, want ErrUnreadable", err)
+		t.Errorf("one byte more: got %v, want ErrUnreadable", err)
 	}
 }
 
@@ -92,7 +92,7 @@ func TestRightTagIsNotEnough(t *testing.T) {
 		nonce := make([]byte, 12)
 		blob := aead.Seal(slices.Clone(nonce), nonce, []byte(inner), nil)
 		if got, err := tree.Open(secret, blob); !errors.Is(err, tree.ErrUnreadable) || got != nil {
-			t.Errorf("%d octets under the tag: got %x, %v, want ErrUnreadable", len(inner), got, err)
+			t.Errorf("%d bytes under the tag: got %x, %v, want ErrUnreadable", len(inner), got, err)
 		}
 	}
 }
@@ -100,7 +100,7 @@ func TestRightTagIsNotEnough(t *testing.T) {
 func FuzzOpen(f *testing.F) {
 	for _, v := range readVectors(f) {
 		if b, ok := v.Inputs["secret_hex"]; ok && strings.HasPrefix(v.Name, "encrypted_") && b != nil {
-			f.Add([]byte(input[octets](f, v, "secret_hex")), []byte(v.ExpectedHex))
+			f.Add([]byte(input[hexBytes](f, v, "secret_hex")), []byte(v.ExpectedHex))
 		}
 	}
 	f.Fuzz(func(t *testing.T, key, data []byte) {
@@ -118,7 +118,7 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// checkSealing seals plain, opens it, alters one octet somewhere and opens it again.
+// checkSealing seals plain, opens it, alters one byte somewhere and opens it again.
 func checkSealing(t *testing.T, secret bucket.Secret, plain []byte) {
 	blob, err := tree.Seal(secret, plain)
 	if err != nil {

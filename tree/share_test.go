@@ -123,7 +123,7 @@ func TestBadKeysAreRefused(t *testing.T) {
 func FuzzUnwrap(f *testing.F) {
 	for _, v := range readVectors(f) {
 		if b, ok := v.Inputs["share_hex"]; ok && string(b) != "null" && v.Inputs["recipient_seed_hex"] != nil {
-			f.Add([]byte(input[octets](f, v, "recipient_seed_hex")), []byte(input[octets](f, v, "share_hex")))
+			f.Add([]byte(input[hexBytes](f, v, "recipient_seed_hex")), []byte(input[hexBytes](f, v, "share_hex")))
 		}
 	}
 	for _, bad := range badKeys {
@@ -145,7 +145,7 @@ func FuzzUnwrap(f *testing.F) {
 		} else if got, err := tree.Unwrap(again, recipient); err != nil || got != secret {
 			t.Fatalf("wrapped again: got %x, %v, want %x", got, err, secret)
 		}
-		// The octets as a recipient: a share, or a class of refusal.
+		// The bytes as a recipient: a share, or a class of refusal.
 		if _, err := tree.Wrap(secret, bucket.PublicKey(share[:32])); err != nil && bucket.ClassOf(err) == "" {
 			t.Fatalf("got %v, want a refusal", err)
 		}

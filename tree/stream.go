@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// What Seal does to a message in memory, done here to one that passes by. The message is the hash of the plain octets and
-// the octets themselves. It is ciphered from block 1 of the key stream on; the first half of block 0 is the key of the tag
+// What Seal does to a message in memory, done here to one that passes by. The message is the hash of the plain bytes and
+// the bytes themselves. It is ciphered from block 1 of the key stream on; the first half of block 0 is the key of the tag
 // (RFC 8439 §2.8). Every block can be had for itself, so the parts of a chunk are ciphered side by side.
 
 const (
@@ -41,7 +41,7 @@ type keystream struct {
 	nonce  [nonceSize]byte
 }
 
-// xor ciphers, or deciphers, the octets of a message that begin at off, which is a multiple of blockSize. Parts of them go
+// xor ciphers, or deciphers, the bytes of a message that begin at off, which is a multiple of blockSize. Parts of them go
 // to different processors.
 func (k *keystream) xor(p []byte, off int64) error {
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(p)/minPart))
@@ -56,7 +56,7 @@ func (k *keystream) xor(p []byte, off int64) error {
 	return g.Wait()
 }
 
-// xorAt ciphers octets from the given block of the key stream on.
+// xorAt ciphers bytes from the given block of the key stream on.
 func (k *keystream) xorAt(p []byte, block int64) error {
 	c, err := chacha20.NewUnauthenticatedCipher(k.secret[:], k.nonce[:])
 	if err != nil {
@@ -97,7 +97,7 @@ func (m *mac) sum() (tag [tagSize]byte) {
 	return tag
 }
 
-// verify says whether tag is the one of what was added.
+// verify reports whether tag is the one of what was added.
 func (m *mac) verify(tag [tagSize]byte) bool {
 	sum := m.sum()
 	return subtle.ConstantTimeCompare(sum[:], tag[:]) == 1
@@ -105,11 +105,11 @@ func (m *mac) verify(tag [tagSize]byte) bool {
 
 // chunk is a piece of a message on its way through the stages of a relay.
 type chunk struct {
-	p   []byte // at most chunkSize octets; none ends the relay
+	p   []byte // at most chunkSize bytes; none ends the relay
 	off int64  // where they begin in the message, a multiple of chunkSize
 }
 
-// plain returns the octets of a chunk that belong to the file: all but the hash, which stands at the front of a message.
+// plain returns the bytes of a chunk that belong to the file: all but the hash, which stands at the front of a message.
 // A first chunk is never shorter than that.
 func (c *chunk) plain() []byte {
 	if c.off == 0 {
@@ -181,7 +181,7 @@ func filling(ctx context.Context, fill stage, free <-chan *chunk, out chan<- *ch
 	}
 }
 
-// room makes place in an empty chunk for what is left of a message of size octets, as far as it goes.
+// room makes place in an empty chunk for what is left of a message of size bytes, as far as it goes.
 func (c *chunk) room(size int64) []byte {
 	c.p = c.p[:max(0, min(chunkSize, size-c.off))]
 	return c.p

@@ -32,12 +32,12 @@ func FetchSpooled(
 	return p, nil
 }
 
-// XOR ciphers octets that begin at off of a message.
+// XOR ciphers bytes that begin at off of a message.
 func XOR(secret bucket.Secret, nonce [nonceSize]byte, p []byte, off int64) error {
 	return (&keystream{secret: secret, nonce: nonce}).xor(p, off)
 }
 
-// Relay hands the octets of r from stage to stage.
+// Relay hands the bytes of r from stage to stage.
 func Relay(ctx context.Context, r io.Reader, stages ...func([]byte) error) error {
 	var all []stage
 	for _, s := range stages {

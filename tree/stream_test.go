@@ -26,14 +26,14 @@ var (
 	streamNonce  = [12]byte{4, 5, 6}
 )
 
-// noise returns octets that look random and are the same every time.
+// noise returns bytes that look random and are the same every time.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	rand.NewChaCha8([32]byte{byte(n)}).Read(b)
 	return b
 }
 
-// sourceOf is a source of octets in memory.
+// sourceOf is a source of bytes in memory.
 func sourceOf(b []byte) tree.Source {
 	return tree.Source{
 		Size: int64(len(b)),
@@ -104,7 +104,7 @@ func TestStreamedBlobOfAnySizeIsTheSealedOne(t *testing.T) {
 // fataler is the part of a test that both testing and rapid have.
 type fataler interface{ Fatalf(string, ...any) }
 
-// checkStreaming seals n octets in memory and as a stream, takes both blobs for one, and opens it in every way. step is how
+// checkStreaming seals n bytes in memory and as a stream, takes both blobs for one, and opens it in every way. step is how
 // much is read at once, 0 for all sorts.
 func checkStreaming(t fataler, n, step int) {
 	plain := noise(n)
@@ -116,34 +116,34 @@ func checkStreaming(t fataler, n, step int) {
 		w := &capture{}
 		blob, hash, err := tree.PutStreamed(context.Background(), w, streamSecret, streamNonce, known, sourceOf(plain))
 		if err != nil || !bytes.Equal(w.b, want) || blob != bucket.Sum(want) || hash != bucket.Sum(plain) {
-			t.Fatalf("%d octets: got another blob than Seal's: %d octets, %s, %s, %v", n, len(w.b), blob, hash, err)
+			t.Fatalf("%d bytes: got another blob than Seal's: %d bytes, %s, %s, %v", n, len(w.b), blob, hash, err)
 		}
 	}
 	var spool memorySpool
 	p, err := tree.FetchSpooled(context.Background(), blobOf(want), streamSecret, spool.open)
 	if err != nil || p.Size() != int64(n) || p.Hash() != bucket.Sum(plain) {
-		t.Fatalf("%d octets: got %v, %v", n, p, err)
+		t.Fatalf("%d bytes: got %v, %v", n, p, err)
 	}
 	if n > 0 && len(spool.b) != n {
-		t.Fatalf("%d octets: got a spool of %d", n, len(spool.b))
+		t.Fatalf("%d bytes: got a spool of %d", n, len(spool.b))
 	}
 	got, err := io.ReadAll(&stepReader{r: p, step: step})
 	if err != nil || !bytes.Equal(got, plain) {
-		t.Fatalf("%d octets: Read got %d others, %v", n, len(got), err)
+		t.Fatalf("%d bytes: Read got %d others, %v", n, len(got), err)
 	}
 	again, _ := p.Source().Open()
 	if got, err := io.ReadAll(again); err != nil || !bytes.Equal(got, plain) {
-		t.Fatalf("%d octets: Source got %d others, %v", n, len(got), err)
+		t.Fatalf("%d bytes: Source got %d others, %v", n, len(got), err)
 	}
 	var out bytes.Buffer
 	again, _ = p.Source().Open()
 	read, _ := io.CopyN(&out, again, int64(n/3))
 	wrote, err := again.(io.WriterTo).WriteTo(&out)
 	if err != nil || read+wrote != int64(n) || !bytes.Equal(out.Bytes(), plain) {
-		t.Fatalf("%d octets: WriteTo got %d others, %v", n, out.Len(), err)
+		t.Fatalf("%d bytes: WriteTo got %d others, %v", n, out.Len(), err)
 	}
 	if err := p.WriteInPlace(&spool); err != nil || !bytes.Equal(spool.b, plain) {
-		t.Fatalf("%d octets: WriteInPlace got %d others, %v", n, len(spool.b), err)
+		t.Fatalf("%d bytes: WriteInPlace got %d others, %v", n, len(spool.b), err)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestRelayKeepsTheOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(first.Bytes(), plain) || !bytes.Equal(second.Bytes(), plain) {
-		t.Errorf("got %d and %d octets, others than the %d given", first.Len(), second.Len(), len(plain))
+		t.Errorf("got %d and %d bytes, others than the %d given", first.Len(), second.Len(), len(plain))
 	}
 }
 

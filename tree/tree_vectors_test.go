@@ -31,7 +31,7 @@ func (s *shelf) holdVector(t testing.TB, v valueVector) bucket.Link {
 func TestNodeOfVectorsIsRead(t *testing.T) {
 	var s shelf
 	v := vector(t, "encrypted_node")
-	link, secret := s.holdVector(t, v), bucket.Secret(input[octets](t, v, "secret_hex"))
+	link, secret := s.holdVector(t, v), bucket.Secret(input[hexBytes](t, v, "secret_hex"))
 	if link != v.ExpectedText {
 		t.Fatalf("got link %s, want %s", link, v.ExpectedText)
 	}
@@ -66,11 +66,11 @@ type chainVector struct {
 	Name  string
 	Seeds []struct {
 		Name string
-		Seed octets `json:"seed_hex"`
+		Seed hexBytes `json:"seed_hex"`
 	}
 	Manifests []struct {
 		Link bucket.Link
-		CBOR octets `json:"cbor_hex"`
+		CBOR hexBytes `json:"cbor_hex"`
 	}
 }
 
@@ -87,16 +87,16 @@ func readChains(t testing.TB) (all []chainVector) {
 }
 
 // TestTreesUnderSecretsOfVectors: the secret that each owner takes out of each version of the vectors' chains opens a tree
-// of the vectors' files, down to their plain octets.
+// of the vectors' files, down to their plain bytes.
 func TestTreesUnderSecretsOfVectors(t *testing.T) {
 	var s shelf
-	texts := map[string]octets{}
+	texts := map[string]hexBytes{}
 	node := map[string]tree.Entry{}
 	for i := range 4 {
 		v := vector(t, fmt.Sprintf("encrypted_blob_%d", i))
 		name := fmt.Sprintf("text %d", i)
-		node[name] = tree.Data{Link: s.holdVector(t, v), Secret: bucket.Secret(input[octets](t, v, "secret_hex"))}
-		texts["deep/er/"+name] = input[octets](t, v, "plain_hex")
+		node[name] = tree.Data{Link: s.holdVector(t, v), Secret: bucket.Secret(input[hexBytes](t, v, "secret_hex"))}
+		texts["deep/er/"+name] = input[hexBytes](t, v, "plain_hex")
 	}
 	above := s.node(t, map[string]tree.Entry{"er": s.node(t, node)})
 	opened := 0
@@ -132,7 +132,7 @@ func TestTreesUnderSecretsOfVectors(t *testing.T) {
 }
 
 // checkTexts demands that the tree holds those files and no others, whichever way they are looked for.
-func checkTexts(t testing.TB, s *shelf, root tree.Dir, want map[string]octets) {
+func checkTexts(t testing.TB, s *shelf, root tree.Dir, want map[string]hexBytes) {
 	t.Helper()
 	l, err := s.load(t, root)
 	if err != nil || len(l.Files) != len(want) {

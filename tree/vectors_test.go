@@ -18,10 +18,10 @@ import (
 
 // The vectors are encoded by jax-buckets itself; ../bucket/testdata/README.md says what each field means.
 
-// octets is hex in JSON.
-type octets []byte
+// bytes is hex in JSON.
+type hexBytes []byte
 
-func (o *octets) UnmarshalText(b []byte) (err error) {
+func (o *hexBytes) UnmarshalText(b []byte) (err error) {
 	*o, err = hex.DecodeString(string(b))
 	return err
 }
@@ -29,7 +29,7 @@ func (o *octets) UnmarshalText(b []byte) (err error) {
 type valueVector struct {
 	Name          string
 	Inputs        map[string]json.RawMessage
-	ExpectedHex   octets      `json:"expected_hex"`
+	ExpectedHex   hexBytes    `json:"expected_hex"`
 	ExpectedText  bucket.Link `json:"expected_text"`
 	ExpectedError bool        `json:"expected_error"`
 	Note          string
@@ -82,10 +82,10 @@ var kinds = []struct {
 	compute func(testing.TB, valueVector) ([]byte, error)
 }{
 	{regexp.MustCompile(`^x25519_private_\d+$`), func(t testing.TB, v valueVector) ([]byte, error) {
-		return tree.Scalar(input[octets](t, v, "seed_hex")), nil
+		return tree.Scalar(input[hexBytes](t, v, "seed_hex")), nil
 	}},
 	{regexp.MustCompile(`^x25519_public_\d+$`), func(t testing.TB, v valueVector) ([]byte, error) {
-		return tree.Montgomery(bucket.PublicKey(input[octets](t, v, "public_key_hex")))
+		return tree.Montgomery(bucket.PublicKey(input[hexBytes](t, v, "public_key_hex")))
 	}},
 	{regexp.MustCompile(`^node(_empty)?$`), nodeOf},
 	{regexp.MustCompile(`^ops_log(_empty)?$`), opsLogOf},
@@ -143,7 +143,7 @@ type entryJSON struct {
 	Kind     string
 	Name     string
 	Link     bucket.Link
-	Secret   octets `json:"secret_hex"`
+	Secret   hexBytes `json:"secret_hex"`
 	Mime     *string
 	Metadata any
 }
@@ -176,7 +176,7 @@ func nodeOf(t testing.TB, v valueVector) ([]byte, error) {
 
 // opJSON is an operation in the vectors.
 type opJSON struct {
-	Peer      octets `json:"peer_id_hex"`
+	Peer      hexBytes `json:"peer_id_hex"`
 	Timestamp uint64
 	Type      string `json:"op_type"`
 	Path      string
@@ -202,31 +202,31 @@ func opsLogOf(t testing.TB, v valueVector) ([]byte, error) {
 }
 
 func sealed(t testing.TB, v valueVector) ([]byte, error) {
-	secret, plain := bucket.Secret(input[octets](t, v, "secret_hex")), input[octets](t, v, "plain_hex")
+	secret, plain := bucket.Secret(input[hexBytes](t, v, "secret_hex")), input[hexBytes](t, v, "plain_hex")
 	if got, err := tree.Open(secret, v.ExpectedHex); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("opened: got %x, %v, want %x", got, err, []byte(plain))
 	}
-	return tree.SealWith(secret, [12]byte(input[octets](t, v, "nonce_hex")), plain)
+	return tree.SealWith(secret, [12]byte(input[hexBytes](t, v, "nonce_hex")), plain)
 }
 
 func opened(t testing.TB, v valueVector) ([]byte, error) {
-	return tree.Open(bucket.Secret(input[octets](t, v, "secret_hex")), input[octets](t, v, "blob_hex"))
+	return tree.Open(bucket.Secret(input[hexBytes](t, v, "secret_hex")), input[hexBytes](t, v, "blob_hex"))
 }
 
 func wrapped(t testing.TB, v valueVector) ([]byte, error) {
-	seed := input[octets](t, v, "ephemeral_seed_hex")
-	recipient := bucket.PublicKey(input[octets](t, v, "recipient_public_key_hex"))
+	seed := input[hexBytes](t, v, "ephemeral_seed_hex")
+	recipient := bucket.PublicKey(input[hexBytes](t, v, "recipient_public_key_hex"))
 	kek, err := tree.SharedKey(seed, recipient)
-	if want := input[octets](t, v, "x25519_shared_hex"); err != nil || !bytes.Equal(kek[:], want) {
+	if want := input[hexBytes](t, v, "x25519_shared_hex"); err != nil || !bytes.Equal(kek[:], want) {
 		t.Errorf("X25519: got %x, %v, want %x", kek, err, []byte(want))
 	}
-	share, err := tree.WrapWith(seed, bucket.Secret(input[octets](t, v, "secret_hex")), recipient)
+	share, err := tree.WrapWith(seed, bucket.Secret(input[hexBytes](t, v, "secret_hex")), recipient)
 	return share[:], err
 }
 
 func unwrapped(t testing.TB, v valueVector) ([]byte, error) {
-	share := bucket.SecretShare(input[octets](t, v, "share_hex"))
-	secret, err := tree.Unwrap(share, identity(t, input[octets](t, v, "recipient_seed_hex")))
+	share := bucket.SecretShare(input[hexBytes](t, v, "share_hex"))
+	secret, err := tree.Unwrap(share, identity(t, input[hexBytes](t, v, "recipient_seed_hex")))
 	if err != nil {
 		if secret != (bucket.Secret{}) {
 			t.Errorf("got secret %x beside an error, want none", secret)

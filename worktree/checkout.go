@@ -35,14 +35,14 @@ type CheckoutOptions struct {
 	// Save, where it is not nil, is called once with the record as it is to be kept before anything is changed, so that a
 	// checkout that dies leaves no file that the next one does not know. Usually [Records.Save].
 	Save func(*Record) error
-	// Progress is called with the files and octets written so far, never twice at the same time; nil for none.
-	Progress func(files, octets int64)
+	// Progress is called with the files and bytes written so far, never twice at the same time; nil for none.
+	Progress func(files, size int64)
 }
 
 // Result says what a checkout did.
 type Result struct {
-	Written   int   // files and links whose octets were written
-	Octets    int64 // plain octets written
+	Written   int   // files and links whose bytes were written
+	Bytes     int64 // plain bytes written
 	Unchanged int   // files that were as they should be already
 	Modes     int   // files of which only the permissions were changed
 	Made      int   // directories made
@@ -80,7 +80,7 @@ type checkout struct {
 //
 // First all is planned. Where a file is in the way that is not ours (see the package comment) the error is a
 // [*ConflictError], and nothing was changed, unless o.Force says to overwrite it. Then files are fetched from r and written,
-// several at a time; every blob is verified before any octet of it is written in clear, and a file gets its name only
+// several at a time; every blob is verified before any byte of it is written in clear, and a file gets its name only
 // when it is whole and durable. Then files that the record has and l has not are removed, and directories that this
 // leaves empty. All is durable on return.
 //
@@ -120,7 +120,7 @@ func newCheckout(l *tree.Listing, rec *Record, r blobstore.Reader, o CheckoutOpt
 	return c, nil
 }
 
-// knows says whether the listing or the record has a path.
+// knows reports whether the listing or the record has a path.
 func (c *checkout) knows(path string) bool {
 	_, isFile := c.l.Files[path]
 	_, isDir := c.l.Dirs[path]
@@ -170,12 +170,12 @@ func makeTop(abs string) error {
 	return durable.SyncDir(above)
 }
 
-// within says whether a path is among those that are checked out.
+// within reports whether a path is among those that are checked out.
 func (c *checkout) within(path string) bool {
 	return c.o.Path == "" || path == c.o.Path || strings.HasPrefix(path, c.o.Path+"/")
 }
 
-// near says whether a path is checked out, or on the way to such.
+// near reports whether a path is checked out, or on the way to such.
 func (c *checkout) near(path string) bool {
 	return c.within(path) || strings.HasPrefix(c.o.Path, path+"/")
 }

@@ -100,7 +100,7 @@ func (d *dir) list() ([]fs.DirEntry, error) {
 // chmod sets the permissions of d itself.
 func (d *dir) chmod(perm fs.FileMode) error { return d.root.Chmod(".", perm) }
 
-// unchanged says whether name still stands for the file that was looked at.
+// unchanged reports whether name still stands for the file that was looked at.
 func (d *dir) unchanged(name string, f *File) bool {
 	info, err := d.root.Lstat(name)
 	return err == nil && f.is(info)

@@ -7,7 +7,7 @@
 //
 // # What is ours
 //
-// A file on disk is ours to overwrite or delete where it is, octet for octet and bit for bit of its permissions, what the
+// A file on disk is ours to overwrite or delete where it is, byte for byte and bit for bit of its permissions, what the
 // record says of its path: then a version of the bucket has it, be it that a checkout wrote it or that a commit read it. All
 // else is left alone unless the caller says Force or Delete. What differs from the listing and is not ours is a conflict,
 // and one conflict is enough for nothing to be written at all ([ConflictError]). A file that appears or changes after that
@@ -37,7 +37,7 @@
 //
 // # What is not read again
 //
-// The record keeps for each file the times and the inode that it had when its octets were known. As long as these are the same
+// The record keeps for each file the times and the inode that it had when its bytes were known. As long as these are the same
 // the file is taken to be the same. Times are only kept where no later change can have the same ones: where they were older,
 // by more than the file system's clock ticks, than the moment from which a change counts (20 ms, or 2.1 s where times
 // have no fractions). A file without kept times is read.

@@ -17,7 +17,7 @@ import (
 // A record's file: one line that says what it is and of which version, the BLAKE3 hash of the rest, and the rest, in CBOR.
 const (
 	recordMagic = "headwater worktree 1\n"
-	// maxRecordSize is the most octets of a record, above what the largest tree needs.
+	// maxRecordSize is the most bytes of a record, above what the largest tree needs.
 	maxRecordSize = 2 * tree.MaxTreeSize
 )
 
@@ -101,7 +101,7 @@ func (r *Record) encode(of string) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > maxRecordSize-len(recordMagic)-len(bucket.Hash{}) {
-		return nil, fmt.Errorf("%d octets; the limit is %d", len(b), maxRecordSize)
+		return nil, fmt.Errorf("%d bytes; the limit is %d", len(b), maxRecordSize)
 	}
 	h := bucket.Sum(b)
 	return slices.Concat([]byte(recordMagic), h[:], b), nil

@@ -16,7 +16,7 @@ import (
 // syntax and meaning is that of .gitignore. They are listed like other files.
 const IgnoreFile = ".headwaterignore"
 
-// maxIgnoreSize is the most octets of such a file: 1 MiB.
+// maxIgnoreSize is the most bytes of such a file: 1 MiB.
 const maxIgnoreSize = 1 << 20
 
 // ignores are the rules of one directory, on top of those of the directories above it. nil has none.
@@ -65,7 +65,7 @@ func readIgnores(d *dir) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxIgnoreSize+1))
 	if err == nil && len(b) > maxIgnoreSize {
-		err = fmt.Errorf("more than %d octets", maxIgnoreSize)
+		err = fmt.Errorf("more than %d bytes", maxIgnoreSize)
 	}
 	return b, err
 }
@@ -102,7 +102,7 @@ func parseRule(s string) (r rule, ok bool) {
 	return r, true
 }
 
-// match says whether the last rule that fits a path ignores it. The directories above it are known not to be ignored.
+// match reports whether the last rule that fits a path ignores it. The directories above it are known not to be ignored.
 func (g *ignores) match(p string, isDir bool) bool {
 	for ; g != nil; g = g.above {
 		below := strings.TrimPrefix(strings.TrimPrefix(p, g.base), "/")
@@ -115,7 +115,7 @@ func (g *ignores) match(p string, isDir bool) bool {
 	return false
 }
 
-// match says whether the rule fits a path below the directory of its file.
+// match reports whether the rule fits a path below the directory of its file.
 func (r *rule) match(below string, isDir bool) bool {
 	if r.dirOnly && !isDir {
 		return false

@@ -38,7 +38,7 @@ type job struct {
 	have  *File           // what is replaced; nil for nothing
 }
 
-// changes says whether there is anything to do.
+// changes reports whether there is anything to do.
 func (p *plan) changes() bool {
 	return len(p.clear)+len(p.clearDirs)+len(p.dirs)+len(p.write)+len(p.modes)+len(p.remove)+len(p.removeDirs) > 0
 }
@@ -117,7 +117,7 @@ func (c *checkout) skip() {
 
 func (c *checkout) isSkipped(path string) bool { return c.skipped[path] != "" }
 
-// under says whether is holds for a path or one of the directories above it.
+// under reports whether is holds for a path or one of the directories above it.
 func (c *checkout) under(path string, is func(string) bool) bool {
 	found := is(path)
 	ancestors(path, func(dir string) bool {
@@ -238,19 +238,19 @@ func (p *plan) clearAway(path string, allowed bool) {
 	}
 }
 
-// wantsFile says whether a path is to be a file.
+// wantsFile reports whether a path is to be a file.
 func (c *checkout) wantsFile(path string) bool {
 	_, ok := c.l.Files[path]
 	return ok && c.within(path) && !c.isSkipped(path)
 }
 
-// wantsDir says whether a path is to be a directory.
+// wantsDir reports whether a path is to be a directory.
 func (c *checkout) wantsDir(path string) bool {
 	_, ok := c.l.Dirs[path]
 	return ok && c.near(path) && !c.under(path, c.isSkipped)
 }
 
-// clashes returns what says whether something that is there, and not wanted, has the place of something that is, under
+// clashes returns what reports whether something that is there, and not wanted, has the place of something that is, under
 // another spelling that the file system does not tell apart: a file whose name was given capitals, say.
 func (c *checkout) clashes() func(path string) bool {
 	if !c.folds {

@@ -15,7 +15,7 @@ const (
 	workers = 16 // that fetch files
 	// putters put files: as many are stored in one step where the store can do that.
 	putters = 256
-	// memory is the octets that files in work may take together; workers wait for it.
+	// memory is the bytes that files in work may take together; workers wait for it.
 	memory = 32 << 20
 	// largeCost is what a file takes that is streamed.
 	largeCost = 12 << 20

@@ -24,7 +24,7 @@ func (c *checkout) temporary() string {
 	return fmt.Sprintf("%s%s%08x", temporaryPrefix, c.run, c.temps.Add(1))
 }
 
-// probe says whether the file system takes two spellings of a name for the same. In a directory in which nothing can be
+// probe reports whether the file system takes two spellings of a name for the same. In a directory in which nothing can be
 // written it says no, and nothing will be.
 func (c *checkout) probe() (bool, error) {
 	name := c.temporary()

@@ -34,7 +34,7 @@ type File struct {
 const (
 	// maxTries is how often a file that changes meanwhile is read.
 	maxTries = 3
-	// maxTarget is the most octets of a symbolic link's target.
+	// maxTarget is the most bytes of a symbolic link's target.
 	maxTarget = 4095
 	// readSize is how much of a file is in memory at a time.
 	readSize = 256 << 10
@@ -48,10 +48,10 @@ const (
 type reader struct {
 	buf  []byte
 	hash *blake3.Hasher
-	read int // files whose octets were read
+	read int // files whose bytes were read
 }
 
-// file looks at a file of d, and reads it unless known has the same stamp, or need says that its octets do not matter: then its hash
+// file looks at a file of d, and reads it unless known has the same stamp, or need says that its bytes do not matter: then its hash
 // stays zero. An error that is fs.ErrNotExist says that it is gone.
 func (r *reader) file(d *dir, name string, known *Entry, need func(size int64) bool) (f File, err error) {
 	for range maxTries {
@@ -119,7 +119,7 @@ func guessPerm(perm fs.FileMode, known *Entry) fs.FileMode {
 	return defaultPerm
 }
 
-// sum hashes the octets of a file, which is to stay f from the first to the last of them.
+// sum hashes the bytes of a file, which is to stay f from the first to the last of them.
 func (r *reader) sum(d *dir, name string, f *File) (h bucket.Hash, err error) {
 	file, err := d.root.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	if err != nil {

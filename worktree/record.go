@@ -108,7 +108,7 @@ func (r *Record) Settle(s *Scanned) {
 	r.Pending = nil
 }
 
-// has says whether a path is in the record, as a file or directory.
+// has reports whether a path is in the record, as a file or directory.
 func (r *Record) has(path string) bool {
 	if _, ok := r.Files[path]; ok {
 		return true
@@ -128,7 +128,7 @@ func (r *Record) entry(path string) *Entry {
 	return nil
 }
 
-// ours says whether a file that was found is one that the record has, unchanged.
+// ours reports whether a file that was found is one that the record has, unchanged.
 func (r *Record) ours(path string, f File) bool {
 	if e, ok := r.Files[path]; ok && e.Attributes == f.Attributes {
 		return true

@@ -57,7 +57,7 @@ func (r Records) Load(abs string) (*Record, error) {
 	return rec, nil
 }
 
-// readLimited reads a whole file of at most limit octets.
+// readLimited reads a whole file of at most limit bytes.
 func readLimited(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -69,7 +69,7 @@ func readLimited(name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if info.Size() > limit {
-		return nil, fmt.Errorf("%w: %s has %d octets; the limit is %d", ErrRecord, name, info.Size(), limit)
+		return nil, fmt.Errorf("%w: %s has %d bytes; the limit is %d", ErrRecord, name, info.Size(), limit)
 	}
 	b := make([]byte, info.Size())
 	_, err = io.ReadFull(f, b)

@@ -164,7 +164,7 @@ func TestTheFormatOfRecordsStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(b, golden) {
-		t.Errorf("got %d octets %x, want %d", len(b), b, len(golden))
+		t.Errorf("got %d bytes %x, want %d", len(b), b, len(golden))
 	}
 	got, of, err := worktree.Decode(golden)
 	if err != nil || of != "/dir" {

@@ -22,8 +22,8 @@ type ScanOptions struct {
 	Record *Record
 	// Exclude lists directories that are never looked into, wherever they turn up: a peer's own directory, with its key.
 	Exclude []string
-	// Progress is called now and then with the files and octets looked at so far, never twice at the same time; nil for none.
-	Progress func(files, octets int64)
+	// Progress is called now and then with the files and bytes looked at so far, never twice at the same time; nil for none.
+	Progress func(files, size int64)
 }
 
 // Scanned is what a directory held.
@@ -39,7 +39,7 @@ type Scanned struct {
 	dir string
 }
 
-// Scan lists a directory: its regular files with the hashes of their octets, its symbolic links, which are not followed, and
+// Scan lists a directory: its regular files with the hashes of their bytes, its symbolic links, which are not followed, and
 // its directories with their permissions. Rules in files named [IgnoreFile] are honoured. Files are read by
 // GOMAXPROCS workers; besides the list, that takes 256 KiB each.
 //
@@ -56,9 +56,9 @@ func Scan(ctx context.Context, dir string, o ScanOptions) (*Scanned, error) {
 // scanner gathers what the workers find.
 type scanner struct {
 	*Scanned
-	o      ScanOptions
-	mu     sync.Mutex
-	octets int64
+	o    ScanOptions
+	mu   sync.Mutex
+	size int64
 }
 
 func scan(ctx context.Context, dir string, o ScanOptions) (*Scanned, error) {
@@ -121,7 +121,7 @@ func dirPerm(info fs.FileInfo, known fs.FileMode) fs.FileMode {
 // files scans some files of one directory.
 func (s *scanner) files(_ context.Context, r *reader, b batch) error {
 	found := make(map[string]File, len(b.names))
-	var octets int64
+	var size int64
 	before := r.read
 	for _, name := range b.names {
 		path := b.dir.join(name)
@@ -136,17 +136,17 @@ func (s *scanner) files(_ context.Context, r *reader, b batch) error {
 			f.Source = s.source(path, f)
 		}
 		found[path] = f
-		octets += int64(f.Attributes.Size)
+		size += int64(f.Attributes.Size)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for path, f := range found {
 		s.Files[path] = f
 	}
-	s.octets += octets
+	s.size += size
 	s.Read += r.read - before
 	if s.o.Progress != nil {
-		s.o.Progress(int64(len(s.Files)), s.octets)
+		s.o.Progress(int64(len(s.Files)), s.size)
 	}
 	return nil
 }

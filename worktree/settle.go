@@ -10,28 +10,28 @@ import (
 
 // What is settled together, at most.
 const (
-	batchFiles  = 4096
-	batchOctets = 256 << 20
-	batchDirs   = 512 // each is an open file
+	batchFiles = 4096
+	batchBytes = 256 << 20
+	batchDirs  = 512 // each is an open file
 )
 
 // settleAll settles staged files until there are no more. After an error it stops the others, and drops what still comes.
 func (c *checkout) settleAll(in <-chan staged, stop func()) (err error) {
 	var all []staged
-	var octets int64
+	var size int64
 	dirs := map[*dir]bool{}
 	flush := func() {
 		if err = c.settle(all, err); err != nil {
 			stop()
 		}
-		all, octets = all[:0], 0
+		all, size = all[:0], 0
 		clear(dirs)
 	}
 	for s := range in {
 		all = append(all, s)
-		octets += int64(s.attr.Size)
+		size += int64(s.attr.Size)
 		dirs[s.dir] = true
-		if len(all) >= batchFiles || octets >= batchOctets || len(dirs) >= batchDirs || err != nil {
+		if len(all) >= batchFiles || size >= batchBytes || len(dirs) >= batchDirs || err != nil {
 			flush()
 		}
 	}
@@ -80,9 +80,9 @@ func (c *checkout) place(s *staged, began time.Time) error {
 	c.touch(s.dir)
 	c.out.Files[s.path] = s.entry(began)
 	c.res.Written++
-	c.res.Octets += int64(s.attr.Size)
+	c.res.Bytes += int64(s.attr.Size)
 	if c.o.Progress != nil {
-		c.o.Progress(int64(c.res.Written), c.res.Octets)
+		c.o.Progress(int64(c.res.Written), c.res.Bytes)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ const (
 	coarseTick = 2100 * time.Millisecond
 )
 
-// older says whether a time of a file is so long before now that no change from now on can be given the same time.
+// older reports whether a time of a file is so long before now that no change from now on can be given the same time.
 func older(ns int64, now time.Time) bool {
 	tick := fineTick
 	if ns%int64(time.Millisecond) == 0 {
@@ -28,10 +28,10 @@ func older(ns int64, now time.Time) bool {
 	return time.Duration(now.UnixNano()-ns) > tick
 }
 
-// settled says whether all changes from now on will show in the stamp.
+// settled reports whether all changes from now on will show in the stamp.
 func (s stamp) settled(now time.Time) bool { return older(s.Modified, now) && older(s.Changed, now) }
 
-// is says whether info is of the file f, with nothing changed since.
+// is reports whether info is of the file f, with nothing changed since.
 func (f *File) is(info fs.FileInfo) bool {
 	return info.Mode().Type() == f.kind && f.size == info.Size() && f.stamp == stampOf(info)
 }

@@ -9,7 +9,7 @@ import (
 
 const openFlags = 0
 
-// hasPerms says whether files have the permissions of Unix; Windows has nothing but a read-only flag.
+// hasPerms reports whether files have the permissions of Unix; Windows has nothing but a read-only flag.
 const hasPerms = runtime.GOOS != "windows"
 
 func stampOf(info fs.FileInfo) stamp { return stamp{Modified: info.ModTime().UnixNano()} }

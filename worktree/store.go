@@ -24,18 +24,18 @@ type StoreOptions struct {
 	// Record is the record the scan was made with: it knows the files of a tree that has no attributes, as another program
 	// wrote it. nil for none.
 	Record *Record
-	// Progress is called with the files and octets done so far, never twice at the same time; nil for none.
-	Progress func(files, octets int64)
+	// Progress is called with the files and bytes done so far, never twice at the same time; nil for none.
+	Progress func(files, size int64)
 }
 
 // Stored counts what [Store] did.
 type Stored struct {
-	Added  int   // files whose octets were put
-	Reused int   // files whose octets a known tree has, or another file of this one
-	Octets int64 // plain octets put
+	Added  int   // files whose bytes were put
+	Reused int   // files whose bytes a known tree has, or another file of this one
+	Bytes  int64 // plain bytes put
 }
 
-// content is what tells the octets of files apart.
+// content is what tells the bytes of files apart.
 type content struct {
 	size uint64
 	hash bucket.Hash
@@ -59,7 +59,7 @@ type storer struct {
 }
 
 // Store makes a tree of what was scanned. A file that one of the known trees has, at the same path or at any other, gets that
-// one's blob and secret; all others are sealed with fresh secrets and put, several at a time, files of the same octets once.
+// one's blob and secret; all others are sealed with fresh secrets and put, several at a time, files of the same bytes once.
 // It takes up to some 32 MiB of memory besides the lists.
 //
 // A file that changed since the scan is read and put as it is by then; one that changes each time it is tried is
@@ -115,7 +115,7 @@ func (st *storer) attributes(p string, d tree.Data) (tree.Attributes, bool) {
 	return e.Attributes, true
 }
 
-// known returns the entry for a file whose octets a known tree has: the very entry of the same path where all of it is
+// known returns the entry for a file whose bytes a known tree has: the very entry of the same path where all of it is
 // the same, else one of its own for the same blob.
 func (st *storer) known(p string, a tree.Attributes) (tree.Data, bool) {
 	for _, l := range st.o.Known {
@@ -132,7 +132,7 @@ func (st *storer) known(p string, a tree.Attributes) (tree.Data, bool) {
 	return entryFor(p, a, d), true
 }
 
-// entryFor returns the entry of a file whose octets are in the blob of d.
+// entryFor returns the entry of a file whose bytes are in the blob of d.
 func entryFor(p string, a tree.Attributes, d tree.Data) tree.Data {
 	return tree.Data{Link: d.Link, Secret: d.Secret, Mime: tree.MimeOf(path.Base(p)), Metadata: a.Metadata()}
 }
@@ -144,15 +144,15 @@ func (st *storer) reuse(p string, d tree.Data) {
 	st.progress(int64(st.s.Files[p].Attributes.Size))
 }
 
-func (st *storer) progress(octets int64) {
+func (st *storer) progress(size int64) {
 	st.files++
-	st.sum += octets
+	st.sum += size
 	if st.o.Progress != nil {
 		st.o.Progress(st.files, st.sum)
 	}
 }
 
-// putAll puts the files of each group, which have the same octets.
+// putAll puts the files of each group, which have the same bytes.
 func (st *storer) putAll(ctx context.Context, groups map[content][]string) error {
 	todo := make([][]string, 0, len(groups))
 	for _, paths := range groups {
@@ -163,7 +163,7 @@ func (st *storer) putAll(ctx context.Context, groups map[content][]string) error
 	return each(ctx, putters, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
 }
 
-// putGroup puts files that had the same octets when they were scanned: the first, and where that has changed since, each.
+// putGroup puts files that had the same bytes when they were scanned: the first, and where that has changed since, each.
 func (st *storer) putGroup(ctx context.Context, paths []string) error {
 	for i, p := range paths {
 		d, err := st.put(ctx, p)
@@ -181,16 +181,16 @@ func (st *storer) putGroup(ctx context.Context, paths []string) error {
 }
 
 // added lists a file that was put.
-func (st *storer) added(p string, d tree.Data, octets int64) {
+func (st *storer) added(p string, d tree.Data, size int64) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.out.Add(p, d)
 	st.done.Added++
-	st.done.Octets += octets
-	st.progress(octets)
+	st.done.Bytes += size
+	st.progress(size)
 }
 
-// share lists files that have the octets of one that was put.
+// share lists files that have the bytes of one that was put.
 func (st *storer) share(paths []string, d tree.Data) {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -68,7 +68,7 @@ func removeTemporary(d *dir, name string) error {
 	return err
 }
 
-// tracked says whether rules do not count for a path.
+// tracked reports whether rules do not count for a path.
 func (c *checkout) tracked(path string) bool {
 	if _, ok := c.l.Files[path]; ok {
 		return true
@@ -77,7 +77,7 @@ func (c *checkout) tracked(path string) bool {
 	return ok || c.rec.has(path)
 }
 
-// needs says at which sizes the octets of a file matter: those that would make it the same as the listing or the record.
+// needs says at which sizes the bytes of a file matter: those that would make it the same as the listing or the record.
 func (c *checkout) needs(path string) func(size int64) bool {
 	return func(size int64) bool {
 		if d, ok := c.l.Files[path]; ok {

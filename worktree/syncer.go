@@ -22,7 +22,7 @@ func newSyncer(top *dir, files int) (*syncer, error) {
 	return &syncer{top: f, device: deviceOf(top.info), whole: canSyncAll && files > fewFiles}, nil
 }
 
-// each says whether files and names in d are to be synced by themselves.
+// each reports whether files and names in d are to be synced by themselves.
 func (s *syncer) each(d *dir) bool { return !s.whole || deviceOf(d.info) != s.device }
 
 // all syncs what is not synced by itself.

@@ -28,7 +28,7 @@ type memory struct{ blobstore.Memory }
 func (m *memory) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
 	n, err := m.Memory.Put(ctx, h, r)
 	if err == nil && n != size {
-		err = fmt.Errorf("%d octets in place of %d", n, size)
+		err = fmt.Errorf("%d bytes in place of %d", n, size)
 	}
 	return err
 }
@@ -228,7 +228,7 @@ func TestTheNextCommitPutsOnlyWhatChanged(t *testing.T) {
 	second, n := store(t, scan(t, dir, rec), m, worktree.StoreOptions{
 		Known: []*tree.Listing{first}, Record: rec, Progress: func(n, _ int64) { files = n },
 	})
-	if n.Added != 1 || n.Reused != 8 || n.Octets != 13 || files != 9 {
+	if n.Added != 1 || n.Reused != 8 || n.Bytes != 13 || files != 9 {
 		t.Errorf("got %+v and %d files of progress, want one file put", n, files)
 	}
 	if first.Files["large"].Secret != second.Files["larger"].Secret {
@@ -256,7 +256,7 @@ func TestTheNextCheckoutWritesOnlyWhatChanged(t *testing.T) {
 	two, _ := store(t, scan(t, from, nil), m, worktree.StoreOptions{})
 	write(t, dir, map[string]string{"mine": "untouched"})
 	res, rec := checkout(t, dir, two, rec, m, worktree.CheckoutOptions{})
-	want := worktree.Result{Written: 2, Octets: 8, Unchanged: 1, Modes: 1, Made: 1, Removed: 2, Left: []string{"mine"}}
+	want := worktree.Result{Written: 2, Bytes: 8, Unchanged: 1, Modes: 1, Made: 1, Removed: 2, Left: []string{"mine"}}
 	if !cmp.Equal(res, want) {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
@@ -334,7 +334,7 @@ func TestLocalChangesAreConflictsAndDeletedFilesComeBack(t *testing.T) {
 	write(t, dir, map[string]string{"c": "my own"})
 	two := listing(t, m, map[string]string{"a": "1.1", "b": "2"})
 	res, rec := checkout(t, dir, two, rec, m, worktree.CheckoutOptions{})
-	if want := (worktree.Result{Written: 2, Octets: 4, Left: []string{"c"}}); !cmp.Equal(res, want) {
+	if want := (worktree.Result{Written: 2, Bytes: 4, Left: []string{"c"}}); !cmp.Equal(res, want) {
 		t.Errorf("got %+v, want %+v: a file that was changed is not removed", res, want)
 	}
 	write(t, dir, map[string]string{"a": "mine"})
@@ -343,7 +343,7 @@ func TestLocalChangesAreConflictsAndDeletedFilesComeBack(t *testing.T) {
 		t.Errorf("got conflicts %q and record %v", got, kept)
 	}
 	res, _ = checkout(t, dir, two, rec, m, worktree.CheckoutOptions{Force: true, Delete: true})
-	if want := (worktree.Result{Written: 1, Octets: 3, Unchanged: 1, Removed: 1}); !cmp.Equal(res, want) {
+	if want := (worktree.Result{Written: 1, Bytes: 3, Unchanged: 1, Removed: 1}); !cmp.Equal(res, want) {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
 }
@@ -373,7 +373,7 @@ func TestOnlyAPathIsCheckedOut(t *testing.T) {
 	m, dir := &memory{}, t.TempDir()
 	one := listing(t, m, map[string]string{"a/b/1": "1", "a/b/2": "2", "a/c": "3", "d": "4"})
 	res, rec := checkout(t, dir, one, nil, m, worktree.CheckoutOptions{Path: "a/b"})
-	if want := (worktree.Result{Written: 2, Octets: 2, Made: 2}); !cmp.Equal(res, want) {
+	if want := (worktree.Result{Written: 2, Bytes: 2, Made: 2}); !cmp.Equal(res, want) {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "d")); err == nil {
@@ -382,7 +382,7 @@ func TestOnlyAPathIsCheckedOut(t *testing.T) {
 	_, rec = checkout(t, dir, one, rec, m, worktree.CheckoutOptions{})
 	two := listing(t, m, map[string]string{"a/b/1": "1.1", "d": "4.1"})
 	res, rec = checkout(t, dir, two, rec, m, worktree.CheckoutOptions{Path: "a/b"})
-	if want := (worktree.Result{Written: 1, Octets: 3, Removed: 1}); !cmp.Equal(res, want) {
+	if want := (worktree.Result{Written: 1, Bytes: 3, Removed: 1}); !cmp.Equal(res, want) {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
 	merged, conflicts := tree.Merge(rec.Listing(), two, storeOf(t, m, dir, rec, one, two), func(p string) string { return p + "'" })
@@ -514,7 +514,7 @@ func TestAVeryLongPath(t *testing.T) {
 	m, dir := &memory{}, t.TempDir()
 	l := listing(t, m, map[string]string{"x": "1"})
 	name := strings.Repeat("n", 250)
-	path := strings.Repeat(name+"/", 15) + name // 4015 octets; with the directory more than any system call takes
+	path := strings.Repeat(name+"/", 15) + name // 4015 bytes; with the directory more than any system call takes
 	l.Add(path, l.Files["x"])
 	_, _, err := worktree.Checkout(t.Context(), dir, l, nil, m, worktree.CheckoutOptions{Origin: origin(1)})
 	if err != nil {
@@ -642,7 +642,7 @@ func TestDamagedBlobsNeverBecomeFiles(t *testing.T) {
 	}
 }
 
-// swapped has wrong octets under one hash.
+// swapped has wrong bytes under one hash.
 type swapped struct {
 	blobstore.Reader
 	hash bucket.Hash
@@ -653,7 +653,7 @@ func (s *swapped) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, erro
 	if err != nil || h != s.hash {
 		return b, err
 	}
-	octets, err := io.ReadAll(b)
-	octets[len(octets)-1] ^= 1
-	return blobstore.NewBlob(h, int64(len(octets)), io.NopCloser(bytes.NewReader(octets))), err
+	damaged, err := io.ReadAll(b)
+	damaged[len(damaged)-1] ^= 1
+	return blobstore.NewBlob(h, int64(len(damaged)), io.NopCloser(bytes.NewReader(damaged))), err
 }

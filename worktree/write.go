@@ -164,7 +164,7 @@ func (c *checkout) stageLink(ctx context.Context, s *staged) error {
 	return nil
 }
 
-// staysInside says whether a symbolic link at path cannot lead out of the directory. Its target has to begin with as many ".."
+// staysInside reports whether a symbolic link at path cannot lead out of the directory. Its target has to begin with as many ".."
 // as lead to the top at most, and to go down from there: a ".." behind a name could go up from wherever another link
 // of that name leads.
 func staysInside(path, target string) bool {

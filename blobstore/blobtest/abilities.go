@@ -20,7 +20,7 @@ func small(b []byte) blobstore.Small { return blobstore.Small{Hash: bucket.Sum(b
 func (s *suite) add(t *testing.T) {
 	store := s.store(t)
 	for i, n := range []int{0, 1, 1000, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10, s.MaxBlobSize} {
-		b := Octets(uint64(i), n)
+		b := Bytes(uint64(i), n)
 		for range 2 {
 			h, err := ability[blobstore.Adder](t, store).Add(t.Context(), int64(n), iotest.HalfReader(bytes.NewReader(b)))
 			if wantErr(t, "add", err, nil); h != bucket.Sum(b) {
@@ -36,7 +36,7 @@ func (s *suite) addAllOrNothing(t *testing.T) {
 	store := s.store(t)
 	broken := errors.New("source broke")
 	for i, n := range []int{10, blobstore.SmallSize, blobstore.SmallSize + 1, s.MaxBlobSize} {
-		b := Octets(uint64(i), n)
+		b := Bytes(uint64(i), n)
 		for _, c := range []struct {
 			name string
 			ctx  context.Context
@@ -63,11 +63,11 @@ func (s *suite) batch(t *testing.T) {
 	store := s.store(t)
 	batcher := ability[blobstore.BatchPutter](t, store)
 	wantErr(t, "empty batch", batcher.PutBatch(t.Context(), nil), nil)
-	held := Octets(1, 100)
+	held := Bytes(1, 100)
 	put(t, store, held)
-	batch := []blobstore.Small{small(held), small(nil), small(Octets(2, blobstore.SmallSize))}
+	batch := []blobstore.Small{small(held), small(nil), small(Bytes(2, blobstore.SmallSize))}
 	for i := range 300 {
-		batch = append(batch, small(Octets(uint64(10+i%200), 200)))
+		batch = append(batch, small(Bytes(uint64(10+i%200), 200)))
 	}
 	for range 2 {
 		wantErr(t, "batch", batcher.PutBatch(t.Context(), batch), nil)
@@ -80,7 +80,7 @@ func (s *suite) batch(t *testing.T) {
 // batchAllOrNothing puts batches with one bad blob: nothing is kept.
 func (s *suite) batchAllOrNothing(t *testing.T) {
 	store := s.store(t)
-	good := small(Octets(1, 100))
+	good := small(Bytes(1, 100))
 	for _, c := range []struct {
 		name string
 		bad  blobstore.Small
@@ -88,7 +88,7 @@ func (s *suite) batchAllOrNothing(t *testing.T) {
 	}{
 		{"wrong hash", blobstore.Small{Hash: bucket.Sum([]byte("a")), Data: []byte("b")}, blobstore.ErrMismatch},
 		{"zero hash", blobstore.Small{}, blobstore.ErrMismatch},
-		{"too large", small(Octets(2, blobstore.SmallSize+1)), blobstore.ErrTooLarge},
+		{"too large", small(Bytes(2, blobstore.SmallSize+1)), blobstore.ErrTooLarge},
 	} {
 		err := ability[blobstore.BatchPutter](t, store).PutBatch(t.Context(), []blobstore.Small{good, c.bad})
 		wantErr(t, c.name, err, c.want)
@@ -97,10 +97,10 @@ func (s *suite) batchAllOrNothing(t *testing.T) {
 	}
 }
 
-// batchOwnsNothing changes the octets of a batch after it was put.
+// batchOwnsNothing changes the bytes of a batch after it was put.
 func (s *suite) batchOwnsNothing(t *testing.T) {
 	store := s.store(t)
-	b := Octets(1, 100)
+	b := Bytes(1, 100)
 	mine := append([]byte(nil), b...)
 	wantErr(t, "batch", ability[blobstore.BatchPutter](t, store).PutBatch(t.Context(), []blobstore.Small{small(mine)}), nil)
 	clear(mine)
@@ -116,8 +116,8 @@ func (s *suite) delete(t *testing.T) {
 	keep, gone := [][]byte{}, [][]byte{}
 	var hashes []bucket.Hash
 	for i, n := range []int{0, 1, 1000, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10} {
-		keep = append(keep, Octets(uint64(i), n+1))
-		gone = append(gone, Octets(uint64(100+i), n))
+		keep = append(keep, Bytes(uint64(i), n+1))
+		gone = append(gone, Bytes(uint64(100+i), n))
 		put(t, store, keep[i])
 		hashes = append(hashes, put(t, store, gone[i]))
 	}
@@ -136,7 +136,7 @@ func (s *suite) delete(t *testing.T) {
 func (s *suite) deleteWhileRead(t *testing.T) {
 	store := s.store(t)
 	for _, n := range []int{1000, 200 << 10} {
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		h := put(t, store, b)
 		blob, err := store.Get(t.Context(), h)
 		wantErr(t, "get", err, nil)
@@ -149,7 +149,7 @@ func (s *suite) deleteWhileRead(t *testing.T) {
 		rest, err := io.ReadAll(blob)
 		wantErr(t, "read on", err, nil)
 		if bucket.Sum(append(got, rest...)) != h {
-			t.Fatalf("blob of %d octets deleted while read: got other octets", n)
+			t.Fatalf("blob of %d bytes deleted while read: got other bytes", n)
 		}
 	}
 }
@@ -161,7 +161,7 @@ func (s *suite) list(t *testing.T) {
 	want := make(map[bucket.Hash]int64)
 	for i, n := range []int{-1, 0, 1, 1000, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10} {
 		if n >= 0 {
-			want[put(t, store, Octets(uint64(i), n))] = int64(n)
+			want[put(t, store, Bytes(uint64(i), n))] = int64(n)
 		}
 		got := make(map[bucket.Hash]int64)
 		for info, err := range lister.All(t.Context()) {
@@ -192,7 +192,7 @@ func (s *suite) size(t *testing.T) {
 	store := s.store(t)
 	sizer := ability[blobstore.Sizer](t, store)
 	for i, n := range []int{0, 1000, blobstore.SmallSize, blobstore.SmallSize + 1} {
-		b := Octets(uint64(i), n)
+		b := Bytes(uint64(i), n)
 		_, err := sizer.Size(t.Context(), bucket.Sum(b))
 		wantErr(t, "size of what is absent", err, blobstore.ErrNotFound)
 		got, err := sizer.Size(t.Context(), put(t, store, b))

@@ -104,7 +104,7 @@ func benchPutBatch(b *testing.B, store blobstore.Store) {
 }
 
 func benchPutLarge(b *testing.B, store blobstore.Store) {
-	data := Octets(1, benchLarge)
+	data := Bytes(1, benchLarge)
 	b.SetBytes(benchLarge)
 	for i := uint64(0); b.Loop(); i++ {
 		binary.LittleEndian.PutUint64(data, i)
@@ -166,7 +166,7 @@ func benchGetSmall(b *testing.B, store blobstore.Store) {
 }
 
 func benchGetLarge(b *testing.B, store blobstore.Store) {
-	h := put(b, store, Octets(1, benchLarge))
+	h := put(b, store, Bytes(1, benchLarge))
 	b.SetBytes(benchLarge)
 	for b.Loop() {
 		blob, err := store.Get(b.Context(), h)

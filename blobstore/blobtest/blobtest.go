@@ -23,7 +23,7 @@ type Opener func(tb testing.TB) (store blobstore.Store, reopen func() blobstore.
 
 // Options say what the suite is to expect of a store. An ability that is not named as missing must be there.
 type Options struct {
-	// MaxBlobSize is the limit that the opened stores are configured with, in octets: required, at least 256 KiB. The suite
+	// MaxBlobSize is the limit that the opened stores are configured with, in bytes: required, at least 256 KiB. The suite
 	// puts blobs of that size.
 	MaxBlobSize int
 
@@ -101,8 +101,8 @@ func ability[A any](t testing.TB, store blobstore.Store) A {
 	return a
 }
 
-// Octets returns n octets that look random and differ by seed.
-func Octets(seed uint64, n int) []byte {
+// Bytes returns n bytes that look random and differ by seed.
+func Bytes(seed uint64, n int) []byte {
 	var key [32]byte
 	for i := range 8 {
 		key[i] = byte(seed >> (8 * i))
@@ -112,30 +112,30 @@ func Octets(seed uint64, n int) []byte {
 	return b
 }
 
-// put puts octets and returns their hash.
+// put puts bytes and returns their hash.
 func put(t testing.TB, store blobstore.Store, b []byte) bucket.Hash {
 	t.Helper()
 	h := bucket.Sum(b)
 	n, err := store.Put(t.Context(), h, bytes.NewReader(b))
 	if err != nil {
-		t.Fatalf("put %d octets: %v", len(b), err)
+		t.Fatalf("put %d bytes: %v", len(b), err)
 	}
 	if n != int64(len(b)) {
-		t.Fatalf("put %d octets: got size %d", len(b), n)
+		t.Fatalf("put %d bytes: got size %d", len(b), n)
 	}
 	return h
 }
 
-// wantHeld checks that the store has exactly these octets.
+// wantHeld checks that the store has exactly these bytes.
 func wantHeld(t testing.TB, store blobstore.Reader, b []byte) {
 	t.Helper()
 	h := bucket.Sum(b)
 	if ok, err := store.Has(t.Context(), h); err != nil || !ok {
-		t.Fatalf("has, blob of %d octets: got %v, %v, want true", len(b), ok, err)
+		t.Fatalf("has, blob of %d bytes: got %v, %v, want true", len(b), ok, err)
 	}
 	blob, err := store.Get(t.Context(), h)
 	if err != nil {
-		t.Fatalf("get, blob of %d octets: %v", len(b), err)
+		t.Fatalf("get, blob of %d bytes: %v", len(b), err)
 	}
 	defer blob.Close()
 	if blob.Size() != int64(len(b)) {
@@ -143,10 +143,10 @@ func wantHeld(t testing.TB, store blobstore.Reader, b []byte) {
 	}
 	got, err := io.ReadAll(blob)
 	if err != nil {
-		t.Fatalf("read blob of %d octets: %v", len(b), err)
+		t.Fatalf("read blob of %d bytes: %v", len(b), err)
 	}
 	if !bytes.Equal(got, b) {
-		t.Fatalf("read blob of %d octets: got %d others", len(b), len(got))
+		t.Fatalf("read blob of %d bytes: got %d others", len(b), len(got))
 	}
 }
 

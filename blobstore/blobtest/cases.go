@@ -30,7 +30,7 @@ func (s *suite) script(t *testing.T) {
 	}{
 		{"nothing is held at first", opHas, bucket.Sum(a), nil, false, nil},
 		{"nor found", opGet, bucket.Sum(a), nil, false, blobstore.ErrNotFound},
-		{"wrong octets are refused", opPut, bucket.Sum(a), b, false, blobstore.ErrMismatch},
+		{"wrong bytes are refused", opPut, bucket.Sum(a), b, false, blobstore.ErrMismatch},
 		{"and not kept", opHas, bucket.Sum(a), nil, false, nil},
 		{"under neither hash", opHas, bucket.Sum(b), nil, false, nil},
 		{"too few are refused", opPut, bucket.Sum(a), empty, false, blobstore.ErrMismatch},
@@ -66,7 +66,7 @@ func (s *suite) script(t *testing.T) {
 	}
 }
 
-// sizes puts blobs around every size at which a store may do something else, whole and octet by octet.
+// sizes puts blobs around every size at which a store may do something else, whole and byte by byte.
 func (s *suite) sizes(t *testing.T) {
 	store := s.store(t)
 	sizes := []int{0, 1, 31, 32, 33, 511, 512, 1023, 1024, 1025, 4096, 8191, 8193}
@@ -75,7 +75,7 @@ func (s *suite) sizes(t *testing.T) {
 	}
 	var all [][]byte
 	for i, n := range sizes {
-		b := Octets(uint64(i), n)
+		b := Bytes(uint64(i), n)
 		all = append(all, b)
 		put(t, store, b)
 		wantHeld(t, store, b)
@@ -84,25 +84,25 @@ func (s *suite) sizes(t *testing.T) {
 		wantHeld(t, store, b)
 	}
 	for _, n := range []int{3, blobstore.SmallSize + 3} {
-		b := Octets(99, n)
+		b := Bytes(99, n)
 		if _, err := store.Put(t.Context(), bucket.Sum(b), iotest.OneByteReader(bytes.NewReader(b))); err != nil {
-			t.Fatalf("put %d octets one by one: %v", n, err)
+			t.Fatalf("put %d bytes one by one: %v", n, err)
 		}
 		wantHeld(t, store, b)
 	}
 }
 
-// limit puts as much as is allowed, and one octet more.
+// limit puts as much as is allowed, and one byte more.
 func (s *suite) limit(t *testing.T) {
 	store := s.store(t)
-	b := Octets(1, s.MaxBlobSize+1)
+	b := Bytes(1, s.MaxBlobSize+1)
 	put(t, store, b[:s.MaxBlobSize])
 	wantHeld(t, store, b[:s.MaxBlobSize])
 	source := &countingReader{r: io.MultiReader(bytes.NewReader(b), endless{})}
 	_, err := store.Put(t.Context(), bucket.Sum(b), source)
-	wantErr(t, "put one octet more than the limit", err, blobstore.ErrTooLarge)
+	wantErr(t, "put one byte more than the limit", err, blobstore.ErrTooLarge)
 	if most := s.MaxBlobSize + 1<<20; source.n > most {
-		t.Errorf("octets read before an endless source was refused: got %d, want at most %d", source.n, most)
+		t.Errorf("bytes read before an endless source was refused: got %d, want at most %d", source.n, most)
 	}
 	wantAbsent(t, store, bucket.Sum(b))
 }
@@ -112,7 +112,7 @@ func (s *suite) failingSource(t *testing.T) {
 	store := s.store(t)
 	broken := errors.New("source broke")
 	for _, n := range []int{10, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10} {
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		for _, cut := range []int{0, n / 2, n} {
 			r := io.MultiReader(bytes.NewReader(b[:cut]), iotest.ErrReader(broken))
 			_, err := store.Put(t.Context(), bucket.Sum(b), r)
@@ -128,7 +128,7 @@ func (s *suite) failingSource(t *testing.T) {
 func (s *suite) heldIsNotRead(t *testing.T) {
 	store := s.store(t)
 	for _, n := range []int{100, blobstore.SmallSize + 100} {
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		h := put(t, store, b)
 		size, err := store.Put(t.Context(), h, iotest.ErrReader(errors.New("read although held")))
 		if err != nil || size != int64(n) {
@@ -141,7 +141,7 @@ func (s *suite) heldIsNotRead(t *testing.T) {
 // cancelled calls everything with a context that is over.
 func (s *suite) cancelled(t *testing.T) {
 	store, ctx := s.store(t), cancelledContext(t)
-	held, b := Octets(1, 10), Octets(2, 10)
+	held, b := Bytes(1, 10), Bytes(2, 10)
 	h := put(t, store, held)
 	_, err := store.Has(ctx, h)
 	wantErr(t, "has", err, context.Canceled)
@@ -174,7 +174,7 @@ func (s *suite) cancelledWhileReading(t *testing.T) {
 	store := s.store(t)
 	for _, n := range []int{1000, 200 << 10} {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		r := io.MultiReader(bytes.NewReader(b[:n/2]), readerFunc(func([]byte) (int, error) { cancel(); return 0, nil }),
 			bytes.NewReader(b[n/2:]))
 		_, err := store.Put(ctx, bucket.Sum(b), r)
@@ -187,11 +187,11 @@ func (s *suite) cancelledWhileReading(t *testing.T) {
 func (s *suite) readAll(t *testing.T) {
 	store := s.store(t)
 	for _, n := range []int{0, 1000, 200 << 10} {
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		h := put(t, store, b)
 		got, err := blobstore.ReadAll(t.Context(), store, h, int64(n))
 		if err != nil || !bytes.Equal(got, b) {
-			t.Fatalf("read all of %d octets: got %d, %v", n, len(got), err)
+			t.Fatalf("read all of %d bytes: got %d, %v", n, len(got), err)
 		}
 		if n > 0 {
 			_, err = blobstore.ReadAll(t.Context(), store, h, int64(n-1))
@@ -210,7 +210,7 @@ func (s *suite) reopen(t *testing.T) {
 	}
 	var all [][]byte
 	for i, n := range []int{0, 1, 1000, blobstore.SmallSize, blobstore.SmallSize + 1, 200 << 10} {
-		all = append(all, Octets(uint64(i), n))
+		all = append(all, Bytes(uint64(i), n))
 		put(t, store, all[i])
 	}
 	absent := bucket.Sum([]byte("absent"))
@@ -222,7 +222,7 @@ func (s *suite) reopen(t *testing.T) {
 			wantHeld(t, store, b)
 		}
 		wantAbsent(t, store, absent)
-		all = append(all, Octets(uint64(100+i), 2000))
+		all = append(all, Bytes(uint64(100+i), 2000))
 		put(t, store, all[len(all)-1])
 	}
 	if s.NoDeleter {

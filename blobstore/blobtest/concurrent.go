@@ -17,7 +17,7 @@ import (
 func (s *suite) manyOfOneHash(t *testing.T) {
 	store := s.store(t)
 	for _, n := range []int{1000, 100 << 10} {
-		b := Octets(uint64(n), n)
+		b := Bytes(uint64(n), n)
 		h := bucket.Sum(b)
 		var g errgroup.Group
 		for range 8 {
@@ -49,7 +49,7 @@ func (s *suite) manyHashes(t *testing.T) {
 				if i%10 == 0 {
 					n += blobstore.SmallSize
 				}
-				b := Octets(uint64(w*each+i), n)
+				b := Bytes(uint64(w*each+i), n)
 				if _, err := store.Put(t.Context(), bucket.Sum(b), bytes.NewReader(b)); err != nil {
 					return err
 				}
@@ -59,7 +59,7 @@ func (s *suite) manyHashes(t *testing.T) {
 				wrong := append(b, 'x')
 				if _, err := store.Put(t.Context(), bucket.Sum([]byte{byte(w), byte(i)}), bytes.NewReader(wrong)); !errors.Is(err,
 					blobstore.ErrMismatch) {
-					return fmt.Errorf("put wrong octets among right ones: got %v, want %v", err, blobstore.ErrMismatch)
+					return fmt.Errorf("put wrong bytes among right ones: got %v, want %v", err, blobstore.ErrMismatch)
 				}
 			}
 			return nil
@@ -74,7 +74,7 @@ func (s *suite) manyHashes(t *testing.T) {
 func (s *suite) deleteAgainstPut(t *testing.T) {
 	store := s.store(t)
 	deleter := ability[blobstore.Deleter](t, store)
-	blobs := [][]byte{Octets(1, 10), Octets(2, 5000), Octets(3, blobstore.SmallSize+1)}
+	blobs := [][]byte{Bytes(1, 10), Bytes(2, 5000), Bytes(3, blobstore.SmallSize+1)}
 	const rounds = 30
 	var g errgroup.Group
 	for _, b := range blobs {
@@ -122,13 +122,13 @@ func (s *suite) listWhileWritten(t *testing.T) {
 	store := s.store(t)
 	lasting := make(map[bucket.Hash]int)
 	for i := range 50 {
-		lasting[put(t, store, Octets(uint64(i), 100))] = 0
+		lasting[put(t, store, Bytes(uint64(i), 100))] = 0
 	}
 	doomed := put(t, store, []byte("doomed"))
 	var g errgroup.Group
 	g.Go(func() error {
 		for i := range 50 {
-			b := Octets(uint64(1000+i), 100)
+			b := Bytes(uint64(1000+i), 100)
 			if _, err := store.Put(t.Context(), bucket.Sum(b), bytes.NewReader(b)); err != nil {
 				return err
 			}
@@ -165,7 +165,7 @@ func check(t testing.TB, store blobstore.Reader, b []byte, mayBeAbsent bool) err
 	defer blob.Close()
 	got, err := io.ReadAll(blob)
 	if err == nil && !bytes.Equal(got, b) {
-		err = fmt.Errorf("get: got %d octets, want %d others", len(got), len(b))
+		err = fmt.Errorf("get: got %d bytes, want %d others", len(got), len(b))
 	}
 	return err
 }

@@ -34,7 +34,7 @@ const (
 	// Fail returns the error without asking the store behind.
 	Fail Mode = iota
 	// FailAfter asks the store behind, and then returns the error all the same: the caller cannot know that it was done. A Get
-	// hands out a blob whose last octets do not come, but the error; a list ends with the error after everything was listed.
+	// hands out a blob whose last bytes do not come, but the error; a list ends with the error after everything was listed.
 	FailAfter
 	// Stall waits until the call's context is over, or Release is called, and then goes on as if nothing had been.
 	Stall
@@ -187,7 +187,7 @@ func (f *Faulty) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error
 	return blobstore.NewBlob(h, blob.Size(), &cutReader{blob, (blob.Size() + 1) / 2, late}), nil
 }
 
-// cutReader fails after some octets.
+// cutReader fails after some bytes.
 type cutReader struct {
 	io.ReadCloser
 	left int64

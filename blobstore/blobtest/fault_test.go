@@ -15,7 +15,7 @@ import (
 func TestFaultyFailsAsTold(t *testing.T) {
 	memory := &blobstore.Memory{}
 	f := blobtest.NewFaulty(memory)
-	a, b := blobtest.Octets(1, 100), blobtest.Octets(2, 100)
+	a, b := blobtest.Bytes(1, 100), blobtest.Bytes(2, 100)
 	ha, hb := bucket.Sum(a), bucket.Sum(b)
 	own := errors.New("own")
 	put := func(data []byte) error {
@@ -49,7 +49,7 @@ func TestFaultyFailsAsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := io.ReadAll(blob); !errors.Is(err, blobtest.ErrInjected) || len(got) != 50 {
-		t.Errorf("read a blob that fails half-way: got %d octets, %v", len(got), err)
+		t.Errorf("read a blob that fails half-way: got %d bytes, %v", len(got), err)
 	}
 	f.Heal()
 	if _, err := blobstore.ReadAll(t.Context(), f, ha, 100); err != nil {

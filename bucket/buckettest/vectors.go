@@ -10,11 +10,11 @@ import (
 	"headwater/bucket"
 )
 
-// Octets is hex in JSON.
-type Octets []byte
+// Bytes is hex in JSON.
+type HexBytes []byte
 
 // UnmarshalText reads hex.
-func (o *Octets) UnmarshalText(b []byte) (err error) {
+func (o *HexBytes) UnmarshalText(b []byte) (err error) {
 	*o, err = hex.DecodeString(string(b))
 	return err
 }
@@ -63,13 +63,13 @@ type rawChain struct {
 	Receiver  bucket.PublicKey `json:"receiver_public_key_hex"`
 	Seeds     []struct {
 		Key  bucket.PublicKey `json:"public_key_hex"`
-		Seed Octets           `json:"seed_hex"`
+		Seed HexBytes         `json:"seed_hex"`
 	}
 	Manifests []struct {
 		Link  bucket.Link
-		CBOR  Octets `json:"cbor_hex"`
+		CBOR  HexBytes `json:"cbor_hex"`
 		Parts []struct {
-			Hex    Octets
+			Hex    HexBytes
 			Repeat int
 		} `json:"cbor_parts"`
 	}

@@ -50,7 +50,7 @@ func table(w io.Writer, rows func(row func(cells ...any))) error {
 	return tw.Flush()
 }
 
-// isTerminal says whether w is a terminal, where people read.
+// isTerminal reports whether w is a terminal, where people read.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {

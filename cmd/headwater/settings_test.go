@@ -108,7 +108,7 @@ func TestParseIdentity(t *testing.T) {
 				t.Fatalf("got %v, want ok %v", err, tt.ok)
 			}
 			if tt.ok && len(id.Seed()) != bucket.SeedSize {
-				t.Errorf("got a seed of %d octets", len(id.Seed()))
+				t.Errorf("got a seed of %d bytes", len(id.Seed()))
 			}
 		})
 	}

@@ -51,7 +51,7 @@ func TestCLIPutsAndGetsObjects(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("got %d octets of what the program put, want the same %d", len(got), len(want))
+		t.Errorf("got %d bytes of what the program put, want the same %d", len(got), len(want))
 	}
 
 	if _, err := store.PutBytes(t.Context(), "ours", want); err != nil {
@@ -62,7 +62,7 @@ func TestCLIPutsAndGetsObjects(t *testing.T) {
 	for range 10 {
 		cli.Run("object", "get", "things", "ours", "--output", out, "--no-progress", "--force")
 		if got, err = os.ReadFile(out); err != nil || !bytes.Equal(got, want) {
-			t.Fatalf("got %d octets (%v) of what we put, want the same %d", len(got), err, len(want))
+			t.Fatalf("got %d bytes (%v) of what we put, want the same %d", len(got), err, len(want))
 		}
 	}
 }

@@ -18,9 +18,9 @@ import (
 // Bounds of what is under way in one direction of one connection. Together with the delay they are all that limits the
 // rate: with 100 ms one way, 64 MiB under way are 640 MB/s.
 const (
-	proxyOctets = 64 << 20
-	proxyReads  = 1 << 13
-	proxyRead   = 64 << 10
+	proxyBytes = 64 << 20
+	proxyReads = 1 << 13
+	proxyRead  = 64 << 10
 )
 
 // Proxy passes connections on to a server, and what travels on them a fixed time later: latency without loss, without
@@ -37,7 +37,7 @@ type Proxy struct {
 	up, down atomic.Int64
 }
 
-// StartProxy starts a proxy to the server at target, one URL. Octets take delay longer each way, so a round trip takes
+// StartProxy starts a proxy to the server at target, one URL. Bytes take delay longer each way, so a round trip takes
 // twice that. The proxy stops when the test ends.
 func StartProxy(tb testing.TB, target string, delay time.Duration) *Proxy {
 	tb.Helper()
@@ -59,9 +59,9 @@ func StartProxy(tb testing.TB, target string, delay time.Duration) *Proxy {
 // URL returns where clients connect. Safe for concurrent use.
 func (p *Proxy) URL() string { return fmt.Sprintf("nats://%s", p.listener.Addr()) }
 
-// Octets returns how many octets have reached the server, and how many have reached clients, on all connections so far.
+// Bytes returns how many bytes have reached the server, and how many have reached clients, on all connections so far.
 // Safe for concurrent use.
-func (p *Proxy) Octets() (up, down int64) { return p.up.Load(), p.down.Load() }
+func (p *Proxy) Bytes() (up, down int64) { return p.up.Load(), p.down.Load() }
 
 // Stop cuts all connections, drops what is under way, and returns when all is gone. Repeating it does nothing.
 func (p *Proxy) Stop() {
@@ -104,15 +104,15 @@ func (p *Proxy) pass(ctx context.Context, client *net.TCPConn) {
 
 // passage is what was read at once, and when it is due at the other end.
 type passage struct {
-	due    time.Time
-	octets []byte
+	due  time.Time
+	data []byte
 }
 
-// direction carries octets from src to dst until src ends or ctx is done. A dst that cannot be written to cuts the whole
+// direction carries bytes from src to dst until src ends or ctx is done. A dst that cannot be written to cuts the whole
 // connection.
 func (p *Proxy) direction(ctx context.Context, cut func(), dst, src *net.TCPConn, count *atomic.Int64) {
 	under := make(chan passage, proxyReads)
-	room := semaphore.NewWeighted(proxyOctets)
+	room := semaphore.NewWeighted(proxyBytes)
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer close(under)
@@ -126,7 +126,7 @@ func (p *Proxy) direction(ctx context.Context, cut func(), dst, src *net.TCPConn
 	reading.Wait()
 }
 
-// read takes octets from src as they come and stamps them with the time they are due.
+// read takes bytes from src as they come and stamps them with the time they are due.
 func (p *Proxy) read(ctx context.Context, src io.Reader, under chan<- passage, room *semaphore.Weighted) {
 	buf := make([]byte, proxyRead)
 	for {
@@ -159,9 +159,9 @@ func deliver(ctx context.Context, dst io.Writer, under <-chan passage, room *sem
 				return ctx.Err()
 			}
 		}
-		n, err := dst.Write(m.octets)
+		n, err := dst.Write(m.data)
 		count.Add(int64(n))
-		room.Release(int64(len(m.octets)))
+		room.Release(int64(len(m.data)))
 		if err != nil {
 			return err
 		}

@@ -58,9 +58,9 @@ func TestProxyKeepsOrderAndRate(t *testing.T) {
 	if took, oneByOne := time.Since(start), count*2*oneWay; took < 2*oneWay || took > oneByOne {
 		t.Errorf("got %d messages in %s, want more than %s, and far less than one by one in %s", count, took, 2*oneWay, oneByOne)
 	}
-	up, down := p.Octets()
+	up, down := p.Bytes()
 	if up < count*size || down < count*size || up > 2*count*size {
-		t.Errorf("got %d octets up and %d down, want a little more than %d each", up, down, count*size)
+		t.Errorf("got %d bytes up and %d down, want a little more than %d each", up, down, count*size)
 	}
 }
 

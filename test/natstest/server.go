@@ -13,8 +13,8 @@ import (
 
 // Limits of a server whose [Config] names none. They bound what streams may reserve; nothing is allocated in advance.
 const (
-	DefaultMaxMemory = 256 << 20 // octets
-	DefaultMaxStore  = 16 << 30  // octets
+	DefaultMaxMemory = 256 << 20 // bytes
+	DefaultMaxStore  = 16 << 30  // bytes
 )
 
 // startLimit bounds how long a server may take to come up, and a cluster to agree. It takes less than a second on an idle
@@ -33,9 +33,9 @@ type Config struct {
 	// SyncAlways makes the server sync every message to disk before it acknowledges it. False: it acknowledges what it
 	// has written, and syncs later, as NATS does unless it is told otherwise.
 	SyncAlways bool
-	// MaxMemory and MaxStore bound what streams in memory and in files may take, in octets. 0: the defaults.
+	// MaxMemory and MaxStore bound what streams in memory and in files may take, in bytes. 0: the defaults.
 	MaxMemory, MaxStore int64
-	// MaxPayload bounds one message, in octets. 0: the server's own default, 1 MiB.
+	// MaxPayload bounds one message, in bytes. 0: the server's own default, 1 MiB.
 	MaxPayload int32
 	// AcceptLeafs lets other servers join this one as its leaf nodes.
 	AcceptLeafs bool
@@ -190,7 +190,7 @@ func (s *Server) URL() string { return s.url }
 // Dir returns where the server keeps its streams. Read or damage what is there only while the server is stopped.
 func (s *Server) Dir() string { return s.opts.StoreDir }
 
-// Running says whether the server is started.
+// Running reports whether the server is started.
 func (s *Server) Running() bool { return s.run != nil }
 
 // Stop shuts the server down, cutting its clients off, and returns when it is gone. What it stored stays. A stopped server

@@ -81,17 +81,17 @@ func TestConfigLimits(t *testing.T) {
 	})
 	conn := connect(t, s.URL())
 	if got := conn.MaxPayload(); got != 4096 {
-		t.Errorf("got payloads up to %d octets, want 4096", got)
+		t.Errorf("got payloads up to %d bytes, want 4096", got)
 	}
 	js, err := natsjs.NewWithDomain(conn, "east")
 	if err != nil {
 		t.Fatal(err)
 	}
 	createStream(t, js, natsjs.StreamConfig{Name: "FITS", Subjects: []string{"fits"}, MaxBytes: limit})
-	for storage, octets := range map[natsjs.StorageType]int64{natsjs.MemoryStorage: 2 * limit, natsjs.FileStorage: 4 * limit} {
-		big := natsjs.StreamConfig{Name: "BIG", Subjects: []string{"big"}, Storage: storage, MaxBytes: octets}
+	for storage, size := range map[natsjs.StorageType]int64{natsjs.MemoryStorage: 2 * limit, natsjs.FileStorage: 4 * limit} {
+		big := natsjs.StreamConfig{Name: "BIG", Subjects: []string{"big"}, Storage: storage, MaxBytes: size}
 		if _, err := js.CreateStream(t.Context(), big); err == nil {
-			t.Errorf("got a stream of %d octets in %s, twice what the server may use, want an error", octets, storage)
+			t.Errorf("got a stream of %d bytes in %s, twice what the server may use, want an error", size, storage)
 		}
 	}
 	if s.Dir() != dir {
