@@ -210,7 +210,7 @@ func (b *broker) GetMany(
 	return c.Objects().GetMany(ctx, store, hashes, take)
 }
 
-// jobs is what the broker does for one peer.
+// ownBroker is what the broker does for one peer.
 type ownBroker struct {
 	*broker
 	peer bucket.PublicKey
@@ -262,10 +262,10 @@ func readSettings(dir string) (s local.BrokerSettings, err error) {
 }
 
 // keepSettings leaves a run's settings for the commands on the directory.
-func keepSettings(cfg Config) error {
-	b, err := json.Marshal(settingsOf(cfg.NATS, cfg.Embedded))
+func keepSettings(dir string, s local.BrokerSettings) error {
+	b, err := json.Marshal(s)
 	if err == nil {
-		err = durable.WriteFile(settingsFile(cfg.Dir), b)
+		err = durable.WriteFile(settingsFile(dir), b)
 	}
 	if err != nil {
 		return fmt.Errorf("leave the broker's address for other commands: %w", err)

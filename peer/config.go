@@ -14,7 +14,7 @@ import (
 
 // Config says whose peer it is and how it reaches the broker. Only Dir is required.
 type Config struct {
-	// Dir is the peer's directory, made if it is missing.
+	// Dir is the peer's directory, with its identity: see [EnsureIdentity].
 	Dir string
 	// Role is what other processes are told about the one that holds the directory: "run", or a command's name. Empty: "program".
 	Role string
@@ -52,7 +52,7 @@ type Limits struct {
 	MaxBlobSize /* bytes */, StageLimit/* bytes */ int64
 }
 
-// Look is how long a first look at the broker may take.
+// lookTimeout is how long a first look at the broker may take.
 const lookTimeout = 5 * time.Second
 
 func (c *Config) setDefaults() error {

@@ -4,7 +4,7 @@
 //	p, err := peer.Open(ctx, peer.Config{Dir: dir, NATS: jetstream.Config{URL: "nats://127.0.0.1:4222"}})
 //	if err != nil { ... }
 //	defer p.Close(ctx)
-//	go p.Run(ctx) // hear of others' versions, download them, upload ours
+//	go p.Run(ctx, nil) // hear of others' versions, download them, upload ours
 //	made, err := p.Create(ctx, "photos", peer.Upload{})
 //	_, err = p.Commit(ctx, made.BucketID, "/home/me/Pictures", peer.CommitOptions{})
 //
@@ -32,10 +32,12 @@
 //	lock            who holds the directory
 //	control/        the socket
 //	broker.json     how the last run reached the broker, without credentials
+//	told            when the stream was made that was told of this peer's heads
 //	log/            the log (package logstore)
+//	rebuild         is there while the log is made anew
 //	manifests/      manifests of the versions in the log (package blobstore)
 //	blobs/          blobs that they need
-//	stage/          catch-ups under way
+//	stage/          catch-ups under way; stage-visits/ those of buckets that are not shared with this peer
 //	worktrees/      what directories of the user had in common with their buckets (package worktree)
 //	commits/        what commits under way are about to make of these
 package peer

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
 
 	"headwater/bucket"
@@ -31,18 +30,16 @@ type draft struct {
 	id     bucket.Identity
 	prev   *bucket.Version // nil for a genesis
 	rules  bucket.Rules
-	temp   string // directory for encrypted temporary files
 
 	w      *counting
 	secret bucket.Secret // made for this version
 	m      bucket.Manifest
 	pins   bucket.Pins
-	tree   *tree.Listing // as built
 }
 
 func (s *Session) newDraft(prev *bucket.Version) *draft {
 	return &draft{
-		holder: s.holder, id: s.id, prev: prev, rules: s.rules, temp: os.TempDir(),
+		holder: s.holder, id: s.id, prev: prev, rules: s.rules,
 		w: &counting{Writer: s.holder}, secret: tree.NewSecret(),
 	}
 }
@@ -120,7 +117,7 @@ func (d *draft) build(ctx context.Context, l, reuse *tree.Listing) error {
 	if err != nil {
 		return err
 	}
-	d.m.Entry, d.tree = built.Entry, built.Tree
+	d.m.Entry = built.Entry
 	d.pins = append(append(d.pins, built.Blobs...), built.Entry.Hash())
 	return nil
 }

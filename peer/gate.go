@@ -2,15 +2,12 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"headwater/peer/local"
 )
-
-// flag is a boolean that goroutines share.
-type flag = atomic.Bool
 
 // gate counts calls under way, so that what they use is closed after the last one has ended. The zero gate is open. Safe for
 // concurrent use.
@@ -35,13 +32,14 @@ func (g *gate) enter() (done func(), err error) {
 // wait is enter for a call that waits for something: the context that it returns ends when the gate is shut, with
 // local.ErrGone for its cause.
 func (g *gate) wait(ctx context.Context) (context.Context, func(), error) {
-	leave, err := g.enter()
-	if err != nil {
-		return nil, nil, err
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.closed {
+		return nil, nil, local.ErrGone
+	}
+	g.calls.Add(1)
+	leave := sync.OnceFunc(g.calls.Done)
+	ctx, cancel := context.WithCancelCause(ctx)
 	if g.waiters == nil {
 		g.waiters = map[*context.CancelCauseFunc]struct{}{}
 	}
@@ -53,6 +51,14 @@ func (g *gate) wait(ctx context.Context) (context.Context, func(), error) {
 		cancel(nil)
 		leave()
 	}, nil
+}
+
+// ended returns err, or the reason if a call of [gate.wait] failed because the gate was shut.
+func ended(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), local.ErrGone) {
+		return local.ErrGone
+	}
+	return err
 }
 
 // shut lets no call in any more, and returns when the last one has ended, or after a grace: somebody may have stopped in the

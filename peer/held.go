@@ -36,7 +36,7 @@ func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error
 		return nil, err
 	}
 	blob, err := h.stores.blobs.Get(ctx, hash)
-	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) {
+	if missing(err) {
 		if err = h.fetch(ctx, hash); err == nil {
 			blob, err = h.stores.blobs.Get(ctx, hash)
 		}
@@ -51,10 +51,20 @@ func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error
 
 // fetch holds a blob that some object store has.
 func (h held) fetch(ctx context.Context, hash bucket.Hash) error {
-	if _, err := h.broker.wait(ctx); err != nil {
-		return fmt.Errorf("blob %s is not held here: %w", hash, err)
+	ctx, done, err := h.calls.wait(ctx)
+	if err != nil {
+		return err
 	}
-	return notHeld(h.consumer.Hold(ctx, hash))
+	defer done()
+	if _, err := h.broker.wait(ctx); err != nil {
+		return ended(ctx, fmt.Errorf("blob %s is not held here: %w", hash, err))
+	}
+	return ended(ctx, notHeld(h.consumer.Hold(ctx, hash)))
+}
+
+// missing reports whether a blob of the peer's own is not held, or held damaged.
+func missing(err error) bool {
+	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }
 
 // notHeld makes an error of the object stores one of the peer's own: what nobody has is not held, and what cannot be asked is
@@ -92,17 +102,18 @@ func (h held) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, er
 
 // Manifest implements [local.Content].
 func (h held) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
-	done, err := h.calls.enter()
+	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return h.manifest(ctx, link)
+	b, err := h.manifest(ctx, link)
+	return b, ended(ctx, err)
 }
 
 func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 	b, err := blobstore.ReadAll(ctx, p.stores.manifests, link.Hash(), bucket.MaxManifestSize)
-	if err == nil || !errors.Is(err, blobstore.ErrNotFound) && !errors.Is(err, blobstore.ErrCorrupt) {
+	if !missing(err) {
 		return b, err
 	}
 	if _, waitErr := p.broker.wait(ctx); waitErr != nil {
@@ -147,20 +158,35 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 }
 
 // Await implements [local.Maker].
-func (h held) Await(ctx context.Context, id bucket.ID, report func(local.UploadProgress)) error {
+func (h held) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
 	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if owes, err := h.owes(ctx, id); !owes || err != nil {
+	if owes, err := h.owes(ctx, id, link); !owes || err != nil {
 		return err
 	}
-	return h.upload(ctx, id, func(p publisher.Progress) {
+	uploading, enough := context.WithCancel(ctx)
+	defer enough()
+	err = h.upload(uploading, id, func(p publisher.Progress) {
 		if report != nil {
 			report(local.UploadProgress{Objects: p.Absent, Done: p.Done, Bytes: p.Bytes})
 		}
+		if h.hears.Load() && !p.Announced.IsZero() {
+			if owes, err := h.owes(ctx, id, link); err == nil && !owes {
+				enough() // older versions go on without us
+			}
+		}
 	})
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	// Older versions may be held up by what nobody has. This one counts.
+	if owes, owesErr := h.owes(ctx, id, link); owes || owesErr != nil {
+		return errors.Join(err, owesErr)
+	}
+	return nil
 }
 
 // Announce implements [local.Maker].
@@ -187,10 +213,12 @@ func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (dup
 	return duplicate, err
 }
 
-// owes reports whether something of a bucket is still to be uploaded or announced.
-func (p *Peer) owes(ctx context.Context, id bucket.ID) (bool, error) {
-	for _, err := range p.stores.log.Uploads(ctx, id) {
-		return err == nil, err
+// owes reports whether a version is still to be uploaded or announced, or, for the zero link, any of the bucket.
+func (p *Peer) owes(ctx context.Context, id bucket.ID, link bucket.Link) (bool, error) {
+	for u, err := range p.stores.log.Uploads(ctx, id) {
+		if err != nil || link.IsZero() || u.Link == link {
+			return err == nil, err
+		}
 	}
 	return false, nil
 }

@@ -19,7 +19,7 @@ import (
 
 // Find implements [local.History].
 func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err error) {
-	done, err := h.calls.enter()
+	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,8 @@ func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err err
 	if len(found) > 0 {
 		return found, nil
 	}
-	return h.announcedAs(ctx, name)
+	found, err = h.announcedAs(ctx, name)
+	return found, ended(ctx, err)
 }
 
 // maxNamed is the most announced buckets whose manifests are fetched to learn their names.
@@ -98,7 +99,8 @@ func (p *Peer) sharedAs(ctx context.Context, client *jetstream.Client, id bucket
 	return false, nil
 }
 
-// announced returns what stands announced for a bucket. Announcements that cannot be read are left out: the peers that consume
+// announced returns what stands announced for a bucket, each head as an announcement of its own: first those that were told of,
+// then the others that they name. Announcements that cannot be read are left out: the peers that consume
 // them set them aside.
 func announced(ctx context.Context, client *jetstream.Client, id bucket.ID) ([]bucket.Announcement, error) {
 	all, err := client.Heads(ctx, id)
@@ -117,30 +119,53 @@ func announced(ctx context.Context, client *jetstream.Client, id bucket.ID) ([]b
 		a.Bucket, a.Peer = id, m.Peer // the subject decides
 		heads = append(heads, a)
 	}
-	return heads, nil
+	return append(heads, others(heads)...), nil
+}
+
+// others returns the heads that announcements name beside their own, each once.
+func others(heads []bucket.Announcement) (more []bucket.Announcement) {
+	seen := map[bucket.Link]bool{}
+	for _, a := range heads {
+		seen[a.Link] = true
+	}
+	for _, a := range heads {
+		for _, link := range a.Heads {
+			if !seen[link] {
+				seen[link] = true
+				more = append(more, bucket.Announcement{Link: link, Bucket: a.Bucket, Peer: a.Peer, Stores: a.Stores})
+			}
+		}
+	}
+	return more
 }
 
 // Look implements [local.History].
 func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {
-	done, err := h.calls.enter()
+	ctx, done, err := h.calls.wait(ctx)
 	if err != nil {
 		return v, err
 	}
 	defer done()
-	b, err := h.bucket(ctx, id)
+	v, err = h.look(ctx, id, bus)
+	return v, ended(ctx, err)
+}
+
+func (p *Peer) look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {
+	b, err := p.bucket(ctx, id)
+	var heads []bucket.Announcement
 	var ignored []consumer.Ignored
 	// A running peer hears what is announced by itself; it is asked for only as the base of a new version.
-	if bus || err != nil || !h.isRunning.Load() {
+	if bus || err != nil || !p.hears.Load() {
 		known := err == nil
-		if ignored, err = h.hear(ctx, id); errors.Is(err, ErrOffline) || err != nil && known && !bus && ctx.Err() == nil {
+		if heads, ignored, err = p.hear(ctx, id); errors.Is(err, ErrOffline) || err != nil && known && !bus && ctx.Err() == nil {
 			v.Offline = err.Error() // what is held can be read all the same
 		} else if err != nil {
 			return v, err
 		}
-		b, err = h.bucket(ctx, id)
+		b, err = p.bucket(ctx, id)
 	}
 	if errors.Is(err, ErrNoBucket) && len(ignored) > 0 && errors.Is(ignored[0].Err, consumer.ErrNotShared) {
-		return h.visit(ctx, id, v)
+		return p.visit(ctx, id, heads, v)
 	}
 	if err != nil {
 		return v, nothing(id, err, ignored, v.Offline)
@@ -150,12 +175,12 @@ func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, e
 			Link: i.Link, Height: i.Height, Peer: i.Peer, Class: string(bucket.ClassOf(i.Err)), Reason: i.Err.Error(),
 		})
 	}
-	if v.Head, err = h.manifest(ctx, b.Known.Link); err != nil {
+	if v.Head, err = p.manifest(ctx, b.Known.Link); err != nil {
 		return v, err
 	}
 	v.Complete = b.Complete
-	if v.Tips, err = h.tips(ctx, b); err == nil {
-		v.Unshared = h.unshared(ctx, b)
+	if v.Tips, err = p.tips(ctx, b); err == nil {
+		v.Unshared = p.unshared(ctx, b)
 	}
 	return v, err
 }
@@ -188,26 +213,26 @@ func nothing(id bucket.ID, err error, ignored []consumer.Ignored, offline string
 }
 
 // hear takes into the log what is announced of a bucket, as far as it verifies, and returns the rest. [ErrOffline].
-func (p *Peer) hear(ctx context.Context, id bucket.ID) ([]consumer.Ignored, error) {
+func (p *Peer) hear(ctx context.Context, id bucket.ID) (heads []bucket.Announcement, ignored []consumer.Ignored, err error) {
 	client, err := p.broker.wait(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	asking, cancel := context.WithTimeout(ctx, lookTimeout)
-	heads, err := announced(asking, client, id)
+	heads, err = announced(asking, client, id)
 	cancel()
 	if errors.Is(err, jetstream.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return nil, fmt.Errorf("%w: %w", ErrOffline, err) // a server without JetStream, perhaps
+		return nil, nil, fmt.Errorf("%w: %w", ErrOffline, err) // a server without JetStream, perhaps
 	}
 	if err != nil {
-		return nil, offline(err)
+		return nil, nil, offline(err)
 	}
 	before := p.verifiedBefore(id)
-	ignored, err := p.consumer.Look(ctx, id, append(before, heads...))
+	ignored, err = p.consumer.Look(ctx, id, append(before, heads...))
 	if err == nil {
 		err = p.forgetVerified(ctx, id, before)
 	}
-	return ignored, err
+	return heads, ignored, err
 }
 
 // tips returns the branches that did not become the head and are not merged.

@@ -52,7 +52,7 @@ func ParseIdentity(name string, b []byte) (bucket.Identity, error) {
 // WriteIdentity keeps an identity in a directory, which is made if it is missing: durably, and readable by its owner alone. One
 // that is there already is never replaced: fs.ErrExist.
 func WriteIdentity(dir string, id bucket.Identity) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDirAll(dir); err != nil {
 		return fmt.Errorf("make the peer's directory: %w", err)
 	}
 	b := pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: id.Seed()})

@@ -83,19 +83,8 @@ func (s *Session) Announce(ctx context.Context, id bucket.ID, link bucket.Link) 
 }
 
 // Status tells how buckets stand: one, or, for the zero ID, all. Safe for concurrent use.
-func (s *Session) Status(ctx context.Context, id bucket.ID) (all local.Status, err error) {
-	var after bucket.ID
-	for {
-		page, err := s.holder.Status(ctx, id, after, 0)
-		if err != nil {
-			return all, err
-		}
-		page.Buckets = append(all.Buckets, page.Buckets...)
-		if all = page; !page.More || len(page.Buckets) == 0 {
-			return all, nil
-		}
-		after = page.Buckets[len(page.Buckets)-1].BucketID
-	}
+func (s *Session) Status(ctx context.Context, id bucket.ID) (local.Status, error) {
+	return allPages(func(after bucket.ID) (local.Status, error) { return s.holder.Status(ctx, id, after, 0) })
 }
 
 // Log returns up to limit versions of a bucket, newest first, those before the given head (zero: all). [ErrNoBucket].

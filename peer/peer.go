@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"headwater/bucket"
@@ -33,8 +34,11 @@ type Peer struct {
 	started   time.Time
 
 	running    sync.Mutex // held while Run runs
-	isRunning  flag
-	cancel     context.CancelFunc // ends what Open has started
+	isRunning  atomic.Bool
+	hears      atomic.Bool            // Run takes deliveries
+	deaf       atomic.Pointer[string] // why Run does not hear yet
+	online     chan struct{}          // filled each time that there is a connection
+	cancel     context.CancelFunc     // ends what Open has started
 	background sync.WaitGroup
 	yield      chan struct{} // closed when another process is to take over
 	yieldOnce  sync.Once
@@ -80,21 +84,57 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 	if !isHeld || cfg.Role != RoleRun {
 		return lock, err
 	}
-	if held.Holder.Role == RoleRun {
-		return nil, runs(cfg.Dir, held.Holder)
-	}
-	ctx, cancel := context.WithTimeout(ctx, takeoverTimeout)
+	waiting, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
-	if client, err := local.Dial(ctx, cfg.Dir, local.DialOptions{}); err == nil {
-		err = errors.Join(client.Takeover(ctx), client.Close())
-		if err != nil {
-			return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
+	for asked := (durable.Holder{}); ; {
+		if held.Holder.Role == RoleRun {
+			return nil, runs(cfg.Dir, held.Holder)
+		}
+		if held.Holder != asked { // another command may have been faster than we
+			done, err := askForDir(waiting, cfg.Dir)
+			if err != nil {
+				return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
+			}
+			if done {
+				asked = held.Holder
+			}
+		}
+		if !pause(waiting) {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, &local.HungError{Dir: cfg.Dir, Timeout: takeoverTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
+		}
+		lock, err = durable.Acquire(lockFile(cfg.Dir), holder)
+		if held, isHeld = errors.AsType[*durable.HeldError](err); !isHeld {
+			return lock, err
 		}
 	}
-	if lock, err = durable.AcquireWait(ctx, lockFile(cfg.Dir), holder); err != nil && errors.Is(err, context.DeadlineExceeded) {
-		err = &local.HungError{Dir: cfg.Dir, Timeout: takeoverTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
+}
+
+// askForDir asks the command that holds a directory to give it up. It reports whether it has agreed; one that ends just then, or
+// does not listen yet, is no error.
+func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
+	client, err := local.Dial(ctx, dir, local.DialOptions{})
+	if err == nil {
+		err = errors.Join(client.Takeover(ctx), client.Close())
 	}
-	return lock, err
+	if errors.Is(err, local.ErrNoHolder) || errors.Is(err, local.ErrGone) || errors.Is(err, local.ErrLost) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// pause waits for a moment before something is looked at again. It reports whether ctx goes on.
+func pause(ctx context.Context) bool {
+	timer := time.NewTimer(10 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // Running returns [ErrRunning], naming the process, if a peer runs on a directory.
@@ -119,7 +159,7 @@ const RoleRun = "run"
 
 // open puts the peer together.
 func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err error) {
-	p = &Peer{cfg: cfg, started: time.Now(), yield: make(chan struct{}), events: newEvents(cfg.Events)}
+	p = &Peer{cfg: cfg, started: time.Now(), yield: make(chan struct{}), online: make(chan struct{}, 1), events: newEvents(cfg.Events)}
 	defer func() {
 		if err != nil && p.stores != nil {
 			err = errors.Join(err, p.stores.Close())
@@ -128,7 +168,7 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 	if p.stores, err = openStores(ctx, id.PublicKey(), cfg); err != nil {
 		return p, err
 	}
-	if p.broker, err = newBroker(cfg, id.PublicKey(), func() { p.publisher.Connected() }); err != nil {
+	if p.broker, err = newBroker(cfg, id.PublicKey(), p.connected); err != nil {
 		return p, err
 	}
 	if p.consumer, err = p.newConsumer(id.PublicKey()); err != nil {
@@ -153,6 +193,15 @@ func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
 		RetryLimit: l.RetryLimit, RetryMin: l.RetryMin, RetryMax: l.RetryMax,
 		StageDir: p.stageDir(), StageLimit: l.StageLimit, Logger: p.cfg.Logger,
 	})
+}
+
+// connected is told each time that there is a connection.
+func (p *Peer) connected() {
+	p.publisher.Connected()
+	select {
+	case p.online <- struct{}{}:
+	default:
+	}
 }
 
 func (p *Peer) stageDir() string { return filepath.Join(p.cfg.Dir, "stage") }
@@ -182,6 +231,7 @@ func (p *Peer) start() error {
 func (p *Peer) serve(ctx context.Context, l net.Listener) {
 	info := local.Info{
 		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
+		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1], AllowUnsigned: p.cfg.AllowUnsigned,
 	}
 	var o local.ServeOptions
 	if p.cfg.Role != RoleRun {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -149,19 +148,9 @@ func (s *Session) Read(ctx context.Context, id bucket.ID, p, at string, w io.Wri
 	if !ok {
 		return fmt.Errorf("%w: %s is a directory; list it with 'headwater ls'", ErrUsage, p)
 	}
-	var temp *os.File
-	defer func() {
-		if temp != nil {
-			err = errors.Join(err, temp.Close())
-		}
-	}()
-	plain, err := tree.Fetch(ctx, s.holder, f, func() (tree.Spool, error) {
-		temp, err = os.CreateTemp("", "headwater-cat-*")
-		if err != nil {
-			return nil, err
-		}
-		return temp, os.Remove(temp.Name()) // it goes when it is closed, or when we die
-	})
+	var temp spool
+	defer func() { err = errors.Join(err, temp.remove()) }()
+	plain, err := tree.Fetch(ctx, s.holder, f, temp.open)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path"
 	"slices"
 
@@ -64,19 +63,9 @@ func (d *draft) rotate(ctx context.Context, l *tree.Listing) (*tree.Listing, err
 // putAnew fetches a file and puts it under a fresh secret. No plain byte is ever on disk: what is too large for memory is
 // kept encrypted, and deciphered as it is read.
 func (d *draft) putAnew(ctx context.Context, name string, entry tree.Data) (anew tree.Data, err error) {
-	var file *os.File
-	defer func() {
-		if file != nil {
-			err = errors.Join(err, file.Close(), os.Remove(file.Name()))
-		}
-	}()
-	plain, err := tree.Fetch(ctx, d.holder, entry, func() (tree.Spool, error) {
-		var err error
-		if file, err = os.CreateTemp(d.temp, "headwater-rotate-*"); err != nil {
-			return nil, err // not file: a nil *os.File is no nil Spool
-		}
-		return file, nil
-	})
+	var temp spool
+	defer func() { err = errors.Join(err, temp.remove()) }()
+	plain, err := tree.Fetch(ctx, d.holder, entry, temp.open)
 	if err != nil {
 		return tree.Data{}, err
 	}

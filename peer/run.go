@@ -2,6 +2,7 @@ package peer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	if err != nil {
 		return err
 	}
-	if err := keepSettings(p.cfg); err != nil { // not before: they may be mistyped
+	if err := keepSettings(p.cfg.Dir, p.settings()); err != nil { // not before: they may be mistyped
 		return err
 	}
 	ensure := p.cfg.Ensure
@@ -64,15 +65,17 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 		return err
 	}
 	if err := p.oweNewBroker(ctx, client); err != nil {
-		return err
+		p.cfg.Logger.Warn("whether the broker is a new one is not known yet", "error", err)
+		p.connected() // asked again
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
+	g.Go(func() error { return p.watchBroker(ctx, client) })
 	var sources consumer.Sources
-	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: orElse(p.cfg.Limits.Buckets, 64), Ensure: ensure})
+	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: cmp.Or(p.cfg.Limits.Buckets, 64), Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	pins, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindPins, Concurrency: orElse(p.cfg.Limits.PinJobs, 4), Ensure: ensure})
+	pins, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindPins, Concurrency: cmp.Or(p.cfg.Limits.PinJobs, 4), Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
@@ -89,16 +92,11 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 		}
 		return nil
 	})
+	p.hears.Store(true)
 	err = p.consumer.Run(ctx, sources)
+	p.hears.Store(false)
 	p.giveBack(ctx, heads, pins)
 	return err
-}
-
-func orElse(n, byDefault int) int {
-	if n == 0 {
-		return byDefault
-	}
-	return n
 }
 
 // giveBack returns what the sources hold to the broker.
@@ -135,6 +133,7 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 		}
 		return d, err
 	}, backoff.WithContext(wait, ctx), func(err error, in time.Duration) {
+		p.deaf.Store(new(err.Error()))
 		if in > time.Second {
 			p.cfg.Logger.Warn("the broker does not answer yet", "error", err, "retry", in.Round(time.Millisecond))
 		}
@@ -152,12 +151,15 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 func toldFile(dir string) string { return filepath.Join(dir, "told") }
 
 // oweNewBroker looks whether the stream of announcements is still the one that this peer told of its heads. Another one, of another
-// broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements.
+// broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements. A death
+// on the way leaves some of it owed, and the whole to be found out again.
 func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error {
 	since, err := client.HeadsSince(ctx)
+	if errors.Is(err, jetstream.ErrNotPermitted) {
+		return nil // who may not ask cannot know
+	}
 	if err != nil {
-		p.cfg.Logger.Warn("whether the broker is a new one is not known; 'headwater announce' tells it of a bucket again", "error", err)
-		return ctx.Err()
+		return err
 	}
 	now := []byte(since.UTC().Format(time.RFC3339Nano) + "\n")
 	before, err := os.ReadFile(toldFile(p.cfg.Dir))
@@ -178,6 +180,24 @@ func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error
 		return fmt.Errorf("note which broker was told: %w", err)
 	}
 	return nil
+}
+
+// watchBroker looks at the stream of announcements again each time that the connection comes back.
+func (p *Peer) watchBroker(ctx context.Context, client *jetstream.Client) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-p.online:
+		}
+		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
+			backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
+		err := backoff.Retry(func() error { return p.oweNewBroker(ctx, client) }, backoff.WithContext(wait, ctx))
+		if err != nil {
+			return err
+		}
+		p.publisher.Connected()
+	}
 }
 
 // oweAll records an upload for every end of a branch that was made here, and, if others is set, for those that are complete here.

@@ -18,7 +18,6 @@ import (
 const (
 	QuestionStatus   = "status"
 	QuestionLog      = "log"
-	QuestionHead     = "head"
 	QuestionManifest = "manifest"
 )
 
@@ -42,11 +41,6 @@ type LogRequest struct {
 	Limit  int          `json:"limit,omitempty"`
 }
 
-// HeadRequest asks for the known head of a bucket.
-type HeadRequest struct {
-	Bucket bucket.ID `json:"bucket_id"`
-}
-
 // ManifestRequest asks for a manifest that the peer keeps.
 type ManifestRequest struct {
 	Link bucket.Link `json:"link"`
@@ -63,7 +57,7 @@ func (p *Peer) answer(ctx context.Context, client *jetstream.Client) error {
 		Peer: p.ID(), Version: p.cfg.Version,
 		Handlers: map[string]func(context.Context, []byte) ([]byte, error){
 			QuestionStatus: handler(p.answerStatus), QuestionLog: handler(p.answerLog),
-			QuestionHead: handler(p.answerHead), QuestionManifest: handler(p.answerManifest),
+			QuestionManifest: handler(p.answerManifest),
 		},
 	})
 }
@@ -107,11 +101,6 @@ func (p *Peer) answerLog(ctx context.Context, q LogRequest) (local.LogPage, erro
 	return held{p}.Log(ctx, q.Bucket, before, q.Limit)
 }
 
-func (p *Peer) answerHead(ctx context.Context, q HeadRequest) (bucket.Head, error) {
-	b, err := p.bucket(ctx, q.Bucket)
-	return b.Known, err
-}
-
 func (p *Peer) answerManifest(ctx context.Context, q ManifestRequest) (ManifestAnswer, error) {
 	b, err := blobstore.ReadAll(ctx, p.stores.manifests, q.Link.Hash(), bucket.MaxManifestSize)
 	return ManifestAnswer{b}, err
@@ -149,8 +138,19 @@ func (r Remote) Status(ctx context.Context, id bucket.ID) (all local.Status, err
 	if !id.IsZero() {
 		request.Bucket = &id
 	}
+	return allPages(func(after bucket.ID) (local.Status, error) {
+		if !after.IsZero() {
+			request.After = &after
+		}
+		return Ask[local.Status](ctx, r, QuestionStatus, request)
+	})
+}
+
+// allPages asks for one page after the other, each behind a bucket.
+func allPages(ask func(after bucket.ID) (local.Status, error)) (all local.Status, err error) {
+	var after bucket.ID
 	for {
-		page, err := Ask[local.Status](ctx, r, QuestionStatus, request)
+		page, err := ask(after)
 		if err != nil {
 			return all, err
 		}
@@ -158,7 +158,7 @@ func (r Remote) Status(ctx context.Context, id bucket.ID) (all local.Status, err
 		if all = page; !page.More || len(page.Buckets) == 0 {
 			return all, nil
 		}
-		request.After = &page.Buckets[len(page.Buckets)-1].BucketID
+		after = page.Buckets[len(page.Buckets)-1].BucketID
 	}
 }
 

@@ -72,11 +72,9 @@ func one(name string, found []bucket.ID) (bucket.ID, error) {
 // view is how a bucket stands, opened.
 type view struct {
 	head     *bucket.Version
-	complete bucket.Head
 	tips     []tip
 	unshared *bucket.Version // a newer version that has no share for us; nil for none
 	ignored  []local.Ignored
-	offline  string
 }
 
 // tip is a branch that did not become the head, and was not merged.
@@ -91,7 +89,7 @@ func (s *Session) look(ctx context.Context, id bucket.ID, bus bool) (*view, erro
 	if err != nil {
 		return nil, err
 	}
-	v := &view{complete: answer.Complete, ignored: answer.Ignored, offline: answer.Offline}
+	v := &view{ignored: answer.Ignored}
 	if v.head, err = bucket.Open(bucket.ManifestLink(answer.Head), answer.Head); err != nil {
 		return nil, fmt.Errorf("head of bucket %s: %w", id, err)
 	}

@@ -49,7 +49,7 @@ func (h held) Status(ctx context.Context, id, after bucket.ID, limit int) (s loc
 
 // complete says of a bucket's state what only the whole peer knows: whether it hears, and what it still owes the broker.
 func (p *Peer) complete(ctx context.Context, s *local.Status, b *consumer.Status) error {
-	owes, err := p.owes(ctx, b.BucketID)
+	owes, err := p.owes(ctx, b.BucketID, bucket.Link{})
 	if err == nil && b.Forks > 0 {
 		b.Forks, err = p.forks(ctx, b.BucketID)
 	}
@@ -70,6 +70,11 @@ func (p *Peer) complete(ctx context.Context, s *local.Status, b *consumer.Status
 		b.State = consumer.StateUploading
 		if next, err := p.publisher.LastError(b.BucketID); err != nil && b.LastError == "" {
 			b.LastError, b.NextTry = err.Error(), &next
+		}
+	case s.Running && !p.hears.Load():
+		b.State = consumer.StateOffline
+		if why := p.deaf.Load(); why != nil && b.LastError == "" {
+			b.LastError = *why
 		}
 	case !s.Running:
 		b.State = consumer.StateNotRunning

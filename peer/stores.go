@@ -182,8 +182,8 @@ func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 
 // completeHeld marks a version complete if all its pins are held.
 func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
-	count, missing, err := s.countPins(ctx, e.Pins)
-	if errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt) || missing > 0 {
+	count, lack, err := s.countPins(ctx, e.Pins)
+	if lack > 0 || missing(err) {
 		return nil
 	}
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,8 +42,11 @@ type roaming struct {
 
 	mu      sync.Mutex
 	current local.Holder
-	drop    func(context.Context) error // closes what is behind current
-	handing sync.WaitGroup              // of a directory that is given to a running peer
+	drop    func(context.Context) error   // closes what is behind current
+	old     []func(context.Context) error // of holders that are gone: other calls may be about to learn that
+	yielded time.Time                     // when the directory was given to a running peer
+	closed  bool
+	handing sync.WaitGroup // of a directory that is given to a running peer
 }
 
 var _ local.Holder = (*roaming)(nil)
@@ -54,11 +59,12 @@ const findTimeout = 10 * time.Second
 func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.closed {
+		return nil, net.ErrClosed
+	}
 	if r.current != nil {
 		return r.current, nil
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
 	for deadline := time.Now().Add(findTimeout); ; {
 		err := r.find(ctx)
 		if err == nil {
@@ -71,13 +77,14 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 		if time.Now().After(deadline) {
 			return nil, &local.HungError{Dir: r.cfg.Dir, Timeout: findTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
 		}
-		select {
-		case <-ctx.Done():
+		if !pause(ctx) {
 			return nil, ctx.Err()
-		case <-tick.C:
 		}
 	}
 }
+
+// yieldTime is how long a session that gave the directory to a running peer leaves it to that.
+const yieldTime = findTimeout / 2
 
 // find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
 func (r *roaming) find(ctx context.Context) error {
@@ -93,6 +100,8 @@ func (r *roaming) find(ctx context.Context) error {
 		return r.hung(err)
 	case !errors.Is(err, local.ErrNoHolder):
 		return err
+	case time.Since(r.yielded) < yieldTime:
+		return &durable.HeldError{}
 	}
 	own, err := Open(ctx, r.cfg)
 	if err != nil {
@@ -123,6 +132,9 @@ func (r *roaming) hung(err error) error {
 
 // sameBroker refuses a holder that works with another broker than the one that was asked for.
 func (r *roaming) sameBroker(holder local.Info) error {
+	if err := r.sameStores(holder); err != nil {
+		return err
+	}
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
 	want.Prefix = r.cfg.NATS.Prefix
 	have.Embedded = false
@@ -141,6 +153,24 @@ func (r *roaming) sameBroker(holder local.Info) error {
 	if want != have {
 		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats, --context, --domain and --prefix out, or stop it first", ErrOtherBroker,
 			holder.PID, holder.Role, brokerText(have), brokerText(want))
+	}
+	return nil
+}
+
+// sameStores refuses a holder that works otherwise than was asked for: it alone reads and writes the stores.
+func (r *roaming) sameStores(holder local.Info) error {
+	for _, s := range []struct {
+		what       string
+		want, have []string
+	}{{"manifest", r.cfg.ManifestStores, holder.ManifestStores}, {"blob", r.cfg.BlobStores, holder.BlobStores}} {
+		if len(s.want) > 0 && !slices.Equal(s.want, s.have) {
+			return fmt.Errorf("%w: process %d (%s) uses the %s stores %q, not %q; leave --%s-store out, or stop it first", ErrOtherBroker,
+				holder.PID, holder.Role, s.what, s.have, s.want, s.what)
+		}
+	}
+	if r.cfg.AllowUnsigned && !holder.AllowUnsigned {
+		return fmt.Errorf("%w: process %d (%s) accepts no unsigned versions; leave --allow-unsigned out, or stop it first", ErrOtherBroker,
+			holder.PID, holder.Role)
 	}
 	return nil
 }
@@ -171,7 +201,7 @@ func (r *roaming) handOver(own *Peer, ended <-chan struct{}) {
 	}
 	r.mu.Lock()
 	if h, ok := r.current.(held); ok && h.Peer == own {
-		r.current, r.drop = nil, nil
+		r.current, r.drop, r.yielded = nil, nil, time.Now()
 	}
 	r.mu.Unlock()
 	if err := own.Close(context.Background()); err != nil {
@@ -186,22 +216,24 @@ func (r *roaming) lost(h local.Holder) {
 	if r.current != h {
 		return
 	}
-	drop := r.drop
-	r.current, r.drop = nil, nil
 	if _, own := h.(held); !own { // one's own is closed by who gave it up
-		_ = drop(context.Background()) // it is gone
+		r.old = append(r.old, r.drop)
 	}
+	r.current, r.drop = nil, nil
 }
 
 // close ends the session.
 func (r *roaming) close(ctx context.Context) error {
 	r.mu.Lock()
-	drop := r.drop
-	r.current, r.drop = nil, nil
+	drop, old := r.drop, r.old
+	r.current, r.drop, r.old, r.closed = nil, nil, nil, true
 	r.mu.Unlock()
 	var err error
 	if drop != nil {
 		err = drop(ctx)
+	}
+	for _, drop := range old {
+		_ = drop(ctx) // it is gone
 	}
 	r.handing.Wait()
 	return err
@@ -219,6 +251,9 @@ func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)
 			return a, err
 		}
 		r.lost(h)
+		if !pause(ctx) { // it may be closing still
+			return a, err
+		}
 	}
 }
 
@@ -308,8 +343,8 @@ func (r *roaming) Keep(ctx context.Context, manifest []byte) (local.Kept, error)
 }
 
 // Await implements [local.Maker].
-func (r *roaming) Await(ctx context.Context, id bucket.ID, report func(local.UploadProgress)) error {
-	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, report) }))
+func (r *roaming) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, link, report) }))
 	return err
 }
 

@@ -169,7 +169,7 @@ func (s *Session) announce(ctx context.Context, v *bucket.Version, m *Made, u Up
 		m.Waiting = NotWaitedFor
 		return nil
 	}
-	err := s.holder.Await(ctx, v.Bucket, u.Progress)
+	err := s.holder.Await(ctx, v.Bucket, v.Link, u.Progress)
 	switch {
 	case err == nil:
 		m.Announced = true

@@ -16,15 +16,7 @@ const maxVisited = 10_000
 
 // visit looks at a bucket that is not shared with this peer: what is published there can be read by everybody who finds it. Its
 // versions are verified like all others, in a log that is thrown away.
-func (p *Peer) visit(ctx context.Context, id bucket.ID, v local.View) (local.View, error) {
-	client, err := p.broker.wait(ctx)
-	if err != nil {
-		return v, err
-	}
-	heads, err := announced(ctx, client, id)
-	if err != nil {
-		return v, offline(err)
-	}
+func (p *Peer) visit(ctx context.Context, id bucket.ID, heads []bucket.Announcement, v local.View) (local.View, error) {
 	log, manifests := logstore.NewMemory(), new(blobstore.Memory)
 	own := ownBroker{p.broker, p.ID()}
 	c, err := consumer.New(consumer.Config{

@@ -102,8 +102,8 @@ func (c *Client) Takeover(ctx context.Context) error {
 }
 
 // Await implements [Maker].
-func (c *Client) Await(ctx context.Context, id bucket.ID, report func(UploadProgress)) error {
-	q := request{Call: callAwait, Bucket: id, Report: report != nil}
+func (c *Client) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(UploadProgress)) error {
+	q := request{Call: callAwait, Bucket: id, Link: link, Report: report != nil}
 	return c.follow(ctx, q, nil, func(event []byte) error {
 		var p UploadProgress
 		if err := decode(event, &p); err != nil {

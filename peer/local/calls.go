@@ -125,7 +125,7 @@ func (c *serverConn) await(ctx context.Context, q *request) error {
 	if q.Report {
 		report = func(p UploadProgress) { events.send(func() { c.sendJSON(frameEvent, p) }) }
 	}
-	err := c.holder.Await(ctx, q.Bucket, report)
+	err := c.holder.Await(ctx, q.Bucket, q.Link, report)
 	events.end()
 	return c.reply(nil, err)
 }

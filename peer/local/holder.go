@@ -128,10 +128,10 @@ type Maker interface {
 	// Keep takes a version whose blobs were put: it is verified against its predecessor, then durable in the peer's own store
 	// and log on return, with its outbox entry. ErrStale if it does not follow on the newest version any more.
 	Keep(ctx context.Context, manifest []byte) (Kept, error)
-	// Await returns once all that was made of a bucket is announced, or it is not to be waited for: then ErrOffline says that the
-	// broker does not answer, and another error what hinders the upload. report, if not nil, is told how the upload goes, one
-	// call at a time.
-	Await(ctx context.Context, id bucket.ID, report func(UploadProgress)) error
+	// Await returns once a version is announced, by itself or below one that is, or it is not to be waited for: then ErrOffline
+	// says that the broker does not answer, and another error what hinders the upload. report, if not nil, is told how the
+	// upload goes, one call at a time.
+	Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(UploadProgress)) error
 	// Announce announces a version of the log again, or its known head if link is zero. It reports whether that stood announced
 	// already. ErrNoBucket, ErrNoVersion, ErrOffline.
 	Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error)

@@ -17,6 +17,10 @@ type Info struct {
 	Role    string           `json:"role"`    // "run", or a command's name
 	Version string           `json:"version"` // of the program
 	Broker  BrokerSettings   `json:"broker"`
+
+	ManifestStores []string `json:"manifest_stores,omitempty"` // as NAME or DOMAIN/NAME, the one that is written first
+	BlobStores     []string `json:"blob_stores,omitempty"`
+	AllowUnsigned  bool     `json:"allow_unsigned,omitempty"`
 }
 
 // BrokerSettings are how a holder reaches the broker. No credentials are among them.

@@ -101,7 +101,7 @@ func await(t *testing.T, w *world) {
 		if quiet {
 			report = nil
 		}
-		wantErr(t, "await", w.Await(t.Context(), v.Bucket, report), w.offline())
+		wantErr(t, "await", w.Await(t.Context(), v.Bucket, v.Link, report), w.offline())
 	}
 }
 

@@ -192,7 +192,7 @@ func (m *Memory) add(v *bucket.Version, complete bool) error {
 }
 
 // Await implements [local.Maker].
-func (m *Memory) Await(_ context.Context, id bucket.ID, report func(local.UploadProgress)) error {
+func (m *Memory) Await(_ context.Context, id bucket.ID, _ bucket.Link, report func(local.UploadProgress)) error {
 	if m.Offline {
 		return fmt.Errorf("bucket %s: %w", id, local.ErrOffline)
 	}
@@ -213,7 +213,7 @@ func (m *Memory) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (
 	if !link.IsZero() && !slices.ContainsFunc(chain, func(k kept) bool { return k.Link == link }) {
 		return false, fmt.Errorf("bucket %s: %w", id, local.ErrNoVersion)
 	}
-	return false, m.Await(ctx, id, nil)
+	return false, m.Await(ctx, id, link, nil)
 }
 
 // Status implements [local.Teller].
