@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +23,7 @@ the manifests and verifies them itself.`,
 			return a.runAnnounce(cmd, args, stores)
 		},
 	}
+	a.bindStores(cmd)
 	cmd.Flags().StringSliceVar(&stores, "store", nil, "object stores that receivers shall ask first: NAME or DOMAIN/NAME")
 	return cmd
 }
@@ -37,7 +37,7 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	}
 	var n bucket.Announcement
 	var duplicate bool
-	err := a.withBucket(cmd, args[0], sessionOptions{}, func(ctx context.Context, s *peer.Session, id bucket.ID) (err error) {
+	err := a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) (err error) {
 		n = bucket.Announcement{Bucket: id, Peer: s.ID(), Stores: stores}
 		if len(args) == 2 {
 			n.Link, err = bucket.ParseLink(args[1])
@@ -49,7 +49,7 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 		}
 		duplicate, err = s.Announce(ctx, id, n.Link)
 		return err
-	})
+	})(cmd, args)
 	if err != nil {
 		return err
 	}
@@ -60,44 +60,56 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 		return usagef("%s is no link to a manifest", n.Link)
 	}
 	return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-		n.Hints = knownHints(cmd.Context(), c, n)
-		duplicate, err := c.Announce(cmd.Context(), n)
-		if err != nil {
-			return err
+		n.Hints, _ = standing(cmd.Context(), c, n)
+		for ; ; n.Attempt++ {
+			duplicate, err := c.Announce(cmd.Context(), n)
+			if err != nil {
+				return err
+			}
+			done := !duplicate || n.Attempt == maxAttempts
+			if !done { // for its duplicate window the bus takes for a repetition what another head has replaced since
+				_, done = standing(cmd.Context(), c, n)
+			}
+			if done {
+				return a.printAnnounced(n, duplicate)
+			}
 		}
-		return a.printAnnounced(n, duplicate)
 	})
 }
 
-// knownHints are those that stand announced with the same head already, by whoever made it.
-func knownHints(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints) {
+// maxAttempts is how often a head is announced anew that the bus was told of, and has no more.
+const maxAttempts = 16
+
+// standing returns the hints with which a head stands announced already, by whoever made it, and reports whether the peer itself
+// announces it. What cannot be had is worth no failure.
+func standing(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints, own bool) {
 	heads, err := c.Heads(ctx, n.Bucket)
 	if err != nil {
-		return best // hints are worth no failure
+		return best, true
 	}
 	for _, m := range heads {
 		h, err := bucket.DecodeAnnouncement(m.ContentType, m.Body)
-		if err == nil && h.Link == n.Link && len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
+		if err != nil || h.Link != n.Link {
+			continue
+		}
+		own = own || m.Peer == n.Peer
+		if len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
 			best = h.Hints
 		}
 	}
-	return best
+	return best, own
 }
 
 func (a *app) printAnnounced(n bucket.Announcement, duplicate bool) error {
-	if a.json {
-		return writeJSON(a.out, struct {
-			BucketID  bucket.ID        `json:"bucket_id"`
-			PeerID    bucket.PublicKey `json:"peer_id"`
-			Link      bucket.Link      `json:"link"`
-			Height    *uint64          `json:"height"`
-			Duplicate bool             `json:"duplicate"`
-		}{n.Bucket, n.Peer, n.Link, n.Height, duplicate})
-	}
 	said := "announced"
 	if duplicate {
 		said = "announced a moment ago already:"
 	}
-	_, err := fmt.Fprintf(a.out, "%s %s of bucket %s\n", said, n.Link, n.Bucket)
-	return err
+	return a.answer(struct {
+		BucketID  bucket.ID        `json:"bucket_id"`
+		PeerID    bucket.PublicKey `json:"peer_id"`
+		Link      bucket.Link      `json:"link"`
+		Height    *uint64          `json:"height"`
+		Duplicate bool             `json:"duplicate"`
+	}{n.Bucket, n.Peer, n.Link, n.Height, duplicate}, "%s %s of bucket %s\n", said, n.Link, n.Bucket)
 }
