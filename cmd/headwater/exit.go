@@ -91,6 +91,9 @@ func report(w io.Writer, asJSON bool, err error) int {
 		return code
 	}
 	text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+	if code == exitInterrupted && !strings.Contains(text, "interrupted") { // the cause may say it otherwise
+		text = "interrupted: " + text
+	}
 	if !asJSON {
 		fmt.Fprintf(w, "headwater: %s\n", text)
 		return code

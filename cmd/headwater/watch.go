@@ -65,14 +65,14 @@ func (a *app) runWatch(ctx context.Context, c *jetstream.Client, all bool, kind 
 			return err
 		}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	err = c.Watch(ctx, f, a.printWatching, func(b []byte) {
-		if err := a.printEvent(b); err != nil {
-			cancel(err)
+		if a.printEvent(b) != nil {
+			cancel()
 		}
 	})
-	return cmp.Or(context.Cause(ctx), err)
+	return cmp.Or(a.out.err, err)
 }
 
 // printWatching tells a person at a terminal that nothing is missed from now on.
