@@ -15,9 +15,14 @@ func (a *app) announceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "announce BUCKET [LINK]", Short: "Announce a head of a bucket",
 		Long: `Announce a head of a bucket in the name of the peer of --dir. Without LINK it is the
-newest one that the peer has; what the object stores lack of it is uploaded first. An announcement is a hint: every receiver fetches
-the manifests and verifies them itself.`,
-		Example: "  headwater announce photos\n  headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna",
+newest one that the peer has; what the object stores lack of it is uploaded first. An
+announcement is a hint: every receiver fetches the manifests and verifies them itself.
+
+A running peer tells a broker that was never told, or has lost what it was told, by
+itself. Where none runs, commands take for announced what another broker was told: this
+command announces it all the same.`,
+		Example: `  headwater announce photos
+  headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna`,
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runAnnounce(cmd, args, stores)
