@@ -23,7 +23,7 @@ itself. Where none runs, commands take for announced what another broker was tol
 command announces it all the same.`,
 		Example: `  headwater announce photos
   headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna`,
-		Args:    usageArgs(cobra.RangeArgs(1, 2)),
+		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runAnnounce(cmd, args, stores)
 		},
