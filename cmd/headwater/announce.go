@@ -64,26 +64,27 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	if n.Link.Codec() != bucket.CodecDagCBOR {
 		return usagef("%s is no link to a manifest", n.Link)
 	}
-	return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-		n.Hints, _ = standing(cmd.Context(), c, n)
-		for ; ; n.Attempt++ {
-			duplicate, err := c.Announce(cmd.Context(), n)
-			if err != nil {
-				return err
-			}
-			done := !duplicate || n.Attempt == maxAttempts
-			if !done { // for its duplicate window the bus takes for a repetition what another head has replaced since
-				_, done = standing(cmd.Context(), c, n)
-			}
-			if done {
-				return a.printAnnounced(n, duplicate)
-			}
-		}
-	})
+	return a.onBroker(func(ctx context.Context, c *jetstream.Client, _ []string) error { return a.announceAny(ctx, c, n) })(cmd, args)
 }
 
 // maxAttempts is how often a head is announced anew that the bus was told of, and has no more.
 const maxAttempts = 16
+
+// announceAny announces a head whatever the log has. For its duplicate window the bus takes for a repetition what another head has
+// replaced since; that is announced under another id.
+func (a *app) announceAny(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (err error) {
+	n.Hints, _ = standing(ctx, c, n)
+	duplicate, stands := true, false
+	for ; duplicate && !stands && n.Attempt < maxAttempts; n.Attempt++ {
+		if duplicate, err = c.Announce(ctx, n); err != nil {
+			return err
+		}
+		if duplicate {
+			_, stands = standing(ctx, c, n)
+		}
+	}
+	return a.printAnnounced(n, duplicate)
+}
 
 // standing returns the hints with which a head stands announced already, by whoever made it, and reports whether the peer itself
 // announces it. What cannot be had is worth no failure.
