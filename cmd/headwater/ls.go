@@ -59,7 +59,7 @@ func (a *app) catCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cat BUCKET PATH", Short: "Write a file of a bucket to standard output",
 		Long: `Write a file of a bucket to standard output. Nothing is written before the whole file is
-here and verified; a large one waits, encrypted, in the directory for temporary files.`,
+here and verified.`,
 		Example: "  headwater cat photos 2024/summer.jpg > summer.jpg",
 		Args:    usageArgs(cobra.ExactArgs(2)),
 		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
