@@ -107,6 +107,41 @@ func TestPoisonDoesNotBlock_BucketsSideBySide(t *testing.T) {
 	})
 }
 
+// TestPoisonDoesNotBlock_MoreLargeBlobsThanStreams: buckets whose large blobs hang keep no batch from the others while they wait.
+func TestPoisonDoesNotBlock_MoreLargeBlobsThanStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.onStep = func(ctx context.Context, step string) error {
+			if step == "put "+blobStore {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		p := w.publisher()
+		defer run(t, p)()
+		for i := range 3 {
+			c := buckettest.New(t, w.me)
+			pins := w.hold(blob(5, "small %d", i))
+			for j := range 4 {
+				pins = append(pins, w.hold(blob(100<<10, "large %d %d", i, j))...)
+			}
+			w.make(c, pins...)
+			p.Wake(c.ID)
+			synctest.Wait()
+		}
+		for i := range 30 {
+			c := buckettest.New(t, w.me)
+			w.make(c, w.hold(blob(5, "other %d", i))...)
+			p.Wake(c.ID)
+		}
+		synctest.Wait()
+		if n := w.owes(); n != 3 {
+			t.Errorf("%d buckets wait, want 3", n)
+		}
+	})
+}
+
 // TestPublish_JoinsWhatIsUnderWay: any number of callers, beside Run, put each object once and all see the end.
 func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -141,11 +141,17 @@ func (t *transfer) drop() {
 	}
 }
 
-// stream puts a large blob, beside what follows, and closes it.
+// stream puts a large blob, beside what follows, and closes it. If it has to wait, the batch goes first: its token is not kept
+// meanwhile.
 func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Blob) error {
-	if err := take(ctx, t.streams); err != nil {
-		_ = blob.Close() // it was only read
-		return err
+	select {
+	case t.streams <- struct{}{}:
+	default:
+		t.flush(ctx)
+		if err := take(ctx, t.streams); err != nil {
+			_ = blob.Close() // it was only read
+			return err
+		}
 	}
 	t.group.Go(func() error {
 		defer give(t.streams)
