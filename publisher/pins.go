@@ -10,35 +10,32 @@ import (
 	"headwater/bucket"
 )
 
-// wanted returns what the store of blobs may lack of a version: first its pins list and what was added since its base, so many,
-// then what was there before. What is known to be there is left out. If the base's pins list is not held, all counts as added.
+// wanted returns what the store of blobs may lack of a version: its pins list and what was added since its base, and what was
+// there before. What is known to be there is left out. If the base's pins list is not held, all counts as added.
 // blobstore.ErrNotFound and ErrCorrupt are about the version's own pins list.
-func (r *round) wanted(ctx context.Context, o owed) (wanted []bucket.Hash, added int, err error) {
+func (r *round) wanted(ctx context.Context, o owed) (since, before []bucket.Hash, err error) {
 	pins, err := r.pins(ctx, o.pins)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	before, err := r.basePins(ctx, o.base)
+	base, err := r.basePins(ctx, o.base)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
-	wanted = make([]bucket.Hash, 0, 1+len(pins))
-	wanted = append(wanted, o.pins.Hash())
-	isOld, isUp := ascending(before), ascending(r.up)
+	since = append(since, o.pins.Hash())
+	isOld, isUp := ascending(base), ascending(r.up)
 	for _, h := range pins {
-		if !isOld(h) && !isUp(h) && h != o.prev.Hash() {
-			wanted = append(wanted, h)
-		}
-	}
-	added = len(wanted)
-	isOld, isUp = ascending(before), ascending(r.up)
-	for _, h := range pins {
-		if isOld(h) && !isUp(h) {
-			wanted = append(wanted, h)
+		old, up := isOld(h), isUp(h)
+		switch {
+		case up:
+		case old:
+			before = append(before, h)
+		case h != o.prev.Hash():
+			since = append(since, h)
 		}
 	}
 	r.up = pins
-	return wanted, added, nil
+	return since, before, nil
 }
 
 // basePins returns what a base needs: nothing for no base, or one whose pins list is not held.
@@ -66,7 +63,7 @@ func (r *round) pins(ctx context.Context, link bucket.Link) (bucket.Pins, error)
 	return bucket.ParsePins(b)
 }
 
-// forgetMissing takes what could not be put out of what the store has by now.
+// forgetMissing takes what was not put out of what the store has by now.
 func (r *round) forgetMissing(missing ...[]bucket.Hash) {
 	all := bucket.Pins(slices.Concat(missing...))
 	if len(all) == 0 {

@@ -219,6 +219,57 @@ func TestForksAreNamed_OtherHeadsTravelWithTheHead(t *testing.T) {
 	}
 }
 
+// TestLocalFirst_WhatWasThereBeforeFollowsTheAnnouncement: of a small change to a large bucket others hear before the stores are
+// asked for what it inherited.
+func TestLocalFirst_WhatWasThereBeforeFollowsTheAnnouncement(t *testing.T) {
+	w := newWorld(t)
+	c := buckettest.New(t, w.me)
+	var pins bucket.Pins
+	for i := range 1000 {
+		pins = append(pins, w.hold(blob(5, "old %d", i))...)
+	}
+	w.make(c, pins...)
+	p := w.publisher()
+	publish(t, p, c.ID)
+	before := w.asked[blobStore]
+	atAnnouncement := 0
+	w.onStep = func(_ context.Context, step string) error {
+		if step == "announce" {
+			atAnnouncement = w.asked[blobStore] - before
+		}
+		return nil
+	}
+	w.make(c, append(pins, w.hold([]byte("new"))...)...)
+	publish(t, p, c.ID)
+	w.checkDone()
+	if asked := w.asked[blobStore] - before; atAnnouncement != 2 || asked != len(pins)+2 {
+		t.Errorf("%d blobs were asked for before the announcement and %d in all, want 2 and %d", atAnnouncement, asked, len(pins)+2)
+	}
+}
+
+// TestBounded_MergedBranchCostsItself: of a merged branch that is owed again no version below it is asked for.
+func TestBounded_MergedBranchCostsItself(t *testing.T) {
+	w := newWorld(t)
+	c := buckettest.New(t, w.me)
+	for range 100 {
+		w.make(c)
+	}
+	side := w.make(c.Fork(98))
+	w.make(c)
+	if err := w.log.SetMerged(t.Context(), c.ID, side.Link); err != nil {
+		t.Fatal(err)
+	}
+	p := w.publisher()
+	publish(t, p, c.ID)
+	before := w.asked[manifestStore]
+	w.again(side)
+	publish(t, p, c.ID)
+	w.checkDone()
+	if n := w.asked[manifestStore] - before; n != 2 {
+		t.Errorf("%d manifests were asked for, want the branch's own and the next below", n)
+	}
+}
+
 // TestForksAreNamed_MoreThanAnAnnouncementNames: each of many tips is told of.
 func TestForksAreNamed_MoreThanAnAnnouncementNames(t *testing.T) {
 	w := newWorld(t)

@@ -32,7 +32,17 @@ type owed struct {
 	pins bucket.Link
 	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
 	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
+	// lacking: the stores may lack anything that it needs, so all is put before it is told of.
+	lacking bool
 }
+
+// part is a part of what a version needs.
+type part uint8
+
+const (
+	added     part = 1 << iota // since its base
+	inherited                  // from its base
+)
 
 // rounds works off a bucket until it owes nothing, or no more can be done now.
 func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
@@ -84,26 +94,34 @@ func (r *round) load(ctx context.Context) error {
 
 // run does one round.
 func (r *round) run(ctx context.Context) error {
-	if err := r.manifests(ctx); err != nil {
-		return err
-	}
 	tips, err := r.cfg.Log.Tips(ctx, r.id)
 	if err != nil {
 		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
 	}
 	tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
+	if err := r.manifests(ctx, tips); err != nil {
+		return err
+	}
 	ready, rest, err := r.tips(ctx, tips)
 	if err == nil && len(ready) > 0 {
 		ready, err = r.announce(ctx, ready, tips)
 	}
-	if err == nil {
-		err = r.clear(ctx, ready...)
-	}
 	if err != nil {
 		return err
 	}
+	for _, o := range ready {
+		if o.lacking {
+			continue // it was before
+		}
+		if _, err := r.content(ctx, o, inherited); err != nil {
+			return err
+		}
+	}
+	if err := r.clear(ctx, ready...); err != nil {
+		return err
+	}
 	for _, o := range rest {
-		if ok, err := r.content(ctx, o); err != nil {
+		if ok, err := r.content(ctx, o, added|inherited); err != nil {
 			return err
 		} else if !ok {
 			continue
@@ -115,40 +133,50 @@ func (r *round) run(ctx context.Context) error {
 	return nil
 }
 
-// manifests puts those of all versions that are owed, and of all versions below them if the store has lost one: whoever has none
-// of the bucket needs them all.
-func (r *round) manifests(ctx context.Context) error {
+// manifests puts those of all versions that are owed; and of all versions below an unmerged tip if the store has lost one, or if
+// the tip is told of again: whoever has none of the bucket needs them all.
+func (r *round) manifests(ctx context.Context, tips []logstore.Tip) error {
 	b, err := r.cfg.Log.Bucket(ctx, r.id)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", r.id, err)
 	}
-	var hashes []bucket.Hash
-	var bases []owed // one for each base
+	var hashes, bases []bucket.Hash
+	oldest := map[bucket.Link]owed{} // of those with a base
 	for _, o := range r.owed {
 		hashes = append(hashes, o.Link.Hash())
-		if !o.base.IsZero() && !slices.ContainsFunc(bases, func(b owed) bool { return b.base == o.base }) {
-			bases = append(bases, o)
+		if _, ok := oldest[o.base]; !ok && !o.base.IsZero() {
+			oldest[o.base], bases = o, append(bases, o.base.Hash())
 		}
 	}
-	for _, o := range bases {
-		hashes = append(hashes, o.base.Hash())
-	}
-	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, append(hashes, bases...))
 	if err != nil {
 		return err
 	}
 	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(t.missing, o.Link.Hash()) }); i >= 0 {
 		return fmt.Errorf("manifest of version %s of bucket %s: %w", r.owed[i].Link, r.id, ErrIncomplete)
 	}
-	for _, o := range bases {
-		again := bucket.Head{Link: o.Link, Height: o.Height}.Compare(b.Announced) <= 0
-		if again || slices.Contains(t.lacked, o.base.Hash()) {
-			if err := r.below(ctx, o); err != nil {
+	for base, first := range oldest {
+		again := bucket.Head{Link: first.Link, Height: first.Height}.Compare(b.Announced) <= 0
+		if !again && !slices.Contains(t.lacked, base.Hash()) {
+			continue
+		}
+		found := false
+		for i := range r.owed {
+			if o := &r.owed[i]; o.base == base && isTip(tips, o.Link) {
+				o.lacking, found = true, true
+			}
+		}
+		if found {
+			if err := r.below(ctx, first); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func isTip(tips []logstore.Tip, link bucket.Link) bool {
+	return slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == link })
 }
 
 // below puts the manifests of all versions below one that is owed.
@@ -173,15 +201,19 @@ func (r *round) below(ctx context.Context, o owed) error {
 	return nil
 }
 
-// tips puts what those owed versions need that are unmerged tips, and returns those that may be announced, in the order of the
+// tips puts what is to be there before those owed versions are told of that are unmerged tips, and returns those that may be announced, in the order of the
 // tips, and the other owed versions, newest first.
 func (r *round) tips(ctx context.Context, tips []logstore.Tip) (ready, rest []owed, err error) {
 	for _, o := range slices.Backward(r.owed) {
-		if !slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == o.Link }) {
+		if !isTip(tips, o.Link) {
 			rest = append(rest, o)
 			continue
 		}
-		ok, err := r.content(ctx, o)
+		needed := added
+		if o.lacking {
+			needed |= inherited
+		}
+		ok, err := r.content(ctx, o, needed)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -260,10 +292,10 @@ func (r *round) clear(ctx context.Context, done ...owed) error {
 	return nil
 }
 
-// content puts what the store of blobs lacks of a version. It reports whether the store has all that was added since the
-// version's base; if not, that is kept as what holds the upload up.
-func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
-	wanted, added, err := r.wanted(ctx, o)
+// content puts what the store of blobs lacks of parts of a version. It reports whether the store has all that was added; if not,
+// that is kept as what holds the upload up.
+func (r *round) content(ctx context.Context, o owed, parts part) (ok bool, err error) {
+	since, before, err := r.wanted(ctx, o)
 	if unavailable(err) {
 		r.hold(o, 1, o.pins.Hash())
 		return false, nil
@@ -271,21 +303,24 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	missing, err := r.pinned(ctx, wanted[:added])
-	if err != nil {
-		return false, err
+	var missing []bucket.Hash
+	if parts&added != 0 {
+		if missing, err = r.pinned(ctx, since); err != nil {
+			return false, err
+		}
+		if len(missing) > 0 {
+			r.hold(o, len(missing), missing[0])
+		}
 	}
-	lost, err := r.pinned(ctx, wanted[added:])
-	if err != nil {
-		return false, err
+	if parts&inherited != 0 {
+		if before, err = r.pinned(ctx, before); err != nil {
+			return false, err
+		}
+		if len(before) > 0 {
+			r.lose(o, before)
+		}
 	}
-	if len(lost) > 0 {
-		r.lose(o, lost)
-	}
-	if len(missing) > 0 {
-		r.hold(o, len(missing), missing[0])
-	}
-	r.forgetMissing(missing, lost)
+	r.forgetMissing(missing, before)
 	return len(missing) == 0, nil
 }
 
