@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// sideBySide is how many buckets are worked off at once.
+	// sideBySide is how many buckets are worked off at once, whoever asks.
 	sideBySide = 8
 	// transfers is how many batches, and how many streams, are on their way to the stores at once.
 	transfers = 3
@@ -22,6 +22,7 @@ const (
 // and for status alone: what is owed stands in the log.
 type Publisher struct {
 	cfg              Config
+	atWork           chan struct{} // a token for each bucket
 	batches, streams chan struct{} // a token for each that is on its way
 	packs            packMemory
 
@@ -37,8 +38,8 @@ func New(c Config) (*Publisher, error) {
 		return nil, err
 	}
 	return &Publisher{
-		cfg: c, batches: make(chan struct{}, transfers), streams: make(chan struct{}, transfers),
-		wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{},
+		cfg: c, atWork: make(chan struct{}, sideBySide), batches: make(chan struct{}, transfers),
+		streams: make(chan struct{}, transfers), wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{},
 	}, nil
 }
 
@@ -119,7 +120,7 @@ func (p *Publisher) readOutbox(ctx context.Context) error {
 }
 
 // Publish works off one bucket now, for whoever waits: with or without a Run. If it is being worked off already, Publish
-// waits for that, and does what is left. report, if not nil, is told how far it is, in the caller's goroutine; it may miss steps,
+// waits for that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it is, in the caller's goroutine; it may miss steps,
 // and is told the end. Publish returns nil once the bucket owes nothing, and else why it still does: the bucket stays in the
 // outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement: who waits for that alone may watch for
 // it in the reports and end ctx.

@@ -193,6 +193,39 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 	})
 }
 
+// TestBounded_PublishSideBySide: however many callers, few buckets are worked off at once.
+func TestBounded_PublishSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		now, most := 0, 0
+		w.onStep = func(context.Context, string) error {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return nil
+		}
+		p := w.publisher()
+		defer run(t, p)()
+		var g sync.WaitGroup
+		for range 30 {
+			c := buckettest.New(t, w.me)
+			w.make(c)
+			g.Go(func() { publish(t, p, c.ID) })
+		}
+		g.Wait()
+		w.checkDone()
+		if most != 8 {
+			t.Errorf("%d buckets were worked off at once, want 8", most)
+		}
+	})
+}
+
 // TestPublish_EndsWithItsContext: and another caller goes on.
 func TestPublish_EndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -61,9 +61,13 @@ func (p *Publisher) next(now time.Time) (id bucket.ID, due *work, wait time.Dura
 	return id, due, wait
 }
 
-// workOff works off a bucket that was taken, and gives it back.
+// workOff works off a bucket that was taken, once there is room, and gives it back.
 func (p *Publisher) workOff(ctx context.Context, id bucket.ID, w *work) error {
-	err := p.rounds(ctx, id, w)
+	err := take(ctx, p.atWork)
+	if err == nil {
+		err = p.rounds(ctx, id, w)
+		give(p.atWork)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
