@@ -313,6 +313,27 @@ func TestBrokerIsNotTrusted_LostHeadIsAnnouncedAgain(t *testing.T) {
 	}
 }
 
+// TestBrokerIsNotTrusted_AnnouncementThatItForgot: a bus that takes every id for a repetition, and has nothing, has not been told.
+func TestBrokerIsNotTrusted_AnnouncementThatItForgot(t *testing.T) {
+	w := newWorld(t)
+	c := offline(w)
+	a := bucket.Announcement{Link: c.Head().Link, Bucket: c.ID, Peer: w.me.PublicKey()}
+	for a.Attempt = range 8 {
+		w.ids[a.MessageID()] = true
+	}
+	p := w.publisher()
+	if err := p.Publish(t.Context(), c.ID, nil); err == nil {
+		t.Error("it counts as announced")
+	}
+	if b, err := w.log.Bucket(t.Context(), c.ID); err != nil || !b.Announced.IsZero() || w.owes() != len(c.Versions) {
+		t.Errorf("announced head %v, %d versions owed, %v", b.Announced, w.owes(), err)
+	}
+	clear(w.ids) // the duplicate window is over
+	publish(t, p, c.ID)
+	w.checkDone()
+	w.last()
+}
+
 // TestBrokerIsNotTrusted_LostManifestsArePutAgain: whoever has none of a bucket needs the manifests of all versions, so a head is
 // not announced while the store lacks one.
 func TestBrokerIsNotTrusted_LostManifestsArePutAgain(t *testing.T) {

@@ -12,8 +12,12 @@ import (
 	"headwater/logstore"
 )
 
-// maxAttempts is how often the bus is told of one head if it says that it was.
+// maxAttempts is how often the bus is told of one head in a row if it says that it was.
 const maxAttempts = 8
+
+// errForgotten: the bus takes an announcement for a repetition, under one id after the other, and does not have it. Later, when its
+// duplicate window is over, it is taken for what it is.
+var errForgotten = errors.New("the bus takes the announcement for a repetition and does not have it")
 
 // round works off the uploads that a bucket has now. See the package comment for its order.
 type round struct {
@@ -245,7 +249,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 		r.cfg.Logger.Debug("announced with few hints", "bucket", r.id, "link", head.Link, "err", err)
 	}
 	if err := r.tell(ctx, a); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("announce version %s of bucket %s: %w", head.Link, r.id, err)
 	}
 	if err := r.cfg.Log.Announced(ctx, r.id, head.Link); err != nil {
 		return nil, fmt.Errorf("note that %s was announced: %w", head.Link, err)
@@ -257,7 +261,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	return told, nil
 }
 
-// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id.
+// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id, a few times.
 func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 	for range maxAttempts {
 		duplicate, err := r.cfg.Bus.Announce(ctx, a)
@@ -273,7 +277,7 @@ func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 		}
 		a.Attempt++
 	}
-	return nil // the bus has been told so often within its duplicate window that somebody has heard
+	return errForgotten
 }
 
 func (r *round) owes(link bucket.Link) bool {

@@ -216,7 +216,11 @@ func TestBounded_PublishSideBySide(t *testing.T) {
 		for range 30 {
 			c := buckettest.New(t, w.me)
 			w.make(c)
-			g.Go(func() { publish(t, p, c.ID) })
+			g.Go(func() {
+				if err := p.Publish(t.Context(), c.ID, nil); err != nil {
+					t.Error(err)
+				}
+			})
 		}
 		g.Wait()
 		w.checkDone()
