@@ -121,19 +121,26 @@ func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
 	return failed(s.remove(ctx, kindJob, id, link), "drop job %s of bucket %s", link, id)
 }
 
-// remove removes a version's row of that kind. Absent is no error.
-func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, link bucket.Link) error {
+// remove removes versions' rows of that kind, all or none. Absent is no error.
+func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, links ...bucket.Link) error {
 	return s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if errors.Is(err, ErrNotFound) {
+		var rows []row
+		for _, link := range links {
+			h, err := r.head(id, link)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			row, err := r.removal(kind, id, h)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row...)
+		}
+		if len(rows) == 0 {
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rows, err := r.removal(kind, id, h)
-		if err != nil || len(rows) == 0 {
-			return err
 		}
 		return s.log.commit(ctx, rows)
 	})

@@ -88,6 +88,6 @@ func (s *Badger) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 }
 
 // Uploaded is described at [Uploads].
-func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	return failed(s.remove(ctx, kindUpload, id, link), "remove the upload of version %s of bucket %s", link, id)
+func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+	return failed(s.remove(ctx, kindUpload, id, links...), "remove uploads of bucket %s", id)
 }

@@ -111,10 +111,12 @@ func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 }
 
 // Uploaded is described at [Uploads].
-func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
 	err := m.use(ctx, true, func() error {
-		delete(m.bucket(id).uploads, link)
+		for _, link := range links {
+			delete(m.bucket(id).uploads, link)
+		}
 		return nil
 	})
-	return failed(err, "remove the upload of version %s of bucket %s", link, id)
+	return failed(err, "remove uploads of bucket %s", id)
 }

@@ -18,7 +18,7 @@ func (r *round) wanted(ctx context.Context, o owed) (since, before []bucket.Hash
 	if err != nil {
 		return nil, nil, err
 	}
-	base, err := r.basePins(ctx, o.base)
+	base, err := r.ofBase(ctx, o.base)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,18 +38,21 @@ func (r *round) wanted(ctx context.Context, o owed) (since, before []bucket.Hash
 	return since, before, nil
 }
 
-// basePins returns what a base needs: nothing for no base, or one whose pins list is not held.
-func (r *round) basePins(ctx context.Context, base bucket.Link) (bucket.Pins, error) {
+// ofBase returns what a base needs: nothing for no base, or one whose pins list is not held. Most of what is owed has the same one.
+func (r *round) ofBase(ctx context.Context, base bucket.Link) (bucket.Pins, error) {
 	if base.IsZero() {
 		return nil, nil
+	}
+	if base == r.base {
+		return r.basePins, nil
 	}
 	e, err := r.cfg.Log.Entry(ctx, r.id, base)
 	if err != nil {
 		return nil, fmt.Errorf("read version %s: %w", base, err)
 	}
 	pins, err := r.pins(ctx, e.Pins)
-	if unavailable(err) {
-		return nil, nil
+	if err == nil || unavailable(err) {
+		r.base, r.basePins, err = base, pins, nil
 	}
 	return pins, err
 }

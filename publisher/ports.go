@@ -27,7 +27,7 @@ type Versions interface {
 type Outbox interface {
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[logstore.Upload, error]
 	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
-	Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error
+	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error
 }
 
 // Stores writes object stores by name. Safe for concurrent use. An error says that nothing is certain; asking and putting

@@ -100,6 +100,9 @@ func TestLocalFirst_ManyOfflineVersions(t *testing.T) {
 			t.Errorf("%s was put %d times", h, n)
 		}
 	}
+	if n := w.count("note uploaded"); n > 11 {
+		t.Errorf("the outbox was cleared in %d steps, want few", n)
+	}
 	// Each version asks for its own blob and its pins list; what the next one needs too is known to be there.
 	if got, most := w.asked[blobStore], 2*versions+2; got > most {
 		t.Errorf("%d hashes were asked for, at most %d are needed", got, most)

@@ -15,6 +15,9 @@ import (
 // maxAttempts is how often the bus is told of one head in a row if it says that it was.
 const maxAttempts = 8
 
+// clearBatch is how many of the versions below what was announced go from the outbox in one step.
+const clearBatch = 32
+
 // errForgotten: the bus takes an announcement for a repetition, under one id after the other, and does not have it. Later, when its
 // duplicate window is over, it is taken for what it is.
 var errForgotten = errors.New("the bus takes the announcement for a repetition and does not have it")
@@ -28,6 +31,9 @@ type round struct {
 	up   bucket.Pins // what the version before needs, and the stores have by now: it is not asked for again
 	held error       // the first upload that is held up by what is not here
 	gone int         // uploads cleared
+
+	base     bucket.Link // whose pins were read last
+	basePins bucket.Pins
 }
 
 // owed is an upload, with what the log says of its version.
@@ -124,13 +130,18 @@ func (r *round) run(ctx context.Context) error {
 	if err := r.clear(ctx, ready...); err != nil {
 		return err
 	}
-	for _, o := range rest {
-		if ok, err := r.content(ctx, o, added|inherited); err != nil {
-			return err
-		} else if !ok {
-			continue
+	for some := range slices.Chunk(rest, clearBatch) {
+		var done []owed
+		for _, o := range some {
+			ok, err := r.content(ctx, o, added|inherited)
+			if err != nil {
+				return err
+			}
+			if ok {
+				done = append(done, o)
+			}
 		}
-		if err := r.clear(ctx, o); err != nil {
+		if err := r.clear(ctx, done...); err != nil {
 			return err
 		}
 	}
@@ -284,15 +295,20 @@ func (r *round) owes(link bucket.Link) bool {
 	return slices.ContainsFunc(r.owed, func(o owed) bool { return o.Link == link })
 }
 
-// clear removes uploads from the outbox.
+// clear removes uploads from the outbox, in one step.
 func (r *round) clear(ctx context.Context, done ...owed) error {
-	for _, o := range done {
-		if err := r.cfg.Log.Uploaded(ctx, r.id, o.Link); err != nil {
-			return fmt.Errorf("note that %s is uploaded: %w", o.Link, err)
-		}
-		r.gone++
-		r.note(func(g *Progress) { g.Owed-- })
+	if len(done) == 0 {
+		return nil
 	}
+	links := make([]bucket.Link, len(done))
+	for i, o := range done {
+		links[i] = o.Link
+	}
+	if err := r.cfg.Log.Uploaded(ctx, r.id, links...); err != nil {
+		return fmt.Errorf("note that %d versions are uploaded: %w", len(done), err)
+	}
+	r.gone += len(done)
+	r.note(func(g *Progress) { g.Owed -= len(done) })
 	return nil
 }
 
