@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -66,7 +65,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MakeDirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
 	lock, err := durable.Acquire(filepath.Join(cfg.Dir, "server.lock"), durable.Self("NATS server"))
