@@ -21,19 +21,14 @@ type streamInfo struct {
 	Config  natsjs.StreamConfig `json:"config"`
 	Created time.Time           `json:"created"`
 	State   struct {
-		Messages uint64            `json:"messages"`
-		FirstSeq uint64            `json:"first_seq"`
-		LastSeq  uint64            `json:"last_seq"`
 		Subjects map[string]uint64 `json:"subjects"`
 	} `json:"state"`
-	Total  int `json:"total"` // of subjects, where they were asked for and are more than one page
-	Offset int `json:"offset"`
+	Total int `json:"total"` // of subjects, where they were asked for and are more than one page
 }
 
 // durableInfo is what is read of a durable's state.
 type durableInfo struct {
 	Config        natsjs.ConsumerConfig `json:"config"`
-	NumPending    uint64                `json:"num_pending"`
 	NumAckPending int                   `json:"num_ack_pending"`
 	Paused        bool                  `json:"paused"`
 }

@@ -55,10 +55,9 @@ type Config struct {
 
 	// Wait makes Dial try again until its context ends if no server answers.
 	Wait bool
-	// OnDisconnected is called when the connection is lost, and OnConnected when it is there again (not by Dial, nor by
-	// Close). They are called one at a time, in order, and must return soon: nothing else is heard meanwhile. Nil: nobody is.
-	OnConnected    func()
-	OnDisconnected func(error)
+	// OnConnected is called when the connection is there again after it was lost, not by Dial. It must return soon: nothing else
+	// is heard meanwhile. Nil: nobody is.
+	OnConnected func()
 	// RequestLimit bounds each request, beside its context. 0: DefaultRequestLimit.
 	RequestLimit time.Duration
 	// Logger hears of disconnections, reconnections and what the server forbids. Nil: nobody does.

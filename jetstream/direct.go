@@ -246,31 +246,25 @@ func (b *batch) next() (*nats.Msg, error) {
 	return m, nil
 }
 
-// scan is a walk over the messages of a stream that match a filter.
-type scan struct {
-	in     place
-	filter string
-	from   uint64 // first sequence
-}
-
 // Sizes of one step of a scan.
 const (
 	scanBatch = 256
 	scanBytes = 1 << 20
 )
 
-// scan yields messages in the order of the stream until there are no more, or an error, which ends it.
-func (c *Client) scan(ctx context.Context, s scan) iter.Seq2[*nats.Msg, error] {
+// scan yields the messages whose subjects match filter, in the order of the stream, until there are no more, or an error, which
+// ends it.
+func (c *Client) scan(ctx context.Context, in place, filter string) iter.Seq2[*nats.Msg, error] {
 	return func(yield func(*nats.Msg, error) bool) {
-		b, err := c.openBatch(ctx, s.in)
+		b, err := c.openBatch(ctx, in)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		defer b.close()
-		for from, leader := max(s.from, 1), c.leaders.is(s.in); ; {
+		for from, leader := uint64(1), c.leaders.is(in); ; {
 			var msgs []*nats.Msg
-			msgs, leader, err = b.step(getRequest{Seq: from, NextFor: s.filter, Batch: scanBatch, MaxBytes: scanBytes}, leader)
+			msgs, leader, err = b.step(getRequest{Seq: from, NextFor: filter, Batch: scanBatch, MaxBytes: scanBytes}, leader)
 			if errors.Is(err, errAbsent) {
 				return
 			}

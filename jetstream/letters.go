@@ -23,8 +23,7 @@ type LetterFilter struct {
 // meanwhile may be among them. [ErrNotFound] where there is no stream of dead letters.
 func (c *Client) Letters(ctx context.Context, f LetterFilter) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
-		walk := scan{in: c.at(c.names.DeadStream()), filter: c.names.DeadOf(f.Owner, f.Kind, f.Bucket)}
-		for m, err := range c.scan(ctx, walk) {
+		for m, err := range c.scan(ctx, c.at(c.names.DeadStream()), c.names.DeadOf(f.Owner, f.Kind, f.Bucket)) {
 			if err != nil {
 				yield(Letter{}, fmt.Errorf("list dead letters: %w", err))
 				return

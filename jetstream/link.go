@@ -13,10 +13,9 @@ import (
 
 // link is what is known of the connection.
 type link struct {
-	onConnected    func()
-	onDisconnected func(error)
-	statuses       chan nats.Status // of a connection that was given; nil if it is the client's own
-	ended          chan struct{}    // closed when there is no connection any more, and will be none
+	onConnected func()
+	statuses    chan nats.Status // of a connection that was given; nil if it is the client's own
+	ended       chan struct{}    // closed when there is no connection any more, and will be none
 
 	mu        sync.Mutex
 	connected bool
@@ -26,8 +25,7 @@ type link struct {
 }
 
 func newLink(cfg Config) link {
-	return link{onConnected: cfg.OnConnected, onDisconnected: cfg.OnDisconnected, ended: make(chan struct{}),
-		connected: true, since: time.Now()}
+	return link{onConnected: cfg.OnConnected, ended: make(chan struct{}), connected: true, since: time.Now()}
 }
 
 // set notes a change, and reports whether it is one that somebody has to be told of.
@@ -90,12 +88,8 @@ func (c *Client) onDisconnect(_ *nats.Conn, err error) {
 		lost = fmt.Errorf("%w: %w", lost, err)
 	}
 	c.calls.fail(lost)
-	if !c.link.set(false) {
-		return
-	}
-	c.log.Warn("connection to NATS lost, reconnecting", "error", lost)
-	if c.link.onDisconnected != nil {
-		c.link.onDisconnected(lost)
+	if c.link.set(false) {
+		c.log.Warn("connection to NATS lost, reconnecting", "error", lost)
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 // ServiceName is what a running peer is called among the NATS services.
 const ServiceName = "headwater"
 
-// DefaultServiceConcurrency is how many questions a peer answers at once.
-const DefaultServiceConcurrency = 8
+// serviceConcurrency is how many questions a peer answers at once; further ones wait.
+const serviceConcurrency = 8
 
 // Metadata of the service, by which running peers are found and told apart.
 const (
@@ -55,8 +55,6 @@ type ServiceConfig struct {
 	// Handlers by question, a word of letters, digits, '_' and '-'. They are called concurrently; their context ends with
 	// that of Serve. They own the bytes they get.
 	Handlers map[string]func(ctx context.Context, request []byte) ([]byte, error)
-	// Concurrency bounds the handlers at work, further questions wait. 0: DefaultServiceConcurrency.
-	Concurrency int
 }
 
 // service answers the questions to one peer.
@@ -72,7 +70,7 @@ func (c *Client) Serve(ctx context.Context, cfg ServiceConfig) error {
 	if cfg.Peer.IsZero() {
 		return errors.New("serve: a peer is required")
 	}
-	s := &service{c: c, slots: make(chan struct{}, cmp.Or(max(cfg.Concurrency, 0), DefaultServiceConcurrency))}
+	s := &service{c: c, slots: make(chan struct{}, serviceConcurrency)}
 	svc, err := micro.AddService(c.nc, c.microConfig(cfg))
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)

@@ -25,11 +25,6 @@ func TestOldServerTakesAllThatEnsureMakes(t *testing.T) {
 			t.Errorf("ensure (bind only: %v): got %v, %v, want no difference", cfg.BindOnly, d, err)
 		}
 	}
-	info, err := e.client.Inspect(e.ctx())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the server is of version %s", info.Version)
 }
 
 func TestOldServerHintsLeadToTheHeadAndItsPins(t *testing.T) {
