@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -63,10 +62,9 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 		}
 		if first {
 			p.mu.Lock()
-			w.progress, w.told = Progress{}, time.Now()
+			w.progress = Progress{}
 			p.mu.Unlock()
 		}
-		r.note(func(g *Progress) { g.Owed = len(r.owed) })
 		if err := r.run(ctx); err != nil {
 			return err
 		}
@@ -76,7 +74,7 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 	}
 }
 
-func (r *round) note(change func(*Progress)) { r.Publisher.note(r.id, r.w, change) }
+func (r *round) note(change func(*Progress)) { r.Publisher.note(r.w, change) }
 
 // load reads what is owed.
 func (r *round) load(ctx context.Context) error {
@@ -268,7 +266,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	known := bucket.Head{Link: head.Link, Height: head.Height}
 	r.note(func(g *Progress) { g.Announced = known })
 	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
-	r.cfg.Events(Event{Kind: EventAnnounced, Bucket: r.id, Head: known, Heads: a.Heads, Progress: r.progress(r.w)})
+	r.cfg.Announced(r.id, known, a.Heads)
 	return told, nil
 }
 
@@ -308,7 +306,7 @@ func (r *round) clear(ctx context.Context, done ...owed) error {
 		return fmt.Errorf("note that %d versions are uploaded: %w", len(done), err)
 	}
 	r.gone += len(done)
-	r.note(func(g *Progress) { g.Owed -= len(done) })
+	r.note(func(*Progress) {}) // who watches may wait for that
 	return nil
 }
 
@@ -356,7 +354,6 @@ func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []buc
 
 // hold notes what holds an upload up.
 func (r *round) hold(o owed, n int, first bucket.Hash) {
-	r.note(func(g *Progress) { g.Missing += n })
 	if r.held == nil {
 		r.held = fmt.Errorf("version %s of bucket %s lacks %d blobs, first %s: %w", o.Link, r.id, n, first, ErrIncomplete)
 	}
@@ -364,11 +361,6 @@ func (r *round) hold(o owed, n int, first bucket.Hash) {
 
 // lose names inherited blobs that are neither here nor in the store.
 func (r *round) lose(o owed, lost []bucket.Hash) {
-	const named = 8
-	r.note(func(g *Progress) {
-		g.Missing += len(lost)
-		g.Lost = append(g.Lost, lost[:min(len(lost), max(0, named-len(g.Lost)))]...)
-	})
 	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
 		"first", lost[0])
 }
