@@ -182,27 +182,30 @@ func (c *Client) Close(ctx context.Context) error {
 	if over {
 		return nil
 	}
-	if c.link.statuses != nil {
-		return c.giveBack(ctx)
-	}
-	if err := c.nc.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		c.nc.Close()
-	}
+	err := c.leave(ctx)
 	select {
 	case <-c.link.ended:
-		return nil
+		return err
 	case <-ctx.Done():
-		c.nc.Close()
+		if c.link.statuses == nil {
+			c.nc.Close()
+		}
+		c.onClosed(nil) // whoever hears of changes may be busy still
 		return fmt.Errorf("close the connection to NATS: %w", ctx.Err())
 	}
 }
 
-// giveBack leaves a connection that was given to its owner.
-func (c *Client) giveBack(ctx context.Context) (err error) {
+// leave begins to close the connection, or leaves one that was given to its owner.
+func (c *Client) leave(ctx context.Context) (err error) {
+	if c.link.statuses == nil {
+		if err := c.nc.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			c.nc.Close()
+		}
+		return nil
+	}
 	if c.ready() == nil {
 		err = c.flush(ctx)
 	}
 	c.nc.RemoveStatusListener(c.link.statuses)
-	<-c.link.ended
 	return err
 }

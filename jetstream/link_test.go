@@ -82,6 +82,29 @@ func TestConnectionThatIsGivenStaysItsOwners(t *testing.T) {
 	}
 }
 
+func TestClosingEndsWithItsContext(t *testing.T) {
+	s := natstest.Start(t)
+	hanging, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	c, _, _ := lent(t, s.URL(), func(cfg *jetstream.Config) {
+		cfg.OnConnected = func() { close(hanging); <-end }
+	})
+	s.Restart()
+	<-hanging
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close(ctx) }()
+	select {
+	case err := <-closed:
+		wantErr(t, "close", err, context.DeadlineExceeded)
+	case <-within(t).Done():
+		t.Fatal("closing outlasts its context")
+	}
+	_, err := c.Heads(within(t), bucket.NewID())
+	wantErr(t, "heads after close", err, jetstream.ErrUnreachable)
+}
+
 func TestConnectionThatIsGivenIsAllThereIsToSay(t *testing.T) {
 	s := natstest.Start(t)
 	_, nc, _ := lent(t, s.URL())
