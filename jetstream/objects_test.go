@@ -89,6 +89,29 @@ func TestObjectsAreReadByEveryClientAndWrittenByAny(t *testing.T) {
 	wantObject(t, c, b)
 }
 
+// TestWhatIsThereAllTheSameIsPutOnce: also if its writer believes that it is not there, and whoever put it.
+func TestWhatIsThereAllTheSameIsPutOnce(t *testing.T) {
+	s := natstest.Start(t)
+	c := ensured(t, s.URL(), peer(1))
+	_, js := plain(t, s.URL())
+	theirs, err := js.ObjectStore(within(t), blobs)
+	noErr(t, "object store", err)
+	for _, size := range []int{1000, 1 << 20} {
+		ours, their := noise(1, size), noise(2, size)
+		put(t, c, ours)
+		_, err = theirs.PutBytes(within(t), bucket.Sum(their).String(), their)
+		noErr(t, "library's put", err)
+		before := storeInfo(t, s, blobs).Msgs
+		for _, b := range [][]byte{ours, their} {
+			noErr(t, "put", c.PutAbsent(within(t), blobs, bucket.Sum(b), int64(size), bytes.NewReader(b)))
+			wantObject(t, c, b)
+		}
+		if after := storeInfo(t, s, blobs).Msgs; size > 128<<10 && after != before {
+			t.Errorf("%d bytes: %d messages are left behind", size, after-before)
+		}
+	}
+}
+
 func TestPuttingTwiceSendsNothing(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))

@@ -49,6 +49,11 @@ func TestRoundTripsAreFew(t *testing.T) {
 	}
 	check("put", 3, func() error { return c.PutObject(within(t), blobs, bucket.Sum(small), 2000, bytes.NewReader(small)) })
 	check("put what is there", 1, func() error { return c.PutObject(within(t), blobs, bucket.Sum(small), 2000, bytes.NewReader(small)) })
+	absent, unasked := noise(3, 1<<20), noise(4, 1<<20)
+	direct := sent(c, func() { put(t, c, absent) })
+	check("put what is known to be absent", direct-1, func() error {
+		return c.PutAbsent(within(t), blobs, bucket.Sum(unasked), 1<<20, bytes.NewReader(unasked))
+	})
 	check("get ours", 1, get(blobs, small, false))
 	check("get ours fresh", 1, get(blobs, small, true))
 	put(t, c, large)

@@ -38,16 +38,27 @@ const cleanupLimit = 2 * time.Second
 // [bucket.HashMismatch] if the bytes are others or not so many; [ErrNotFound] if the store does not exist; those of r; and
 // [ErrNotPermitted], [ErrUnreachable], [ErrTimeout] and others, after which putting again is safe.
 func (c *Client) PutObject(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
+	return c.putStream(ctx, store, h, size, r, false)
+}
+
+// PutAbsent is [Client.PutObject] of an object that the store was found not to have a moment ago: it is not looked for again. If
+// it is there all the same, chunks are sent for nothing.
+func (c *Client) PutAbsent(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
+	return c.putStream(ctx, store, h, size, r, true)
+}
+
+func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader, absent bool) error {
 	p, err := c.newPut(store, h)
 	if err != nil {
 		return fmt.Errorf("put object %s into %s: %w", h, store, err)
 	}
-	if size < 0 {
-		return fmt.Errorf("put object %s: the size is negative", h)
-	}
-	if size <= chunkSize {
+	p.absent = absent
+	switch {
+	case size < 0:
+		err = errors.New("the size is negative")
+	case size <= chunkSize:
 		err = p.single(ctx, size, r)
-	} else {
+	default:
 		err = p.chunked(ctx, uint64(size), r)
 	}
 	if err != nil {
@@ -103,6 +114,7 @@ type put struct {
 	token   string // under which the chunks are written
 	mine    bool   // nobody else writes under the token
 	resumes bool   // the token is the writer's: a later put of theirs finds what stands there
+	absent  bool   // the store was found not to have it
 }
 
 func (c *Client) newPut(store string, h bucket.Hash) (*put, error) {
@@ -120,8 +132,11 @@ type described struct {
 	seq  uint64 // of its message; 0 where there is none
 }
 
-// look reads the description that stands in the store.
+// look reads the description that stands in the store: before anything is put, any replica's is good enough.
 func (p *put) look(ctx context.Context, leader bool) (*described, error) {
+	if p.absent && !leader {
+		return &described{}, nil
+	}
 	ob := p.ob
 	ob.leader = leader
 	meta, m, err := p.c.meta(ctx, ob)

@@ -58,7 +58,7 @@ func (u uploads) Put(ctx context.Context, store string, h bucket.Hash, size int6
 	if err != nil {
 		return err
 	}
-	return offline(client.PutObject(ctx, store, h, size, r))
+	return offline(client.PutAbsent(ctx, store, h, size, r))
 }
 
 // PutMany implements [publisher.Stores].

@@ -36,7 +36,8 @@ type Stores interface {
 	// Absent returns those of the hashes whose objects the store lacks, in any order. It may return one that is there, which
 	// costs another put; it never leaves out one that is not.
 	Absent(ctx context.Context, store string, hashes []bucket.Hash) ([]bucket.Hash, error)
-	// Put stores the size bytes of r, which are read once. It returns once the store has acknowledged all of them.
+	// Put stores the size bytes of r, which are read once, of an object that Absent returned. It returns once the store has
+	// acknowledged all of them.
 	Put(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error
 	// PutMany stores blobs of up to [bucket.MaxPackSize] bytes each, and returns once the store has acknowledged all.
 	PutMany(ctx context.Context, store string, blobs []blobstore.Small) error
