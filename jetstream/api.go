@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
+
+	"headwater/bucket"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
@@ -65,8 +68,8 @@ func (c *Client) apiCall(ctx context.Context, prefix, op string, req, resp any) 
 	return nil
 }
 
-func (c *Client) streamInfo(ctx context.Context, stream string) (info streamInfo, err error) {
-	err = c.apiCall(ctx, c.api, "STREAM.INFO."+stream, nil, &info)
+func (c *Client) streamInfo(ctx context.Context, in place) (info streamInfo, err error) {
+	err = c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info)
 	return info, err
 }
 
@@ -84,14 +87,26 @@ func (c *Client) subjectCounts(ctx context.Context, in place, filter string) (ma
 		if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, req, &page); err != nil {
 			return nil, err
 		}
-		for s, n := range page.State.Subjects {
-			counts[s] = n
-		}
+		maps.Copy(counts, page.State.Subjects)
 		offset += len(page.State.Subjects)
 		if len(page.State.Subjects) == 0 || offset >= page.Total {
 			return counts, nil
 		}
 	}
+}
+
+// bucketCounts counts the messages of a stream by bucket: those on subjects that match filter and that parse reads.
+func (c *Client) bucketCounts(
+	ctx context.Context, stream, filter string, parse func(subject string) (bucket.ID, bool),
+) (map[bucket.ID]uint64, error) {
+	subjects, err := c.subjectCounts(ctx, c.at(stream), filter)
+	counts := map[bucket.ID]uint64{}
+	for s, n := range subjects {
+		if id, ok := parse(s); ok {
+			counts[id] += n
+		}
+	}
+	return counts, noJetStream(err)
 }
 
 // createStream makes a stream. Where one of that name exists already, even with other settings, it returns nil: somebody

@@ -46,8 +46,8 @@ func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 	if takes, known := c.atomics.known(in); known {
 		return takes
 	}
-	var info streamInfo
-	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
+	info, err := c.streamInfo(ctx, in)
+	if err != nil {
 		if errors.Is(err, ErrNotPermitted) {
 			c.atomics.know(in, false)
 		}

@@ -80,7 +80,7 @@ func (p *put) begin(
 // firstChunk stores the first chunk under the token, unless one stands there.
 func (p *put) firstChunk(ctx context.Context, m *nats.Msg) error {
 	m.Subject = p.ob.store.chunks(p.token)
-	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, expectSequence(m, 0))
+	_, err := p.c.store(ctx, p.ob.in, expectSequence(m, 0))
 	return err
 }
 
@@ -187,7 +187,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	u.waiting--
 	if status, err := statusOf(m); status != 0 {
 		if errors.Is(err, errNoResponders) {
-			err = u.p.c.whyNobody(parent, u.p.ob.in.api, u.p.ob.in.stream)
+			err = u.p.c.whyNobody(parent, u.p.ob.in)
 		}
 		return err
 	}

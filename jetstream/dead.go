@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -67,7 +68,7 @@ func (d *DeadLetters) Bury(ctx context.Context, m consumer.Message, class, reaso
 	} {
 		letter.Header[k] = []string{v}
 	}
-	if _, err := d.c.store(ctx, d.c.api, d.c.names.DeadStream(), letter); err != nil {
+	if _, err := d.c.store(ctx, d.c.at(d.c.names.DeadStream()), letter); err != nil {
 		return fmt.Errorf("bury %s message %d: %w", m.Kind, m.Sequence, err)
 	}
 	return nil
@@ -83,7 +84,7 @@ func (d *DeadLetters) letterID(m consumer.Message) string {
 func letterHeaders(m consumer.Message) nats.Header {
 	h := nats.Header{}
 	size := 0
-	for _, k := range sortedKeys(m.Header) {
+	for _, k := range slices.Sorted(maps.Keys(m.Header)) {
 		name := k
 		if takesEffect(k) {
 			name = headerOriginal + k
@@ -101,15 +102,6 @@ func letterHeaders(m consumer.Message) nats.Header {
 func takesEffect(header string) bool {
 	h := strings.ToLower(header)
 	return strings.HasPrefix(h, "nats-") || strings.HasPrefix(h, "headwater-") || h == "status"
-}
-
-func sortedKeys(h map[string][]string) []string {
-	keys := make([]string, 0, len(h))
-	for k := range h {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }
 
 func headerSize(h nats.Header) (n int) {

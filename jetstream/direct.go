@@ -78,15 +78,12 @@ func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool)
 // directOff says why nobody answers a direct get: nil where the stream allows none, which is remembered, else an error as
 // [Client.whyNobody].
 func (c *Client) directOff(ctx context.Context, in place) error {
-	var info streamInfo
-	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
-		return noJetStream(err)
-	}
-	if !info.Config.AllowDirect {
+	info, err := c.streamInfo(ctx, in)
+	if err == nil && !info.Config.AllowDirect {
 		c.leaders.know(in, true)
 		return nil
 	}
-	return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
+	return silent(in, err)
 }
 
 // leaderGet reads one message through the JetStream API, and gives it the headers that a direct get would.

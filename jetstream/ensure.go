@@ -48,7 +48,7 @@ func (c *Client) Ensure(ctx context.Context, cfg EnsureConfig) ([]Difference, er
 
 // ensureStream returns the configuration of a stream as it is on the server, after making it where it was missing.
 func (c *Client) ensureStream(ctx context.Context, want natsjs.StreamConfig, bindOnly bool) (natsjs.StreamConfig, error) {
-	info, err := c.streamInfo(ctx, want.Name)
+	info, err := c.streamInfo(ctx, c.at(want.Name))
 	if err == nil || bindOnly || !errors.Is(err, ErrNotFound) {
 		return info.Config, err
 	}
@@ -57,7 +57,7 @@ func (c *Client) ensureStream(ctx context.Context, want natsjs.StreamConfig, bin
 	}
 	c.log.Info("made a stream", "stream", want.Name, "replicas", want.Replicas)
 	// What another process made a moment earlier may have other settings than ours: look.
-	info, err = c.streamInfo(ctx, want.Name)
+	info, err = c.streamInfo(ctx, c.at(want.Name))
 	return info.Config, err
 }
 

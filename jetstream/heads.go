@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"headwater/bucket"
@@ -48,7 +50,7 @@ func (c *Client) Heads(ctx context.Context, b bucket.ID) ([]Announced, error) {
 // HeadsSince returns when the stream of announcements was made: another time is another stream, which has heard nothing of what
 // the first was told. [ErrNotFound] if there is none.
 func (c *Client) HeadsSince(ctx context.Context) (time.Time, error) {
-	info, err := c.streamInfo(ctx, c.names.HeadsStream())
+	info, err := c.streamInfo(ctx, c.at(c.names.HeadsStream()))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("age of the stream of announcements: %w", noJetStream(err))
 	}
@@ -107,17 +109,12 @@ func (h *heads) take(peer bucket.PublicKey, m *nats.Msg) error {
 // Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
 // missing.
 func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
-	subjects, err := c.subjectCounts(ctx, c.at(c.names.HeadsStream()), c.names.AllHeads())
+	counts, err := c.bucketCounts(ctx, c.names.HeadsStream(), c.names.AllHeads(), func(s string) (bucket.ID, bool) {
+		id, _, ok := c.names.ParseHead(s)
+		return id, ok
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list the announced buckets: %w", noJetStream(err))
+		return nil, fmt.Errorf("list the announced buckets: %w", err)
 	}
-	seen := map[bucket.ID]bool{}
-	var ids []bucket.ID
-	for s := range subjects {
-		if id, _, ok := c.names.ParseHead(s); ok && !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
+	return slices.Collect(maps.Keys(counts)), nil
 }

@@ -95,7 +95,7 @@ func (c *Client) onDisconnect(_ *nats.Conn, err error) {
 
 func (c *Client) onReconnect(nc *nats.Conn) {
 	c.calls.allowInbox()
-	for _, m := range []*memory{&c.atomics, &c.singles, &c.leaders} {
+	for _, m := range []*memory{&c.foreign, &c.atomics, &c.singles, &c.leaders} {
 		m.forget()
 	}
 	if !c.link.set(true) {

@@ -32,13 +32,13 @@ type pubAck struct {
 // store publishes a message and returns once a stream has stored it, or has found its message id among the last. Nobody
 // answering is tried again for a second, the time that a new leader takes to be found; then it is [ErrTimeout]. It is
 // [ErrNotFound], at once, where the server says that the stream does not exist.
-func (c *Client) store(ctx context.Context, api, stream string, m *nats.Msg) (pubAck, error) {
+func (c *Client) store(ctx context.Context, in place, m *nats.Msg) (pubAck, error) {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxElapsedTime(time.Second))
 	answer, err := backoff.RetryWithData(func() (*nats.Msg, error) {
 		answer, err := c.request(ctx, m)
 		if errors.Is(err, errNoResponders) {
-			err = c.whyNobody(ctx, api, stream)
+			err = c.whyNobody(ctx, in)
 			if errors.Is(err, ErrNotFound) {
 				return nil, backoff.Permanent(err)
 			}
@@ -68,10 +68,15 @@ func readAck(body []byte) (ack pubAck, err error) {
 
 // whyNobody says why nobody answers for a stream: it is not there ([ErrNotFound]), or something else ([ErrTimeout] and
 // others).
-func (c *Client) whyNobody(ctx context.Context, api, stream string) error {
-	err := c.apiCall(ctx, api, "STREAM.INFO."+stream, nil, nil)
+func (c *Client) whyNobody(ctx context.Context, in place) error {
+	_, err := c.streamInfo(ctx, in)
+	return silent(in, err)
+}
+
+// silent says what it means that nobody answers for a stream, of which asking about it says err.
+func silent(in place, err error) error {
 	if err == nil {
-		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, stream)
+		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
 	}
 	return noJetStream(err)
 }
@@ -99,7 +104,7 @@ func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate
 		return false, fmt.Errorf("announce %s: %w", a.Link, err)
 	}
 	m := cborMessage(c.names.Head(a.Bucket, a.Peer), a.MessageID(), body)
-	ack, err := c.store(ctx, c.api, c.names.HeadsStream(), m)
+	ack, err := c.store(ctx, c.at(c.names.HeadsStream()), m)
 	if err != nil {
 		return false, fmt.Errorf("announce %s: %w", a.Link, err)
 	}
@@ -133,7 +138,7 @@ func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32
 	var ack pubAck
 	if err == nil {
 		id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
-		ack, err = j.c.store(ctx, j.c.api, j.c.names.PinsStream(), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
+		ack, err = j.c.store(ctx, j.c.at(j.c.names.PinsStream()), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
 	}
 	if err != nil {
 		return false, fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
@@ -143,15 +148,13 @@ func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.
 func (j *Jobs) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
-	subjects, err := j.c.subjectCounts(ctx, j.c.at(j.c.names.PinsStream()), j.c.names.PinsOf(j.peer))
+	names := j.c.names
+	counts, err := j.c.bucketCounts(ctx, names.PinsStream(), names.PinsOf(j.peer), func(s string) (bucket.ID, bool) {
+		_, id, ok := names.ParsePins(s)
+		return id, ok
+	})
 	if err != nil {
-		return nil, fmt.Errorf("count the queued pin jobs: %w", noJetStream(err))
-	}
-	counts := map[bucket.ID]uint64{}
-	for s, n := range subjects {
-		if _, b, ok := j.c.names.ParsePins(s); ok {
-			counts[b] += n
-		}
+		return nil, fmt.Errorf("count the queued pin jobs: %w", err)
 	}
 	return counts, nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"headwater/bucket"
@@ -59,12 +60,11 @@ func (o *Objects) Get(ctx context.Context, store string, h bucket.Hash, fresh bo
 	return r, size, nil
 }
 
-// open asks for the chunk first where that was lately worth it, then for the meta.
+// open asks for the chunk first unless somebody else's objects were lately found there, then for the meta.
 func (o *Objects) open(ctx context.Context, ob object) (io.ReadCloser, int64, error) {
-	if o.c.layouts.byHash(ob.store.String()) {
+	if !o.c.foreign.is(ob.in) {
 		m, err := o.c.get(ctx, ob.in, getRequest{LastFor: ob.store.chunks(ob.hash.String())}, ob.leader)
 		if err == nil && bucket.Sum(m.Data) == ob.hash {
-			o.c.layouts.found(ob.store.String(), true)
 			return whole(m.Data)
 		}
 		if err != nil && !errors.Is(err, errAbsent) {
@@ -75,7 +75,7 @@ func (o *Objects) open(ctx context.Context, ob object) (io.ReadCloser, int64, er
 	if err != nil {
 		return nil, 0, err
 	}
-	o.c.layouts.found(ob.store.String(), meta.Chunks == 1 && meta.Token == ob.hash.String())
+	o.c.foreign.know(ob.in, meta.Chunks > 0 && !strings.HasPrefix(meta.Token, ob.hash.String()))
 	switch meta.Chunks {
 	case 0:
 		return whole(nil)

@@ -229,7 +229,7 @@ func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) 
 
 // chunkOnce stores the first chunk under the token, unless one stands there.
 func (p *put) chunkOnce(ctx context.Context, body []byte) error {
-	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.chunkMessage(body))
+	_, err := p.c.store(ctx, p.ob.in, p.chunkMessage(body))
 	return err
 }
 
@@ -278,7 +278,7 @@ func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same
 		return err
 	}
 	return backoff.Retry(func() error {
-		_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.metaMessage(body, seq))
+		_, err := p.c.store(ctx, p.ob.in, p.metaMessage(body, seq))
 		if !sequenceTaken(err) {
 			return permanent(err)
 		}
