@@ -121,6 +121,9 @@ func (c *Client) createStream(ctx context.Context, cfg natsjs.StreamConfig) erro
 	if hasCode(err, codeStreamNameInUse) {
 		return nil
 	}
+	if err == nil {
+		c.log.Info("made a stream", "stream", cfg.Name, "replicas", cfg.Replicas)
+	}
 	return err
 }
 
@@ -136,6 +139,9 @@ func (c *Client) createDurable(ctx context.Context, stream string, cfg natsjs.Co
 	err := c.retryPlacement(ctx, func() error { return c.apiCall(ctx, c.api, op, req, nil) })
 	if hasCode(err, codeConsumerExists, codeConsumerNameInUse) {
 		return nil
+	}
+	if err == nil {
+		c.log.Info("made a durable", "durable", cfg.Durable, "stream", stream)
 	}
 	return err
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"headwater/bucket"
 	"headwater/consumer"
@@ -116,30 +115,6 @@ func (c *Client) meta(ctx context.Context, ob object) (objectMeta, *nats.Msg, er
 		return meta, m, fmt.Errorf("%w: %w", errAbsent, err)
 	}
 	return meta, m, nil
-}
-
-// ObjectInfo is what a store says about an object. None of it is proven.
-type ObjectInfo struct {
-	Size   int64
-	Chunks int64
-	Digest string // as NATS clients write it: "SHA-256=" and the digest in padded URL-safe base64
-	At     time.Time
-}
-
-// StatObject returns what a store says about an object, or [consumer.ErrNotFound] as [Objects.Get] does.
-func (c *Client) StatObject(ctx context.Context, store string, h bucket.Hash) (ObjectInfo, error) {
-	s, err := ParseStore(store)
-	if err != nil {
-		return ObjectInfo{}, fmt.Errorf("stat object %s: %w: %w", h, consumer.ErrNotFound, err)
-	}
-	meta, m, err := c.meta(ctx, object{store: s, in: c.storeAt(s), hash: h})
-	if errors.Is(err, errAbsent) || errors.Is(err, ErrNotFound) {
-		err = fmt.Errorf("%w: %w", consumer.ErrNotFound, err)
-	}
-	if err != nil {
-		return ObjectInfo{}, fmt.Errorf("stat object %s in %s: %w", h, store, err)
-	}
-	return ObjectInfo{Size: int64(meta.Size), Chunks: int64(meta.Chunks), Digest: meta.Digest, At: timeOf(m)}, nil
 }
 
 // chunkReader reads an object of several chunks.
