@@ -208,9 +208,6 @@ func (b *batch) receive() ([]*nats.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.Subject != b.answers() {
-			continue
-		}
 		switch status, err := statusOf(m); {
 		case status == statusEnd && len(msgs) > 0:
 			return msgs, nil
@@ -233,14 +230,19 @@ func (b *batch) receive() ([]*nats.Msg, error) {
 
 const numPendingHeader = "Nats-Num-Pending"
 
+// next returns the next answer to the last request.
 func (b *batch) next() (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeoutCause(b.guard, b.c.limit, fmt.Errorf("%w: waited %s", ErrTimeout, b.c.limit))
 	defer cancel()
-	m, err := b.sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return nil, b.c.silence(b.c.callError(b.parent, ctx, err), b.subject)
+	for {
+		m, err := b.sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, b.c.silence(b.c.callError(b.parent, ctx, err), b.subject)
+		}
+		if m.Subject == b.answers() {
+			return m, nil
+		}
 	}
-	return m, nil
 }
 
 // Sizes of one step of a scan.

@@ -196,9 +196,6 @@ func (q question) request(b *batch, hashes []bucket.Hash) (left []bucket.Hash, e
 			return nil, err
 		}
 		switch status, err := statusOf(m); {
-		case m.Subject != b.answers():
-			came--
-			continue
 		case status == statusAbsent:
 			return nil, nil
 		case status == statusEnd && m.Header.Get(numPendingHeader) != "0" && came > 0:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -206,7 +207,9 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 	}
 	found := map[bucket.PublicKey]RunningPeer{}
 	for len(found) < maxPeers {
-		m, err := nextWithin(guard, sub, peersQuiet)
+		soon, cancel := context.WithTimeout(guard, peersQuiet)
+		m, err := sub.NextMsgWithContext(soon)
+		cancel()
 		if err != nil && ctx.Err() == nil && guard.Err() != nil {
 			return nil, fmt.Errorf("list running peers: %w", context.Cause(guard))
 		}
@@ -217,18 +220,7 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 			found[p.Peer] = p
 		}
 	}
-	peers := make([]RunningPeer, 0, len(found))
-	for _, p := range found {
-		peers = append(peers, p)
-	}
-	slices.SortFunc(peers, func(a, b RunningPeer) int { return a.Peer.Compare(b.Peer) })
-	return peers, nil
-}
-
-func nextWithin(ctx context.Context, sub *nats.Subscription, d time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	return sub.NextMsgWithContext(ctx)
+	return slices.SortedFunc(maps.Values(found), func(a, b RunningPeer) int { return a.Peer.Compare(b.Peer) }), nil
 }
 
 // readPeer reads what a service says about itself; ok is false where it is no peer of this prefix.

@@ -48,12 +48,10 @@ func (c *Client) PutAbsent(ctx context.Context, store string, h bucket.Hash, siz
 }
 
 func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader, absent bool) error {
-	p, err := c.newPut(store, h)
-	if err != nil {
-		return fmt.Errorf("put object %s into %s: %w", h, store, err)
-	}
-	p.absent = absent
+	s, err := ParseStore(store)
+	p := put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String(), absent: absent}
 	switch {
+	case err != nil:
 	case size < 0:
 		err = errors.New("the size is negative")
 	case size <= chunkSize:
@@ -86,19 +84,8 @@ func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) 
 		if all.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			if len(o.Bytes) > chunkSize {
-				return c.PutObject(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
-			}
-			p, err := c.newPut(store, o.Hash)
-			if err == nil {
-				// Mostly it is not there: find out by trying.
-				err = p.whole(all, o.Bytes, nil)
-			}
-			if err != nil {
-				return fmt.Errorf("put object %s into %s: %w", o.Hash, store, err)
-			}
-			return nil
+		g.Go(func() error { // mostly it is not there: find out by trying
+			return c.PutAbsent(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -115,14 +102,6 @@ type put struct {
 	mine    bool   // nobody else writes under the token
 	resumes bool   // the token is the writer's: a later put of theirs finds what stands there
 	absent  bool   // the store was found not to have it
-}
-
-func (c *Client) newPut(store string, h bucket.Hash) (*put, error) {
-	s, err := ParseStore(store)
-	if err != nil {
-		return nil, err
-	}
-	return &put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String()}, nil
 }
 
 // described is a description that stands in the store: of our object, or of something else in its place.
@@ -164,12 +143,8 @@ func (p *put) single(ctx context.Context, size int64, r io.Reader) error {
 
 // readExactly fills b from r, which must end there.
 func readExactly(r io.Reader, b []byte) error {
-	n, err := io.ReadFull(r, b)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are only %d bytes of the %d announced", n, len(b))
-	}
-	if err != nil {
-		return err
+	if _, err := io.ReadFull(r, b); err != nil {
+		return short(err)
 	}
 	return atEnd(r)
 }
@@ -183,14 +158,14 @@ func atEnd(r io.Reader) error {
 	return nil
 }
 
-// whole puts an object of at most one chunk. seen is what is known to stand in the store; nil is not looked yet.
+// whole puts an object of at most one chunk. seen is what is known to stand in the store.
 func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
 	meta, err := p.describeWhole(body)
 	if err != nil {
 		return err
 	}
 	same := func(d *described) bool { return d.ok && d.meta.Size == meta.Size && d.meta.Digest == meta.Digest }
-	if seen != nil && same(seen) {
+	if same(seen) {
 		return nil
 	}
 	if len(body) > 0 {
@@ -198,9 +173,6 @@ func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
 		if err != nil || done {
 			return err
 		}
-	}
-	if seen == nil {
-		seen = &described{}
 	}
 	return p.publishMeta(ctx, meta, seen.seq, same)
 }
