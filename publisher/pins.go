@@ -3,11 +3,20 @@ package publisher
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"headwater/blobstore"
 	"headwater/bucket"
+)
+
+// part is a part of what a version needs.
+type part uint8
+
+const (
+	added     part = 1 << iota // since its base
+	inherited                  // from its base
 )
 
 // wanted returns what the store of blobs may lack of a version: its pins list and what was added since its base, and what was
@@ -88,3 +97,77 @@ func ascending(list bucket.Pins) func(bucket.Hash) bool {
 }
 
 func compareHashes(a, b bucket.Hash) int { return bytes.Compare(a[:], b[:]) }
+
+// content puts what the store of blobs lacks of parts of a version. It reports whether the store has all that was added; if not,
+// that is kept as what holds the upload up.
+func (r *round) content(ctx context.Context, o owed, parts part) (ok bool, err error) {
+	since, before, err := r.wanted(ctx, o)
+	if unavailable(err) {
+		r.hold(o, 1, o.pins.Hash())
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var missing []bucket.Hash
+	if parts&added != 0 {
+		if missing, err = r.pinned(ctx, since); err != nil {
+			return false, err
+		}
+		if len(missing) > 0 {
+			r.hold(o, len(missing), missing[0])
+		}
+	}
+	if parts&inherited != 0 {
+		if before, err = r.pinned(ctx, before); err != nil {
+			return false, err
+		}
+		if len(before) > 0 {
+			r.lose(o, before)
+		}
+	}
+	r.forgetMissing(missing, before)
+	return len(missing) == 0, nil
+}
+
+// contents puts all that the store of blobs lacks of some versions, and returns those of which it has all that was added.
+func (r *round) contents(ctx context.Context, some []owed) (done []owed, err error) {
+	for _, o := range some {
+		ok, err := r.content(ctx, o, added|inherited)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			done = append(done, o)
+		}
+	}
+	return done, nil
+}
+
+// pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
+// are looked for, and put, in the store of manifests.
+func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
+	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
+	if err != nil || len(missing) == 0 {
+		return missing, err
+	}
+	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
+}
+
+// hold notes what holds an upload up.
+func (r *round) hold(o owed, n int, first bucket.Hash) {
+	if r.held == nil {
+		r.held = fmt.Errorf("version %s of bucket %s lacks %d blobs, first %s: %w", o.Link, r.id, n, first, ErrIncomplete)
+	}
+}
+
+// lose names inherited blobs that are neither here nor in the store.
+func (r *round) lose(o owed, lost []bucket.Hash) {
+	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
+		"first", lost[0])
+}
+
+// unavailable reports whether a blob of the peer's own is not held, or held damaged.
+func unavailable(err error) bool {
+	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
+}

@@ -125,6 +125,9 @@ func (p *Publisher) readOutbox(ctx context.Context) error {
 // outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement: who waits for that alone may watch for
 // it in the reports and end ctx.
 func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progress)) error {
+	if report == nil {
+		report = func(Progress) {}
+	}
 	changed := make(chan struct{}, 1)
 	p.mu.Lock()
 	w := p.of(id)
@@ -136,14 +139,10 @@ func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progr
 	for {
 		select {
 		case err := <-done:
-			if report != nil {
-				report(p.progress(w))
-			}
+			report(p.progress(w))
 			return err
 		case <-changed:
-			if report != nil {
-				report(p.progress(w))
-			}
+			report(p.progress(w))
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/logstore"
 )
@@ -26,10 +25,11 @@ type round struct {
 	*Publisher
 	id   bucket.ID
 	w    *work
-	owed []owed      // ascending, as in the log
-	up   bucket.Pins // what the version before needs, and the stores have by now: it is not asked for again
-	held error       // the first upload that is held up by what is not here
-	gone int         // uploads cleared
+	owed []owed         // ascending, as in the log
+	tips []logstore.Tip // that are not merged, the greatest first
+	up   bucket.Pins    // what the version before needs, and the stores have by now: it is not asked for again
+	held error          // the first upload that is held up by what is not here
+	gone int            // uploads cleared
 
 	base     bucket.Link // whose pins were read last
 	basePins bucket.Pins
@@ -41,17 +41,10 @@ type owed struct {
 	pins bucket.Link
 	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
 	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
-	// lacking: the stores may lack anything that it needs, so all is put before it is told of.
+	tip  bool        // it is an unmerged tip: the bus is to be told of it
+	// lacking: the stores may lack anything that the tip needs, so all is put before the bus is told.
 	lacking bool
 }
-
-// part is a part of what a version needs.
-type part uint8
-
-const (
-	added     part = 1 << iota // since its base
-	inherited                  // from its base
-)
 
 // rounds works off a bucket until it owes nothing, or no more can be done now.
 func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
@@ -61,9 +54,7 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 			return err
 		}
 		if first {
-			p.mu.Lock()
-			w.progress = Progress{}
-			p.mu.Unlock()
+			r.note(func(g *Progress) { *g = Progress{} })
 		}
 		if err := r.run(ctx); err != nil {
 			return err
@@ -76,7 +67,7 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 
 func (r *round) note(change func(*Progress)) { r.Publisher.note(r.w, change) }
 
-// load reads what is owed.
+// load reads what is owed, and the tips.
 func (r *round) load(ctx context.Context) error {
 	for u, err := range r.cfg.Log.Uploads(ctx, r.id) {
 		if err != nil {
@@ -84,6 +75,14 @@ func (r *round) load(ctx context.Context) error {
 		}
 		r.owed = append(r.owed, owed{Upload: u})
 	}
+	if len(r.owed) == 0 {
+		return nil
+	}
+	tips, err := r.cfg.Log.Tips(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
+	}
+	r.tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
 	base := make(map[bucket.Link]bucket.Link, len(r.owed))
 	for i := range r.owed {
 		o := &r.owed[i]
@@ -96,23 +95,19 @@ func (r *round) load(ctx context.Context) error {
 			o.base = b
 		}
 		base[o.Link] = o.base
+		o.tip = slices.ContainsFunc(r.tips, func(t logstore.Tip) bool { return t.Link == o.Link })
 	}
 	return nil
 }
 
 // run does one round.
 func (r *round) run(ctx context.Context) error {
-	tips, err := r.cfg.Log.Tips(ctx, r.id)
-	if err != nil {
-		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
-	}
-	tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
-	if err := r.manifests(ctx, tips); err != nil {
+	if err := r.manifests(ctx); err != nil {
 		return err
 	}
-	ready, rest, err := r.tips(ctx, tips)
+	ready, rest, err := r.prepare(ctx)
 	if err == nil && len(ready) > 0 {
-		ready, err = r.announce(ctx, ready, tips)
+		ready, err = r.announce(ctx, ready)
 	}
 	if err != nil {
 		return err
@@ -125,21 +120,15 @@ func (r *round) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := r.clear(ctx, ready...); err != nil {
+	if err := r.clear(ctx, ready); err != nil {
 		return err
 	}
 	for some := range slices.Chunk(rest, clearBatch) {
-		var done []owed
-		for _, o := range some {
-			ok, err := r.content(ctx, o, added|inherited)
-			if err != nil {
-				return err
-			}
-			if ok {
-				done = append(done, o)
-			}
+		done, err := r.contents(ctx, some)
+		if err == nil {
+			err = r.clear(ctx, done)
 		}
-		if err := r.clear(ctx, done...); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -148,7 +137,7 @@ func (r *round) run(ctx context.Context) error {
 
 // manifests puts those of all versions that are owed; and of all versions below an unmerged tip if the store has lost one, or if
 // the tip is told of again: whoever has none of the bucket needs them all.
-func (r *round) manifests(ctx context.Context, tips []logstore.Tip) error {
+func (r *round) manifests(ctx context.Context) error {
 	b, err := r.cfg.Log.Bucket(ctx, r.id)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", r.id, err)
@@ -170,16 +159,7 @@ func (r *round) manifests(ctx context.Context, tips []logstore.Tip) error {
 	}
 	for base, first := range oldest {
 		again := bucket.Head{Link: first.Link, Height: first.Height}.Compare(b.Announced) <= 0
-		if !again && !slices.Contains(t.lacked, base.Hash()) {
-			continue
-		}
-		found := false
-		for i := range r.owed {
-			if o := &r.owed[i]; o.base == base && isTip(tips, o.Link) {
-				o.lacking, found = true, true
-			}
-		}
-		if found {
+		if (again || slices.Contains(t.lacked, base.Hash())) && r.distrust(base) {
 			if err := r.below(ctx, first); err != nil {
 				return err
 			}
@@ -188,8 +168,14 @@ func (r *round) manifests(ctx context.Context, tips []logstore.Tip) error {
 	return nil
 }
 
-func isTip(tips []logstore.Tip, link bucket.Link) bool {
-	return slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == link })
+// distrust notes that the stores may lack anything that the tips on a base need. It reports whether there is one.
+func (r *round) distrust(base bucket.Link) (found bool) {
+	for i := range r.owed {
+		if o := &r.owed[i]; o.base == base && o.tip {
+			o.lacking, found = true, true
+		}
+	}
+	return found
 }
 
 // below puts the manifests of all versions below one that is owed.
@@ -214,11 +200,11 @@ func (r *round) below(ctx context.Context, o owed) error {
 	return nil
 }
 
-// tips puts what is to be there before those owed versions are told of that are unmerged tips, and returns those that may be announced, in the order of the
-// tips, and the other owed versions, newest first.
-func (r *round) tips(ctx context.Context, tips []logstore.Tip) (ready, rest []owed, err error) {
+// prepare puts what is to be there before the bus is told of the owed tips, and returns those that may be announced, in the order of
+// the tips, and the other owed versions, newest first.
+func (r *round) prepare(ctx context.Context) (ready, rest []owed, err error) {
 	for _, o := range slices.Backward(r.owed) {
-		if !isTip(tips, o.Link) {
+		if !o.tip {
 			rest = append(rest, o)
 			continue
 		}
@@ -239,14 +225,14 @@ func (r *round) tips(ctx context.Context, tips []logstore.Tip) (ready, rest []ow
 
 // announce tells the bus of the first of the ready versions, and of as many others as an announcement may name. It returns
 // those that were told of.
-func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip) (told []owed, err error) {
+func (r *round) announce(ctx context.Context, ready []owed) (told []owed, err error) {
 	head := ready[0]
 	told = ready[:min(len(ready), 1+bucket.MaxHeads)]
 	a := bucket.Announcement{Link: head.Link, Height: &head.Height, Bucket: r.id, Peer: r.cfg.Peer, Attempt: head.Attempt}
 	for _, o := range told[1:] {
 		a.Heads = append(a.Heads, o.Link)
 	}
-	for _, t := range tips {
+	for _, t := range r.tips {
 		if !r.owes(t.Link) && len(a.Heads) < bucket.MaxHeads {
 			a.Heads = append(a.Heads, t.Link)
 		}
@@ -294,7 +280,7 @@ func (r *round) owes(link bucket.Link) bool {
 }
 
 // clear removes uploads from the outbox, in one step.
-func (r *round) clear(ctx context.Context, done ...owed) error {
+func (r *round) clear(ctx context.Context, done []owed) error {
 	if len(done) == 0 {
 		return nil
 	}
@@ -308,64 +294,4 @@ func (r *round) clear(ctx context.Context, done ...owed) error {
 	r.gone += len(done)
 	r.note(func(*Progress) {}) // who watches may wait for that
 	return nil
-}
-
-// content puts what the store of blobs lacks of parts of a version. It reports whether the store has all that was added; if not,
-// that is kept as what holds the upload up.
-func (r *round) content(ctx context.Context, o owed, parts part) (ok bool, err error) {
-	since, before, err := r.wanted(ctx, o)
-	if unavailable(err) {
-		r.hold(o, 1, o.pins.Hash())
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	var missing []bucket.Hash
-	if parts&added != 0 {
-		if missing, err = r.pinned(ctx, since); err != nil {
-			return false, err
-		}
-		if len(missing) > 0 {
-			r.hold(o, len(missing), missing[0])
-		}
-	}
-	if parts&inherited != 0 {
-		if before, err = r.pinned(ctx, before); err != nil {
-			return false, err
-		}
-		if len(before) > 0 {
-			r.lose(o, before)
-		}
-	}
-	r.forgetMissing(missing, before)
-	return len(missing) == 0, nil
-}
-
-// pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
-// are looked for, and put, in the store of manifests.
-func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
-	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
-	if err != nil || len(missing) == 0 {
-		return missing, err
-	}
-	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
-}
-
-// hold notes what holds an upload up.
-func (r *round) hold(o owed, n int, first bucket.Hash) {
-	if r.held == nil {
-		r.held = fmt.Errorf("version %s of bucket %s lacks %d blobs, first %s: %w", o.Link, r.id, n, first, ErrIncomplete)
-	}
-}
-
-// lose names inherited blobs that are neither here nor in the store.
-func (r *round) lose(o owed, lost []bucket.Hash) {
-	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
-		"first", lost[0])
-}
-
-// unavailable reports whether a blob of the peer's own is not held, or held damaged.
-func unavailable(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }
