@@ -146,7 +146,7 @@ func (u *upload) close() { _ = u.sub.Unsubscribe() }
 // send reads size bytes from r, sends them in chunks, and returns when all are acknowledged.
 func (u *upload) send(ctx context.Context, r *hashes, size uint64) error {
 	subject := u.p.ob.store.chunks(u.p.token)
-	guard, done := u.p.c.calls.add(ctx, func(s string) bool { return s == subject })
+	guard, done := u.p.c.calls.add(ctx, subject, false)
 	defer done()
 	buf := make([]byte, chunkSize)
 	for size > 0 {

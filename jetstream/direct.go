@@ -173,7 +173,7 @@ func (c *Client) openBatch(ctx context.Context, in place) (*batch, error) {
 	if b.sub, err = c.nc.SubscribeSync(b.inbox + ".*"); err != nil {
 		return nil, c.callError(ctx, ctx, err)
 	}
-	b.guard, b.done = c.calls.add(ctx, func(s string) bool { return s == b.subject })
+	b.guard, b.done = c.calls.add(ctx, b.subject, false)
 	return b, nil
 }
 

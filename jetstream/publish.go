@@ -81,14 +81,6 @@ func silent(in place, err error) error {
 	return noJetStream(err)
 }
 
-// checkSize refuses what the server would refuse, by cutting the connection.
-func (c *Client) checkSize(body []byte, limit int64) error {
-	if limit = min(limit, c.nc.MaxPayload()); int64(len(body)) > limit {
-		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayload, len(body), limit)
-	}
-	return nil
-}
-
 // Announce publishes a head. Bucket and peer of a are required: they are the subject. It returns once the stream has stored
 // the announcement, or has found that it holds it already (duplicate): announcing again within [headsWindow] tells nobody
 // anew. Errors: [ErrNotFound] where the stream is missing, [ErrPayload], [ErrNotPermitted], [ErrUnreachable], [ErrTimeout].
@@ -96,25 +88,28 @@ func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate
 	if a.Bucket.IsZero() || a.Peer.IsZero() || a.Link.IsZero() {
 		return false, errors.New("announce: bucket, peer and link are required")
 	}
-	body, err := a.Encode()
-	if err == nil {
-		err = c.checkSize(body, bucket.MaxMessageSize)
-	}
+	duplicate, err = c.storeMessage(ctx, c.names.HeadsStream(), c.names.Head(a.Bucket, a.Peer), a.MessageID(), a)
 	if err != nil {
 		return false, fmt.Errorf("announce %s: %w", a.Link, err)
 	}
-	m := cborMessage(c.names.Head(a.Bucket, a.Peer), a.MessageID(), body)
-	ack, err := c.store(ctx, c.at(c.names.HeadsStream()), m)
-	if err != nil {
-		return false, fmt.Errorf("announce %s: %w", a.Link, err)
-	}
-	return ack.Duplicate, nil
+	return duplicate, nil
 }
 
-func cborMessage(subject, id string, body []byte) *nats.Msg {
-	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+// storeMessage stores an announcement or a job. What the server would refuse, by cutting the connection, is refused here.
+func (c *Client) storeMessage(
+	ctx context.Context, stream, subject, id string, message interface{ Encode() ([]byte, error) },
+) (duplicate bool, err error) {
+	body, err := message.Encode()
+	if err != nil {
+		return false, err
+	}
+	if limit := min(bucket.MaxMessageSize, c.nc.MaxPayload()); int64(len(body)) > limit {
+		return false, fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayload, len(body), limit)
+	}
+	ack, err := c.store(ctx, c.at(stream), &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
 		natsjs.MsgIDHeader: {id}, contentType: {bucket.ContentTypeCBOR},
-	}}
+	}})
+	return ack.Duplicate, err
 }
 
 // Jobs publishes the pin jobs of one peer.
@@ -131,19 +126,12 @@ func (c *Client) Jobs(peer bucket.PublicKey) *Jobs { return &Jobs{c, peer} }
 // PublishJob publishes a job: see [consumer.Jobs]. Its id derives from the peer too, because all peers share the stream.
 // Errors are those of [Client.Announce].
 func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error) {
-	body, err := job.Encode()
-	if err == nil {
-		err = j.c.checkSize(body, bucket.MaxMessageSize)
-	}
-	var ack pubAck
-	if err == nil {
-		id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
-		ack, err = j.c.store(ctx, j.c.at(j.c.names.PinsStream()), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
-	}
+	id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
+	duplicate, err = j.c.storeMessage(ctx, j.c.names.PinsStream(), j.c.names.Pins(j.peer, job.Bucket), id, job)
 	if err != nil {
 		return false, fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
 	}
-	return ack.Duplicate, nil
+	return duplicate, nil
 }
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.

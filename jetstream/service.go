@@ -159,7 +159,7 @@ func (c *Client) Ask(ctx context.Context, peer bucket.PublicKey, question string
 	if end, ok := ctx.Deadline(); ok {
 		limit = time.Until(end)
 	}
-	bounded, done := c.boundedFor(ctx, limit, func(s string) bool { return s == m.Subject })
+	bounded, done := c.boundedFor(ctx, limit, m.Subject)
 	defer done()
 	answer, err := c.nc.RequestMsgWithContext(bounded, m)
 	if err != nil {
@@ -200,7 +200,7 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	subject := "$SRV.INFO." + ServiceName
-	guard, done := c.calls.add(ctx, func(s string) bool { return s == subject })
+	guard, done := c.calls.add(ctx, subject, false)
 	defer done()
 	if err := c.publish(&nats.Msg{Subject: subject, Reply: inbox}); err != nil {
 		return nil, fmt.Errorf("list running peers: %w", err)
