@@ -147,11 +147,12 @@ func (r *round) contents(ctx context.Context, some []owed) (done []owed, err err
 // pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
 // are looked for, and put, in the store of manifests.
 func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
-	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
+	_, missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
 	if err != nil || len(missing) == 0 {
 		return missing, err
 	}
-	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
+	_, missing, err = r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
+	return missing, err
 }
 
 // hold notes what holds an upload up.

@@ -10,21 +10,12 @@ import (
 	"headwater/logstore"
 )
 
-// Log is the part of a log that the publisher needs. Every [logstore.Store] has it.
+// Log is the part of a log that the publisher needs. Every [logstore.Store] has it. See [logstore.Reader], [logstore.Tips] and, for
+// what is owed, [logstore.Uploads].
 type Log interface {
-	Versions
-	Outbox
-}
-
-// Versions is the reading of versions: see [logstore.Reader] and [logstore.Tips].
-type Versions interface {
 	Bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error)
 	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error)
 	Tips(ctx context.Context, id bucket.ID) ([]logstore.Tip, error)
-}
-
-// Outbox is what is owed: see [logstore.Uploads].
-type Outbox interface {
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[logstore.Upload, error]
 	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
 	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error

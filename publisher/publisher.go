@@ -24,12 +24,12 @@ type Publisher struct {
 	cfg              Config
 	atWork           chan struct{} // a token for each bucket
 	batches, streams chan struct{} // a token for each that is on its way
-	packs            packMemory
 
 	wake    chan struct{} // tells Run to look again
 	mu      sync.Mutex
 	all     bool // the whole outbox is to be read
 	buckets map[bucket.ID]*work
+	packed  map[bucket.ID]packed // how far the chains that were announced lately are packed
 }
 
 // New returns a publisher. It starts nothing.
@@ -39,7 +39,7 @@ func New(c Config) (*Publisher, error) {
 	}
 	return &Publisher{
 		cfg: c, atWork: make(chan struct{}, sideBySide), batches: make(chan struct{}, transfers),
-		streams: make(chan struct{}, transfers), wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{},
+		streams: make(chan struct{}, transfers), wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{}, packed: map[bucket.ID]packed{},
 	}, nil
 }
 

@@ -150,16 +150,16 @@ func (r *round) manifests(ctx context.Context) error {
 			oldest[o.base], bases = o, append(bases, o.base.Hash())
 		}
 	}
-	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, append(hashes, bases...))
+	lacked, missing, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, append(hashes, bases...))
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(t.missing, o.Link.Hash()) }); i >= 0 {
+	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(missing, o.Link.Hash()) }); i >= 0 {
 		return fmt.Errorf("manifest of version %s of bucket %s: %w", r.owed[i].Link, r.id, ErrIncomplete)
 	}
 	for base, first := range oldest {
 		again := bucket.Head{Link: first.Link, Height: first.Height}.Compare(b.Announced) <= 0
-		if (again || slices.Contains(t.lacked, base.Hash())) && r.distrust(base) {
+		if (again || slices.Contains(lacked, base.Hash())) && r.distrust(base) {
 			if err := r.below(ctx, first); err != nil {
 				return err
 			}
@@ -189,7 +189,7 @@ func (r *round) below(ctx context.Context, o owed) error {
 			}
 			hashes, link = append(hashes, link.Hash()), e.Previous
 		}
-		lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+		_, lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 		if err != nil {
 			return err
 		}
