@@ -83,14 +83,12 @@ func MakeDir(dir string) error {
 // MakeDirAll is [MakeDir], and makes the directories above it that are missing.
 func MakeDirAll(dir string) error {
 	err := MakeDir(dir)
-	above := filepath.Dir(dir)
-	if !errors.Is(err, fs.ErrNotExist) || above == dir {
-		return err
+	if above := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err = MakeDirAll(above); err == nil {
+			err = MakeDir(dir)
+		}
 	}
-	if err := MakeDirAll(above); err != nil {
-		return err
-	}
-	return MakeDir(dir)
+	return err
 }
 
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a

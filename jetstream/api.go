@@ -156,16 +156,8 @@ func (c *Client) retryPlacement(ctx context.Context, create func() error) error 
 		if hasCode(err, codeNoSuitablePeers, codeClusterNotAvail) || errors.Is(err, errNoResponders) {
 			return err
 		}
-		return permanent(err)
+		return backoff.Permanent(err)
 	}, backoff.WithContext(policy, ctx))
-}
-
-// permanent is [backoff.Permanent], but leaves success alone.
-func permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return backoff.Permanent(err)
 }
 
 // lastHeader is the last value of a header. In what a direct get answers, the server's own headers come after those of the

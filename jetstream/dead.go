@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"maps"
 	"net/textproto"
@@ -174,6 +173,3 @@ func (l Letter) replayHeaders() nats.Header {
 	h[natsjs.MsgIDHeader] = []string{fmt.Sprintf("replay.%s.%d", l.Owner, l.Letter)}
 	return h
 }
-
-// errTruncated: only the beginning of the body is there.
-var errTruncated = errors.New("the letter does not hold the whole body")

@@ -70,7 +70,7 @@ func (c *Client) ReplayLetter(ctx context.Context, letter uint64, force bool) er
 
 func (c *Client) replay(ctx context.Context, l Letter, force bool) error {
 	if l.Truncated > 0 {
-		return fmt.Errorf("%w: %w", ErrPayload, errTruncated)
+		return fmt.Errorf("%w: the letter does not hold the whole body", ErrPayload)
 	}
 	// The subject stands in a header, which anybody may have written: it must be one of the letter's own kind.
 	if !c.replayable(l) {

@@ -44,7 +44,7 @@ func (c *Client) store(ctx context.Context, in place, m *nats.Msg) (pubAck, erro
 			}
 			return nil, err
 		}
-		return answer, permanent(err)
+		return answer, backoff.Permanent(err)
 	}, backoff.WithContext(policy, ctx))
 	if err != nil {
 		return pubAck{}, err

@@ -252,7 +252,7 @@ func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same
 	return backoff.Retry(func() error {
 		_, err := p.c.store(ctx, p.ob.in, p.metaMessage(body, seq))
 		if !sequenceTaken(err) {
-			return permanent(err)
+			return backoff.Permanent(err)
 		}
 		d, lookErr := p.look(ctx, true)
 		if lookErr != nil {
