@@ -148,10 +148,9 @@ func (p *put) messages(body []byte) ([]*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta.Token = p.token
 	var msgs []*nats.Msg
 	if len(body) > 0 {
-		msgs = append(msgs, p.chunkMessage(body))
+		msgs = append(msgs, expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0))
 	}
 	description, err := json.Marshal(meta)
 	if err != nil {

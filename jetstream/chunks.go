@@ -44,7 +44,6 @@ func (p *put) chunked(ctx context.Context, size uint64, r io.Reader) error {
 		return err
 	}
 	meta := p.describe(size, hashes.digest())
-	meta.Chunks = chunksOf(size)
 	return p.publishMeta(ctx, meta, seen.seq, same) // if this fails, it may be stored all the same: the chunks have to stay
 }
 

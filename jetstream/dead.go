@@ -55,7 +55,7 @@ func (c *Client) DeadLetters(peer bucket.PublicKey) *DeadLetters { return &DeadL
 // large that nothing can be added is cut, and marked so. Within an hour the same delivery leaves one letter.
 func (d *DeadLetters) Bury(ctx context.Context, m consumer.Message, class, reason string) error {
 	letter := &nats.Msg{Subject: d.c.names.Dead(d.peer, m.Kind, m.Bucket), Header: letterHeaders(m), Data: m.Body}
-	size := headerSize(letter.Header)
+	size := (&nats.Msg{Header: letter.Header}).Size()
 	if room := int(d.c.nc.MaxPayload()) - size - letterRoom; len(m.Body) > room {
 		letter.Data = m.Body[:max(room, 0)]
 		letter.Header[headerTruncated] = []string{strconv.Itoa(len(m.Body))}
@@ -101,15 +101,6 @@ func letterHeaders(m consumer.Message) nats.Header {
 func takesEffect(header string) bool {
 	h := strings.ToLower(header)
 	return strings.HasPrefix(h, "nats-") || strings.HasPrefix(h, "headwater-") || h == "status"
-}
-
-func headerSize(h nats.Header) (n int) {
-	for k, values := range h {
-		for _, v := range values {
-			n += len(k) + len(v) + 4
-		}
-	}
-	return n
 }
 
 // Letter is a message that was set aside, and what is known about it. What it says is no more proven than it was.

@@ -43,13 +43,9 @@ type objectMeta struct {
 }
 
 type objectOptions struct {
-	Link      *objectLink `json:"link,omitempty"`
-	ChunkSize uint32      `json:"max_chunk_size,omitempty"`
-}
-
-// objectLink says that the object is elsewhere. Links are not followed: no store answers for another.
-type objectLink struct {
-	Store string `json:"bucket"`
+	// Link: the object is elsewhere. Links are not followed: no store answers for another.
+	Link      *struct{} `json:"link,omitempty"`
+	ChunkSize uint32    `json:"max_chunk_size,omitempty"`
 }
 
 // readMeta reads the description of the object h. One that cannot belong to it is an error that says why.

@@ -65,9 +65,9 @@ func halfPut(t *testing.T, s *natstest.Server, b []byte) (arrived uint64) {
 	eventually(t, "what arrived is stored", func() bool {
 		before := arrived
 		arrived = lastSeq(t, s, blobs)
-		return arrived == before
+		return arrived > 0 && arrived == before
 	})
-	if arrived < bigChunks/4 || arrived >= bigChunks {
+	if arrived >= bigChunks {
 		t.Fatalf("%d chunks of %d arrived: the test shows nothing", arrived, bigChunks)
 	}
 	return arrived

@@ -135,31 +135,12 @@ func (p *put) single(ctx context.Context, size int64, r io.Reader) error {
 		return err
 	}
 	body := make([]byte, size)
-	if err := readExactly(r, body); err != nil {
-		return err
-	}
-	return p.whole(ctx, body, seen)
-}
-
-// readExactly fills b from r, which must end there.
-func readExactly(r io.Reader, b []byte) error {
-	if _, err := io.ReadFull(r, b); err != nil {
+	if _, err := io.ReadFull(r, body); err != nil {
 		return short(err)
 	}
-	return atEnd(r)
-}
-
-func atEnd(r io.Reader) error {
-	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are more bytes than announced")
-	} else if !errors.Is(err, io.EOF) {
+	if err := atEnd(r); err != nil {
 		return err
 	}
-	return nil
-}
-
-// whole puts an object of at most one chunk. seen is what is known to stand in the store.
-func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
 	meta, err := p.describeWhole(body)
 	if err != nil {
 		return err
@@ -177,10 +158,19 @@ func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
 	return p.publishMeta(ctx, meta, seen.seq, same)
 }
 
+func atEnd(r io.Reader) error {
+	if n, err := io.ReadFull(r, make([]byte, 1)); n > 0 {
+		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are more bytes than announced")
+	} else if !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
 // onlyChunk stores the only chunk. Where one stands under the hash already, the object may be complete (done), or this
 // chunk the right one; else the chunk goes under a token of its own.
 func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) bool) (done bool, err error) {
-	err = p.chunkOnce(ctx, body)
+	err = p.firstChunk(ctx, &nats.Msg{Data: body})
 	if !sequenceTaken(err) {
 		return false, err
 	}
@@ -196,18 +186,7 @@ func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) 
 		return false, err
 	}
 	p.ownToken()
-	return false, p.chunkOnce(ctx, body)
-}
-
-// chunkOnce stores the first chunk under the token, unless one stands there.
-func (p *put) chunkOnce(ctx context.Context, body []byte) error {
-	_, err := p.c.store(ctx, p.ob.in, p.chunkMessage(body))
-	return err
-}
-
-// chunkMessage is the first chunk, to be stored where there is none.
-func (p *put) chunkMessage(body []byte) *nats.Msg {
-	return expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0)
+	return false, p.firstChunk(ctx, &nats.Msg{Data: body})
 }
 
 // metaMessage is a description, to be stored in place of the one at seq.
@@ -225,7 +204,7 @@ func (p *put) ownToken() {
 
 func (p *put) describe(size uint64, digest string) objectMeta {
 	return objectMeta{Name: p.ob.hash.String(), Options: objectOptions{ChunkSize: chunkSize}, Store: p.ob.store.Name,
-		Size: size, Digest: digest}
+		Token: p.token, Size: size, Chunks: chunksOf(size), Digest: digest}
 }
 
 // describeWhole describes an object of at most one chunk, whose bytes must be those that the hash names.
@@ -234,11 +213,7 @@ func (p *put) describeWhole(body []byte) (objectMeta, error) {
 		return objectMeta{}, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the bytes hash to something else")
 	}
 	sum := sha256.Sum256(body)
-	meta := p.describe(uint64(len(body)), digestText(sum[:]))
-	if len(body) > 0 {
-		meta.Chunks = 1
-	}
-	return meta, nil
+	return p.describe(uint64(len(body)), digestText(sum[:])), nil
 }
 
 // publishMeta makes the object visible, in place of the description at seq. Where another one was faster, and is of the
