@@ -2,8 +2,8 @@
 // callers share.
 //
 // A file is durable when its bytes are synced and the directory that names it is synced too. [WriteFile], [CreateNew],
-// [Remove] and [MakeDir] return when that is so, and a crash leaves the old file or the new one, whole, never anything between. None of them
-// excludes other processes: whoever shares a path holds a [Lock].
+// [Remove], [MakeDir] and [MakeDirAll] return when that is so, and a crash leaves the old file or the new one, whole, never anything
+// between. None of them excludes other processes: whoever shares a path holds a [Lock].
 //
 // A [Lock] excludes other processes for as long as its process lives, and tells them who holds it. A [Group] makes many small
 // writes durable by one sync.
@@ -24,11 +24,7 @@ func WriteFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = fill(f, data); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
@@ -45,17 +41,22 @@ func CreateNew(path string, data []byte) error {
 		return err
 	}
 	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := fill(f, data); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil { // unlike a rename, it does not replace
 		return err
 	}
 	return SyncDir(filepath.Dir(path))
+}
+
+// fill writes data, syncs and closes.
+func fill(f *os.File, data []byte) error {
+	_, err := f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Remove removes path for good. Absent is no error.
@@ -82,14 +83,12 @@ func MakeDir(dir string) error {
 // MakeDirAll is [MakeDir], and makes the directories above it that are missing.
 func MakeDirAll(dir string) error {
 	err := MakeDir(dir)
-	above := filepath.Dir(dir)
-	if !errors.Is(err, fs.ErrNotExist) || above == dir {
-		return err
+	if above := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && above != dir {
+		if err = MakeDirAll(above); err == nil {
+			err = MakeDir(dir)
+		}
 	}
-	if err := MakeDirAll(above); err != nil {
-		return err
-	}
-	return MakeDir(dir)
+	return err
 }
 
 // SyncDir makes durable which names a directory holds. Windows has no such call, and needs none: NTFS keeps its names in a

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
+
+	"headwater/bucket"
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
@@ -21,19 +24,14 @@ type streamInfo struct {
 	Config  natsjs.StreamConfig `json:"config"`
 	Created time.Time           `json:"created"`
 	State   struct {
-		Messages uint64            `json:"messages"`
-		FirstSeq uint64            `json:"first_seq"`
-		LastSeq  uint64            `json:"last_seq"`
 		Subjects map[string]uint64 `json:"subjects"`
 	} `json:"state"`
-	Total  int `json:"total"` // of subjects, where they were asked for and are more than one page
-	Offset int `json:"offset"`
+	Total int `json:"total"` // of subjects, where they were asked for and are more than one page
 }
 
 // durableInfo is what is read of a durable's state.
 type durableInfo struct {
 	Config        natsjs.ConsumerConfig `json:"config"`
-	NumPending    uint64                `json:"num_pending"`
 	NumAckPending int                   `json:"num_ack_pending"`
 	Paused        bool                  `json:"paused"`
 }
@@ -70,8 +68,8 @@ func (c *Client) apiCall(ctx context.Context, prefix, op string, req, resp any) 
 	return nil
 }
 
-func (c *Client) streamInfo(ctx context.Context, stream string) (info streamInfo, err error) {
-	err = c.apiCall(ctx, c.api, "STREAM.INFO."+stream, nil, &info)
+func (c *Client) streamInfo(ctx context.Context, in place) (info streamInfo, err error) {
+	err = c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info)
 	return info, err
 }
 
@@ -89,14 +87,26 @@ func (c *Client) subjectCounts(ctx context.Context, in place, filter string) (ma
 		if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, req, &page); err != nil {
 			return nil, err
 		}
-		for s, n := range page.State.Subjects {
-			counts[s] = n
-		}
+		maps.Copy(counts, page.State.Subjects)
 		offset += len(page.State.Subjects)
 		if len(page.State.Subjects) == 0 || offset >= page.Total {
 			return counts, nil
 		}
 	}
+}
+
+// bucketCounts counts the messages of a stream by bucket: those on subjects that match filter and that parse reads.
+func (c *Client) bucketCounts(
+	ctx context.Context, stream, filter string, parse func(subject string) (bucket.ID, bool),
+) (map[bucket.ID]uint64, error) {
+	subjects, err := c.subjectCounts(ctx, c.at(stream), filter)
+	counts := map[bucket.ID]uint64{}
+	for s, n := range subjects {
+		if id, ok := parse(s); ok {
+			counts[id] += n
+		}
+	}
+	return counts, noJetStream(err)
 }
 
 // createStream makes a stream. Where one of that name exists already, even with other settings, it returns nil: somebody
@@ -110,6 +120,9 @@ func (c *Client) createStream(ctx context.Context, cfg natsjs.StreamConfig) erro
 	}
 	if hasCode(err, codeStreamNameInUse) {
 		return nil
+	}
+	if err == nil {
+		c.log.Info("made a stream", "stream", cfg.Name, "replicas", cfg.Replicas)
 	}
 	return err
 }
@@ -127,6 +140,9 @@ func (c *Client) createDurable(ctx context.Context, stream string, cfg natsjs.Co
 	if hasCode(err, codeConsumerExists, codeConsumerNameInUse) {
 		return nil
 	}
+	if err == nil {
+		c.log.Info("made a durable", "durable", cfg.Durable, "stream", stream)
+	}
 	return err
 }
 
@@ -140,16 +156,8 @@ func (c *Client) retryPlacement(ctx context.Context, create func() error) error 
 		if hasCode(err, codeNoSuitablePeers, codeClusterNotAvail) || errors.Is(err, errNoResponders) {
 			return err
 		}
-		return permanent(err)
+		return backoff.Permanent(err)
 	}, backoff.WithContext(policy, ctx))
-}
-
-// permanent is [backoff.Permanent], but leaves success alone.
-func permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return backoff.Permanent(err)
 }
 
 // lastHeader is the last value of a header. In what a direct get answers, the server's own headers come after those of the

@@ -14,9 +14,9 @@ import (
 const (
 	// DefaultAckWait is the lease of a delivery.
 	DefaultAckWait = 30 * time.Second
-	// DefaultMaxAckPending bounds the deliveries of one durable that wait for an answer, those given back for later
+	// maxAckPending bounds the deliveries of one durable that wait for an answer, those given back for later
 	// included: as many buckets can be in trouble before the others have to wait.
-	DefaultMaxAckPending = 1000
+	maxAckPending = 1000
 
 	// headsWindow lets an announcement be sent again after a lost answer. It is no longer than that takes: announcing the same
 	// head once more is how a person has peers try again what they set aside.
@@ -42,8 +42,6 @@ type EnsureConfig struct {
 	BindOnly bool
 	// AckWait is the lease of a delivery. 0: DefaultAckWait.
 	AckWait time.Duration
-	// MaxAckPending is how many deliveries may wait for an answer. 0: DefaultMaxAckPending.
-	MaxAckPending int
 }
 
 // assets are what an EnsureConfig asks for.
@@ -129,7 +127,6 @@ func (n Names) durable(k consumer.Kind, cfg EnsureConfig) durable {
 	return durable{n.StreamOf(k), natsjs.ConsumerConfig{
 		Durable: n.Durable(k, cfg.Peer), Description: "Headwater: " + string(k) + " for a peer", FilterSubject: filter,
 		DeliverPolicy: natsjs.DeliverAllPolicy, AckPolicy: natsjs.AckExplicitPolicy, MaxDeliver: -1,
-		AckWait: cmp.Or(cfg.AckWait, DefaultAckWait), MaxAckPending: cmp.Or(cfg.MaxAckPending, DefaultMaxAckPending),
-		Metadata: n.metadata(),
+		AckWait: cmp.Or(cfg.AckWait, DefaultAckWait), MaxAckPending: maxAckPending, Metadata: n.metadata(),
 	}}
 }

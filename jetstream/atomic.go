@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"headwater/bucket"
-	hwdurable "headwater/durable" // durable is a consumer on the server here
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
@@ -47,8 +46,8 @@ func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 	if takes, known := c.atomics.known(in); known {
 		return takes
 	}
-	var info streamInfo
-	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
+	info, err := c.streamInfo(ctx, in)
+	if err != nil {
 		if errors.Is(err, ErrNotPermitted) {
 			c.atomics.know(in, false)
 		}
@@ -149,10 +148,9 @@ func (p *put) messages(body []byte) ([]*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	meta.Token = p.token
 	var msgs []*nats.Msg
 	if len(body) > 0 {
-		msgs = append(msgs, p.chunkMessage(body))
+		msgs = append(msgs, expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0))
 	}
 	description, err := json.Marshal(meta)
 	if err != nil {
@@ -187,49 +185,6 @@ func (c *Client) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	ack, err := readAck(answer.Data)
 	if err == nil && (ack.Batch != id || ack.Count != len(msgs)) {
 		err = errNoBatch
-	}
-	return err
-}
-
-// errApart tells callers whose objects could not be stored together to put each their own.
-var errApart = errors.New("objects were not stored together")
-
-// A Gathering puts small objects into one store for many callers, each of whom has one: what comes while a batch is on its
-// way goes into the next. Safe for concurrent use.
-type Gathering struct {
-	c     *Client
-	store string
-	group *hwdurable.Group[Small]
-}
-
-// Gather returns a Gathering for a store.
-func (c *Client) Gather(store string) *Gathering {
-	commit := func(ctx context.Context, batch []Small) error {
-		err := c.PutObjects(ctx, store, batch)
-		if err != nil && len(batch) > 1 {
-			return errApart
-		}
-		return err
-	}
-	return &Gathering{c: c, store: store, group: hwdurable.NewGroup(hwdurable.GroupConfig[Small]{
-		Commit: commit, MaxCount: batchObjects, MaxSize: batchBytes,
-		Weigh: func(o Small) (count, size int) { return 1, len(o.Bytes) },
-	})}
-}
-
-// Put puts one object, with those of other callers where there are any. It returns once the object is stored; errors are
-// those of [Client.PutObject]. Nobody's error is another caller's: where objects could not be stored together, each caller
-// puts their own. If ctx ends while objects are on their way, Put returns when they are there, or when nobody waits for them.
-func (g *Gathering) Put(ctx context.Context, o Small) error {
-	if len(o.Bytes) > chunkSize || bucket.Sum(o.Bytes) != o.Hash {
-		return g.c.PutObjects(ctx, g.store, []Small{o})
-	}
-	err := g.group.Do(ctx, o)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if errors.Is(err, errApart) {
-		return g.c.PutObjects(ctx, g.store, []Small{o})
 	}
 	return err
 }

@@ -2,10 +2,7 @@ package jetstream_test
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"sync"
 	"testing"
 
 	"headwater/bucket"
@@ -110,52 +107,10 @@ func TestWrongBytesLeaveNothingOfABatch(t *testing.T) {
 	checkHeld(t, js, stream, nil)
 }
 
-func TestAGatheringGivesEachCallerTheirOwnAnswer(t *testing.T) {
-	c, js, stream := batching(t, true)
-	g := c.Gather(blobs)
-	all := smalls(500)
-	wrong := jetstream.Small{Hash: bucket.Sum([]byte("others")), Bytes: []byte("bytes")}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	var wg sync.WaitGroup
-	n := sent(c, func() {
-		for i, o := range all {
-			wg.Go(func() { noError(t, g.Put(within(t), o)) })
-			if i%100 == 50 {
-				wg.Go(func() {
-					if err := g.Put(within(t), wrong); bucket.ClassOf(err) != bucket.HashMismatch {
-						t.Errorf("wrong bytes: got %v, want a refusal of class hash_mismatch", err)
-					}
-				})
-				wg.Go(func() {
-					if err := g.Put(ended, o); err != nil && !errors.Is(err, context.Canceled) {
-						t.Errorf("ended context: got %v", err)
-					}
-				})
-			}
-		}
-		wg.Wait()
-	})
-	checkHeld(t, js, stream, all)
-	t.Logf("%d messages sent for %d objects", n, len(all))
-}
-
 // noError is noErr for goroutines, which cannot end the test.
 func noError(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
 		t.Error(err)
 	}
-}
-
-func TestAGatheringTellsWhatIsWrong(t *testing.T) {
-	s := natstest.Start(t)
-	c := ensured(t, s.URL(), peer(1))
-	o := smalls(1)[0]
-	wantErr(t, "a store that does not exist", c.Gather("nowhere").Put(within(t), o), jetstream.ErrNotFound)
-	large := noise(3, 300_000)
-	noErr(t, "a large object", c.Gather(blobs).Put(within(t), jetstream.Small{Hash: bucket.Sum(large), Bytes: large}))
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	wantErr(t, "ended context", c.Gather(blobs).Put(ctx, o), context.Canceled)
 }

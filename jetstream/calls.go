@@ -26,7 +26,7 @@ type calls struct {
 
 // call is one waiting request, or a group of them.
 type call struct {
-	matches func(subject string) bool
+	subject string // that the request is sent to, or listens on; empty for none that could be forbidden
 	cancel  context.CancelCauseFunc
 	lasting bool // goes on when the connection breaks
 }
@@ -43,20 +43,11 @@ func (w *calls) setInbox(prefix string) {
 	}
 }
 
-// add returns a context that ends, with its cause, when the server forbids a subject that matches, or when the connection
-// breaks. The function must be called when the waiting is over.
-func (w *calls) add(ctx context.Context, matches func(subject string) bool) (context.Context, func()) {
-	return w.enter(ctx, &call{matches: matches})
-}
-
-// addLasting is add for what survives a broken connection, such as a subscription.
-func (w *calls) addLasting(ctx context.Context, matches func(subject string) bool) (context.Context, func()) {
-	return w.enter(ctx, &call{matches: matches, lasting: true})
-}
-
-func (w *calls) enter(ctx context.Context, k *call) (context.Context, func()) {
+// add returns a context that ends, with its cause, when the server forbids the subject, or when the connection breaks unless
+// the call is lasting, such as a subscription. The function must be called when the waiting is over.
+func (w *calls) add(ctx context.Context, subject string, lasting bool) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	k.cancel = cancel
+	k := &call{subject, cancel, lasting}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if denied := cmp.Or(w.ended, w.denied); denied != nil {
@@ -85,7 +76,7 @@ func (w *calls) deny(err error) {
 		w.denied = err
 	}
 	for k := range w.waiting {
-		if all || k.matches(subject) {
+		if all || subject != "" && k.subject == subject {
 			k.cancel(err)
 		}
 	}
@@ -128,11 +119,11 @@ func (w *calls) end(err error) {
 
 // bounded returns a context for one request on subject: it ends after the request limit, and as [calls.add] says.
 func (c *Client) bounded(ctx context.Context, subject string) (context.Context, func()) {
-	return c.boundedFor(ctx, c.limit, func(s string) bool { return s == subject })
+	return c.boundedFor(ctx, c.limit, subject)
 }
 
-func (c *Client) boundedFor(ctx context.Context, limit time.Duration, matches func(string) bool) (context.Context, func()) {
-	ctx, done := c.calls.add(ctx, matches)
+func (c *Client) boundedFor(ctx context.Context, limit time.Duration, subject string) (context.Context, func()) {
+	ctx, done := c.calls.add(ctx, subject, false)
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: waited %s", ErrTimeout, limit))
 	return ctx, func() { cancel(); done() }
 }

@@ -44,7 +44,6 @@ func (p *put) chunked(ctx context.Context, size uint64, r io.Reader) error {
 		return err
 	}
 	meta := p.describe(size, hashes.digest())
-	meta.Chunks = chunksOf(size)
 	return p.publishMeta(ctx, meta, seen.seq, same) // if this fails, it may be stored all the same: the chunks have to stay
 }
 
@@ -80,7 +79,7 @@ func (p *put) begin(
 // firstChunk stores the first chunk under the token, unless one stands there.
 func (p *put) firstChunk(ctx context.Context, m *nats.Msg) error {
 	m.Subject = p.ob.store.chunks(p.token)
-	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, expectSequence(m, 0))
+	_, err := p.c.store(ctx, p.ob.in, expectSequence(m, 0))
 	return err
 }
 
@@ -146,7 +145,7 @@ func (u *upload) close() { _ = u.sub.Unsubscribe() }
 // send reads size bytes from r, sends them in chunks, and returns when all are acknowledged.
 func (u *upload) send(ctx context.Context, r *hashes, size uint64) error {
 	subject := u.p.ob.store.chunks(u.p.token)
-	guard, done := u.p.c.calls.add(ctx, func(s string) bool { return s == subject })
+	guard, done := u.p.c.calls.add(ctx, subject, false)
 	defer done()
 	buf := make([]byte, chunkSize)
 	for size > 0 {
@@ -187,7 +186,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	u.waiting--
 	if status, err := statusOf(m); status != 0 {
 		if errors.Is(err, errNoResponders) {
-			err = u.p.c.whyNobody(parent, u.p.ob.in.api, u.p.ob.in.stream)
+			err = u.p.c.whyNobody(parent, u.p.ob.in)
 		}
 		return err
 	}

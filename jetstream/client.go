@@ -55,10 +55,9 @@ type Config struct {
 
 	// Wait makes Dial try again until its context ends if no server answers.
 	Wait bool
-	// OnDisconnected is called when the connection is lost, and OnConnected when it is there again (not by Dial, nor by
-	// Close). They are called one at a time, in order, and must return soon: nothing else is heard meanwhile. Nil: nobody is.
-	OnConnected    func()
-	OnDisconnected func(error)
+	// OnConnected is called when the connection is there again after it was lost, not by Dial. It must return soon: nothing else
+	// is heard meanwhile. Nil: nobody is.
+	OnConnected func()
 	// RequestLimit bounds each request, beside its context. 0: DefaultRequestLimit.
 	RequestLimit time.Duration
 	// Logger hears of disconnections, reconnections and what the server forbids. Nil: nobody does.
@@ -83,7 +82,7 @@ type Client struct {
 	writer  bucket.PublicKey
 	puts    sync.Map // tokens of the writer that are in use
 	calls   *calls
-	layouts layouts
+	foreign memory // streams of stores whose objects lately stood under tokens that are not made from their hashes
 	atomics memory // streams that take batches of messages
 	singles memory // streams that answer no batched gets
 	leaders memory // streams that allow no direct gets: only their leader answers
@@ -110,7 +109,13 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("JetStream domain %.80q: want letters, digits, _ and -", cfg.Domain)
 	}
 	c.calls = newCalls(cmp.Or(cfg.InboxPrefix, inboxPrefix))
-	settings, err := c.obtain(ctx, cfg)
+	var settings natscontext.Settings
+	var err error
+	if cfg.Conn != nil {
+		err = c.borrow(cfg)
+	} else {
+		settings, err = c.connectRetrying(ctx, cfg)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -123,14 +128,6 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("connect: %w", err), c.Close(ctx))
 	}
 	return c, nil
-}
-
-// obtain gets the connection: the one that is given, or a new one.
-func (c *Client) obtain(ctx context.Context, cfg Config) (natscontext.Settings, error) {
-	if cfg.Conn != nil {
-		return natscontext.Settings{}, c.borrow(cfg)
-	}
-	return c.connectRetrying(ctx, cfg)
 }
 
 // Names returns the names that this client uses.

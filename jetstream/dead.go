@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
+	"maps"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -55,7 +55,7 @@ func (c *Client) DeadLetters(peer bucket.PublicKey) *DeadLetters { return &DeadL
 // large that nothing can be added is cut, and marked so. Within an hour the same delivery leaves one letter.
 func (d *DeadLetters) Bury(ctx context.Context, m consumer.Message, class, reason string) error {
 	letter := &nats.Msg{Subject: d.c.names.Dead(d.peer, m.Kind, m.Bucket), Header: letterHeaders(m), Data: m.Body}
-	size := headerSize(letter.Header)
+	size := (&nats.Msg{Header: letter.Header}).Size()
 	if room := int(d.c.nc.MaxPayload()) - size - letterRoom; len(m.Body) > room {
 		letter.Data = m.Body[:max(room, 0)]
 		letter.Header[headerTruncated] = []string{strconv.Itoa(len(m.Body))}
@@ -67,7 +67,7 @@ func (d *DeadLetters) Bury(ctx context.Context, m consumer.Message, class, reaso
 	} {
 		letter.Header[k] = []string{v}
 	}
-	if _, err := d.c.store(ctx, d.c.api, d.c.names.DeadStream(), letter); err != nil {
+	if _, err := d.c.store(ctx, d.c.at(d.c.names.DeadStream()), letter); err != nil {
 		return fmt.Errorf("bury %s message %d: %w", m.Kind, m.Sequence, err)
 	}
 	return nil
@@ -83,7 +83,7 @@ func (d *DeadLetters) letterID(m consumer.Message) string {
 func letterHeaders(m consumer.Message) nats.Header {
 	h := nats.Header{}
 	size := 0
-	for _, k := range sortedKeys(m.Header) {
+	for _, k := range slices.Sorted(maps.Keys(m.Header)) {
 		name := k
 		if takesEffect(k) {
 			name = headerOriginal + k
@@ -101,24 +101,6 @@ func letterHeaders(m consumer.Message) nats.Header {
 func takesEffect(header string) bool {
 	h := strings.ToLower(header)
 	return strings.HasPrefix(h, "nats-") || strings.HasPrefix(h, "headwater-") || h == "status"
-}
-
-func sortedKeys(h map[string][]string) []string {
-	keys := make([]string, 0, len(h))
-	for k := range h {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-func headerSize(h nats.Header) (n int) {
-	for k, values := range h {
-		for _, v := range values {
-			n += len(k) + len(v) + 4
-		}
-	}
-	return n
 }
 
 // Letter is a message that was set aside, and what is known about it. What it says is no more proven than it was.
@@ -182,6 +164,3 @@ func (l Letter) replayHeaders() nats.Header {
 	h[natsjs.MsgIDHeader] = []string{fmt.Sprintf("replay.%s.%d", l.Owner, l.Letter)}
 	return h
 }
-
-// errTruncated: only the beginning of the body is there.
-var errTruncated = errors.New("the letter does not hold the whole body")

@@ -78,15 +78,12 @@ func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool)
 // directOff says why nobody answers a direct get: nil where the stream allows none, which is remembered, else an error as
 // [Client.whyNobody].
 func (c *Client) directOff(ctx context.Context, in place) error {
-	var info streamInfo
-	if err := c.apiCall(ctx, in.api, "STREAM.INFO."+in.stream, nil, &info); err != nil {
-		return noJetStream(err)
-	}
-	if !info.Config.AllowDirect {
+	info, err := c.streamInfo(ctx, in)
+	if err == nil && !info.Config.AllowDirect {
 		c.leaders.know(in, true)
 		return nil
 	}
-	return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
+	return silent(in, err)
 }
 
 // leaderGet reads one message through the JetStream API, and gives it the headers that a direct get would.
@@ -176,7 +173,7 @@ func (c *Client) openBatch(ctx context.Context, in place) (*batch, error) {
 	if b.sub, err = c.nc.SubscribeSync(b.inbox + ".*"); err != nil {
 		return nil, c.callError(ctx, ctx, err)
 	}
-	b.guard, b.done = c.calls.add(ctx, func(s string) bool { return s == b.subject })
+	b.guard, b.done = c.calls.add(ctx, b.subject, false)
 	return b, nil
 }
 
@@ -211,9 +208,6 @@ func (b *batch) receive() ([]*nats.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		if m.Subject != b.answers() {
-			continue
-		}
 		switch status, err := statusOf(m); {
 		case status == statusEnd && len(msgs) > 0:
 			return msgs, nil
@@ -236,21 +230,19 @@ func (b *batch) receive() ([]*nats.Msg, error) {
 
 const numPendingHeader = "Nats-Num-Pending"
 
+// next returns the next answer to the last request.
 func (b *batch) next() (*nats.Msg, error) {
 	ctx, cancel := context.WithTimeoutCause(b.guard, b.c.limit, fmt.Errorf("%w: waited %s", ErrTimeout, b.c.limit))
 	defer cancel()
-	m, err := b.sub.NextMsgWithContext(ctx)
-	if err != nil {
-		return nil, b.c.silence(b.c.callError(b.parent, ctx, err), b.subject)
+	for {
+		m, err := b.sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, b.c.silence(b.c.callError(b.parent, ctx, err), b.subject)
+		}
+		if m.Subject == b.answers() {
+			return m, nil
+		}
 	}
-	return m, nil
-}
-
-// scan is a walk over the messages of a stream that match a filter.
-type scan struct {
-	in     place
-	filter string
-	from   uint64 // first sequence
 }
 
 // Sizes of one step of a scan.
@@ -259,18 +251,19 @@ const (
 	scanBytes = 1 << 20
 )
 
-// scan yields messages in the order of the stream until there are no more, or an error, which ends it.
-func (c *Client) scan(ctx context.Context, s scan) iter.Seq2[*nats.Msg, error] {
+// scan yields the messages whose subjects match filter, in the order of the stream, until there are no more, or an error, which
+// ends it.
+func (c *Client) scan(ctx context.Context, in place, filter string) iter.Seq2[*nats.Msg, error] {
 	return func(yield func(*nats.Msg, error) bool) {
-		b, err := c.openBatch(ctx, s.in)
+		b, err := c.openBatch(ctx, in)
 		if err != nil {
 			yield(nil, err)
 			return
 		}
 		defer b.close()
-		for from, leader := max(s.from, 1), c.leaders.is(s.in); ; {
+		for from, leader := uint64(1), c.leaders.is(in); ; {
 			var msgs []*nats.Msg
-			msgs, leader, err = b.step(getRequest{Seq: from, NextFor: s.filter, Batch: scanBatch, MaxBytes: scanBytes}, leader)
+			msgs, leader, err = b.step(getRequest{Seq: from, NextFor: filter, Batch: scanBatch, MaxBytes: scanBytes}, leader)
 			if errors.Is(err, errAbsent) {
 				return
 			}

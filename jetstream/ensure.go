@@ -48,28 +48,26 @@ func (c *Client) Ensure(ctx context.Context, cfg EnsureConfig) ([]Difference, er
 
 // ensureStream returns the configuration of a stream as it is on the server, after making it where it was missing.
 func (c *Client) ensureStream(ctx context.Context, want natsjs.StreamConfig, bindOnly bool) (natsjs.StreamConfig, error) {
-	info, err := c.streamInfo(ctx, want.Name)
-	if err == nil || bindOnly || !errors.Is(err, ErrNotFound) {
-		return info.Config, err
-	}
-	if err := c.createStream(ctx, want); err != nil {
-		return natsjs.StreamConfig{}, err
-	}
-	c.log.Info("made a stream", "stream", want.Name, "replicas", want.Replicas)
-	// What another process made a moment earlier may have other settings than ours: look.
-	info, err = c.streamInfo(ctx, want.Name)
+	look := func() (streamInfo, error) { return c.streamInfo(ctx, c.at(want.Name)) }
+	info, err := ensure(look, func() error { return c.createStream(ctx, want) }, bindOnly)
 	return info.Config, err
 }
 
 // ensureDurable is ensureStream for a durable.
 func (c *Client) ensureDurable(ctx context.Context, want durable, bindOnly bool) (durableInfo, error) {
-	info, err := c.durableInfo(ctx, want.stream, want.config.Durable)
+	look := func() (durableInfo, error) { return c.durableInfo(ctx, want.stream, want.config.Durable) }
+	return ensure(look, func() error { return c.createDurable(ctx, want.stream, want.config) }, bindOnly)
+}
+
+// ensure returns what look finds, after making it where it was missing. What another process made a moment earlier may have other
+// settings than ours: so it looks again.
+func ensure[T any](look func() (T, error), create func() error, bindOnly bool) (T, error) {
+	found, err := look()
 	if err == nil || bindOnly || !errors.Is(err, ErrNotFound) {
-		return info, err
+		return found, err
 	}
-	if err := c.createDurable(ctx, want.stream, want.config); err != nil {
-		return durableInfo{}, err
+	if err := create(); err != nil {
+		return found, err
 	}
-	c.log.Info("made a durable", "durable", want.config.Durable, "stream", want.stream)
-	return c.durableInfo(ctx, want.stream, want.config.Durable)
+	return look()
 }

@@ -3,6 +3,7 @@ package jetstream
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -60,14 +61,7 @@ func (e *apiError) Error() string {
 
 // Is lets errors.Is find [ErrNotFound] in the codes that mean it.
 func (e *apiError) Is(target error) bool {
-	if target != ErrNotFound {
-		return false
-	}
-	switch e.ErrCode {
-	case codeConsumerNotFound, codeMessageNotFound, codeStreamNotFound:
-		return true
-	}
-	return false
+	return target == ErrNotFound && hasCode(e, codeConsumerNotFound, codeMessageNotFound, codeStreamNotFound)
 }
 
 // sequenceTaken reports whether err is a stream's refusal of a message because another one was faster.
@@ -76,15 +70,7 @@ func sequenceTaken(err error) bool { return hasCode(err, codeWrongLastSequence, 
 // hasCode reports whether err is an API error with one of the codes.
 func hasCode(err error, codes ...int) bool {
 	api, ok := errors.AsType[*apiError](err)
-	if !ok {
-		return false
-	}
-	for _, c := range codes {
-		if api.ErrCode == c {
-			return true
-		}
-	}
-	return false
+	return ok && slices.Contains(codes, api.ErrCode)
 }
 
 // clip cuts s, made printable on one line, to n bytes.

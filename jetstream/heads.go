@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"headwater/bucket"
@@ -28,24 +30,13 @@ type Announced struct {
 	Body        []byte
 }
 
-// Heads returns the announcements of a bucket that stand in the stream, without reading what they say: first those of the
-// peers that are named (those with a share, for one), then the others in the order of their arrival, 1,024 in all and as far
-// as 64 MiB reach. What is beyond is left out, and logged: a peer hears of it from its durable all the same. Left out are
-// also subjects that name no peer, and what is larger than [bucket.MaxMessageSize]. [ErrNotFound] if the stream is missing.
-func (c *Client) Heads(ctx context.Context, b bucket.ID, first ...bucket.PublicKey) ([]Announced, error) {
+// Heads returns the announcements of a bucket that stand in the stream, without reading what they say, in the order of their
+// arrival, 1,024 at most and as far as 64 MiB reach. What is beyond is left out, and logged: a peer hears of it from its durable all
+// the same. Left out are also subjects that name no peer, and what is larger than [bucket.MaxMessageSize]. [ErrNotFound] if the
+// stream is missing.
+func (c *Client) Heads(ctx context.Context, b bucket.ID) ([]Announced, error) {
 	heads := heads{at: map[bucket.PublicKey]int{}}
-	in := c.at(c.names.HeadsStream())
-	named := question[bucket.PublicKey]{
-		c: c, in: in,
-		subject: func(p bucket.PublicKey) string { return c.names.Head(b, p) },
-		take:    heads.take,
-	}
-	if len(first) > 0 {
-		if err := named.ask(ctx, first[:min(len(first), maxHeads)]); err != nil {
-			return nil, fmt.Errorf("read the heads of bucket %s: %w", b, err)
-		}
-	}
-	err := c.scanHeads(ctx, scan{in: in, filter: c.names.HeadsOf(b)}, &heads)
+	err := c.scanHeads(ctx, b, &heads)
 	if errors.Is(err, errEnough) {
 		c.log.Info("more announcements than are read at once", "bucket", b, "limit", maxHeads)
 		err = nil
@@ -56,10 +47,20 @@ func (c *Client) Heads(ctx context.Context, b bucket.ID, first ...bucket.PublicK
 	return heads.all, nil
 }
 
+// HeadsSince returns when the stream of announcements was made: another time is another stream, which has heard nothing of what
+// the first was told. [ErrNotFound] if there is none.
+func (c *Client) HeadsSince(ctx context.Context) (time.Time, error) {
+	info, err := c.streamInfo(ctx, c.at(c.names.HeadsStream()))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("age of the stream of announcements: %w", noJetStream(err))
+	}
+	return info.Created, nil
+}
+
 // scanHeads takes what comes until there is no more, or enough.
-func (c *Client) scanHeads(ctx context.Context, s scan, heads *heads) error {
+func (c *Client) scanHeads(ctx context.Context, b bucket.ID, heads *heads) error {
 	read := 0
-	for m, err := range c.scan(ctx, s) {
+	for m, err := range c.scan(ctx, c.at(c.names.HeadsStream()), c.names.HeadsOf(b)) {
 		if err != nil {
 			return err
 		}
@@ -99,7 +100,7 @@ func (h *heads) take(peer bucket.PublicKey, m *nats.Msg) error {
 	case !known:
 		h.at[peer] = len(h.all)
 		h.all = append(h.all, a)
-	case a.Sequence > h.all[i].Sequence: // a stream that keeps more than the newest, or one announced meanwhile
+	default: // a stream that keeps more than the newest, or one announced meanwhile
 		h.all[i] = a
 	}
 	return nil
@@ -108,17 +109,12 @@ func (h *heads) take(peer bucket.PublicKey, m *nats.Msg) error {
 // Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
 // missing.
 func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
-	subjects, err := c.subjectCounts(ctx, c.at(c.names.HeadsStream()), c.names.AllHeads())
+	counts, err := c.bucketCounts(ctx, c.names.HeadsStream(), c.names.AllHeads(), func(s string) (bucket.ID, bool) {
+		id, _, ok := c.names.ParseHead(s)
+		return id, ok
+	})
 	if err != nil {
-		return nil, fmt.Errorf("list the announced buckets: %w", noJetStream(err))
+		return nil, fmt.Errorf("list the announced buckets: %w", err)
 	}
-	seen := map[bucket.ID]bool{}
-	var ids []bucket.ID
-	for s := range subjects {
-		if id, _, ok := c.names.ParseHead(s); ok && !seen[id] {
-			seen[id] = true
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
+	return slices.Collect(maps.Keys(counts)), nil
 }

@@ -36,28 +36,6 @@ func TestTextFromOutsideIsMadeFitForOneLine(t *testing.T) {
 	}
 }
 
-func TestStoresThatAnybodyNamesAreForgotten(t *testing.T) {
-	var l layouts
-	for n := range 10 * maxLayouts {
-		l.found(strings.Repeat("x", n), n%2 == 0)
-	}
-	if len(l.score) > maxLayouts {
-		t.Errorf("%d stores are remembered, want at most %d", len(l.score), maxLayouts)
-	}
-	for range 5 {
-		l.found("theirs", false)
-	}
-	if l.byHash("theirs") || !l.byHash("unknown") {
-		t.Error("got by hash for theirs or not for an unknown one")
-	}
-	for range 2 {
-		l.found("theirs", true)
-	}
-	if !l.byHash("theirs") {
-		t.Error("a store that changed hands is not noticed")
-	}
-}
-
 func TestWhatWasLearntOfAStreamIsForgottenInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m memory

@@ -23,8 +23,7 @@ type LetterFilter struct {
 // meanwhile may be among them. [ErrNotFound] where there is no stream of dead letters.
 func (c *Client) Letters(ctx context.Context, f LetterFilter) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
-		walk := scan{in: c.at(c.names.DeadStream()), filter: c.names.DeadOf(f.Owner, f.Kind, f.Bucket)}
-		for m, err := range c.scan(ctx, walk) {
+		for m, err := range c.scan(ctx, c.at(c.names.DeadStream()), c.names.DeadOf(f.Owner, f.Kind, f.Bucket)) {
 			if err != nil {
 				yield(Letter{}, fmt.Errorf("list dead letters: %w", err))
 				return
@@ -71,16 +70,16 @@ func (c *Client) ReplayLetter(ctx context.Context, letter uint64, force bool) er
 
 func (c *Client) replay(ctx context.Context, l Letter, force bool) error {
 	if l.Truncated > 0 {
-		return fmt.Errorf("%w: %w", ErrPayload, errTruncated)
+		return fmt.Errorf("%w: the letter does not hold the whole body", ErrPayload)
 	}
 	// The subject stands in a header, which anybody may have written: it must be one of the letter's own kind.
 	if !c.replayable(l) {
 		return fmt.Errorf("%w: %.100q is no subject of %s", ErrPayload, l.Subject, l.Kind)
 	}
-	stream := c.names.StreamOf(l.Kind)
+	in := c.at(c.names.StreamOf(l.Kind))
 	m := &nats.Msg{Subject: l.Subject, Header: l.replayHeaders(), Data: l.Body}
 	if l.Kind == consumer.KindHeads && !force {
-		last, err := c.get(ctx, c.at(stream), getRequest{LastFor: l.Subject}, true)
+		last, err := c.get(ctx, in, getRequest{LastFor: l.Subject}, true)
 		switch {
 		case errors.Is(err, errAbsent):
 			expectSequence(m, 0)
@@ -92,7 +91,7 @@ func (c *Client) replay(ctx context.Context, l Letter, force bool) error {
 			expectSequence(m, sequenceOf(last))
 		}
 	}
-	_, err := c.store(ctx, c.api, stream, m)
+	_, err := c.store(ctx, in, m)
 	if sequenceTaken(err) {
 		return fmt.Errorf("%w: %w", ErrSuperseded, err)
 	}
@@ -128,15 +127,13 @@ func (c *Client) DropLetter(ctx context.Context, letter uint64) error {
 
 // CountLetters counts the dead letters of a peer by bucket. Those whose subject named no bucket count for the zero one.
 func (c *Client) CountLetters(ctx context.Context, owner bucket.PublicKey) (map[bucket.ID]uint64, error) {
-	subjects, err := c.subjectCounts(ctx, c.at(c.names.DeadStream()), c.names.DeadOf(owner, "", bucket.ID{}))
+	of := c.names.DeadOf(owner, "", bucket.ID{})
+	counts, err := c.bucketCounts(ctx, c.names.DeadStream(), of, func(s string) (bucket.ID, bool) {
+		_, _, id, ok := c.names.ParseDead(s)
+		return id, ok
+	})
 	if err != nil {
-		return nil, fmt.Errorf("count dead letters: %w", noJetStream(err))
-	}
-	counts := map[bucket.ID]uint64{}
-	for s, n := range subjects {
-		if _, _, b, ok := c.names.ParseDead(s); ok {
-			counts[b] += n
-		}
+		return nil, fmt.Errorf("count dead letters: %w", err)
 	}
 	return counts, nil
 }

@@ -13,10 +13,9 @@ import (
 
 // link is what is known of the connection.
 type link struct {
-	onConnected    func()
-	onDisconnected func(error)
-	statuses       chan nats.Status // of a connection that was given; nil if it is the client's own
-	ended          chan struct{}    // closed when there is no connection any more, and will be none
+	onConnected func()
+	statuses    chan nats.Status // of a connection that was given; nil if it is the client's own
+	ended       chan struct{}    // closed when there is no connection any more, and will be none
 
 	mu        sync.Mutex
 	connected bool
@@ -26,8 +25,7 @@ type link struct {
 }
 
 func newLink(cfg Config) link {
-	return link{onConnected: cfg.OnConnected, onDisconnected: cfg.OnDisconnected, ended: make(chan struct{}),
-		connected: true, since: time.Now()}
+	return link{onConnected: cfg.OnConnected, ended: make(chan struct{}), connected: true, since: time.Now()}
 }
 
 // set notes a change, and reports whether it is one that somebody has to be told of.
@@ -90,18 +88,14 @@ func (c *Client) onDisconnect(_ *nats.Conn, err error) {
 		lost = fmt.Errorf("%w: %w", lost, err)
 	}
 	c.calls.fail(lost)
-	if !c.link.set(false) {
-		return
-	}
-	c.log.Warn("connection to NATS lost, reconnecting", "error", lost)
-	if c.link.onDisconnected != nil {
-		c.link.onDisconnected(lost)
+	if c.link.set(false) {
+		c.log.Warn("connection to NATS lost, reconnecting", "error", lost)
 	}
 }
 
 func (c *Client) onReconnect(nc *nats.Conn) {
 	c.calls.allowInbox()
-	for _, m := range []*memory{&c.atomics, &c.singles, &c.leaders} {
+	for _, m := range []*memory{&c.foreign, &c.atomics, &c.singles, &c.leaders} {
 		m.forget()
 	}
 	if !c.link.set(true) {
@@ -188,27 +182,30 @@ func (c *Client) Close(ctx context.Context) error {
 	if over {
 		return nil
 	}
-	if c.link.statuses != nil {
-		return c.giveBack(ctx)
-	}
-	if err := c.nc.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		c.nc.Close()
-	}
+	err := c.leave(ctx)
 	select {
 	case <-c.link.ended:
-		return nil
+		return err
 	case <-ctx.Done():
-		c.nc.Close()
+		if c.link.statuses == nil {
+			c.nc.Close()
+		}
+		c.onClosed(nil) // whoever hears of changes may be busy still
 		return fmt.Errorf("close the connection to NATS: %w", ctx.Err())
 	}
 }
 
-// giveBack leaves a connection that was given to its owner.
-func (c *Client) giveBack(ctx context.Context) (err error) {
+// leave begins to close the connection, or leaves one that was given to its owner.
+func (c *Client) leave(ctx context.Context) (err error) {
+	if c.link.statuses == nil {
+		if err := c.nc.Drain(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			c.nc.Close()
+		}
+		return nil
+	}
 	if c.ready() == nil {
 		err = c.flush(ctx)
 	}
 	c.nc.RemoveStatusListener(c.link.statuses)
-	<-c.link.ended
 	return err
 }

@@ -82,6 +82,29 @@ func TestConnectionThatIsGivenStaysItsOwners(t *testing.T) {
 	}
 }
 
+func TestClosingEndsWithItsContext(t *testing.T) {
+	s := natstest.Start(t)
+	hanging, end := make(chan struct{}), make(chan struct{})
+	defer close(end)
+	c, _, _ := lent(t, s.URL(), func(cfg *jetstream.Config) {
+		cfg.OnConnected = func() { close(hanging); <-end }
+	})
+	s.Restart()
+	<-hanging
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close(ctx) }()
+	select {
+	case err := <-closed:
+		wantErr(t, "close", err, context.DeadlineExceeded)
+	case <-within(t).Done():
+		t.Fatal("closing outlasts its context")
+	}
+	_, err := c.Heads(within(t), bucket.NewID())
+	wantErr(t, "heads after close", err, jetstream.ErrUnreachable)
+}
+
 func TestConnectionThatIsGivenIsAllThereIsToSay(t *testing.T) {
 	s := natstest.Start(t)
 	_, nc, _ := lent(t, s.URL())
@@ -112,11 +135,8 @@ func TestChangesOfTheConnectionAreTold(t *testing.T) {
 	for name, given := range map[string]bool{"own": false, "given": true} {
 		t.Run(name, func(t *testing.T) {
 			s := natstest.Start(t)
-			changes := make(chan error, 10)
-			tell := func(cfg *jetstream.Config) {
-				cfg.OnConnected = func() { changes <- nil }
-				cfg.OnDisconnected = func(err error) { changes <- err }
-			}
+			back := make(chan struct{}, 10)
+			tell := func(cfg *jetstream.Config) { cfg.OnConnected = func() { back <- struct{}{} } }
 			var c *jetstream.Client
 			if given {
 				c, _, _ = lent(t, s.URL(), tell)
@@ -128,7 +148,7 @@ func TestChangesOfTheConnectionAreTold(t *testing.T) {
 				t.Errorf("at first: connected %v since %s", connected, begun)
 			}
 			s.Stop()
-			wantErr(t, "disconnected", received(t, changes), jetstream.ErrUnreachable)
+			eventually(t, "the connection is lost", func() bool { connected, _ = c.Since(); return !connected })
 			connected, lost := c.Since()
 			if connected || !lost.After(begun) {
 				t.Errorf("without a server: connected %v since %s, begun %s", connected, lost, begun)
@@ -136,30 +156,21 @@ func TestChangesOfTheConnectionAreTold(t *testing.T) {
 			_, err := c.Heads(within(t), bucket.NewID())
 			wantErr(t, "heads without a server", err, jetstream.ErrUnreachable)
 			s.Restart()
-			noErr(t, "connected", received(t, changes))
-			if connected, back := c.Since(); !connected || !back.After(lost) {
-				t.Errorf("with the server again: connected %v since %s", connected, back)
+			select {
+			case <-back:
+			case <-within(t).Done():
+				t.Fatal("nothing is told")
+			}
+			if connected, since := c.Since(); !connected || !since.After(lost) {
+				t.Errorf("with the server again: connected %v since %s", connected, since)
 			}
 			_, err = c.Ensure(within(t), jetstream.EnsureConfig{})
 			noErr(t, "ensure", err)
 			noErr(t, "close", c.Close(within(t)))
-			select {
-			case err := <-changes:
-				t.Errorf("closing is told: %v", err)
-			default:
+			if len(back) > 0 {
+				t.Error("it is told twice")
 			}
 		})
-	}
-}
-
-func received(t *testing.T, changes <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-changes:
-		return err
-	case <-within(t).Done():
-		t.Fatal("nothing is told")
-		return nil
 	}
 }
 

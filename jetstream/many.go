@@ -35,7 +35,7 @@ func (o *Objects) GetMany(ctx context.Context, store string, hashes []bucket.Has
 	if err != nil {
 		return fmt.Errorf("get %d objects: %w: %w", len(hashes), consumer.ErrNotFound, err)
 	}
-	chunks := question[bucket.Hash]{
+	chunks := question{
 		c: o.c, in: o.c.storeAt(s),
 		subject: func(h bucket.Hash) string { return s.chunks(h.String()) },
 		take: func(h bucket.Hash, m *nats.Msg) error {
@@ -67,7 +67,7 @@ func (c *Client) Absent(ctx context.Context, store string, hashes []bucket.Hash)
 		return nil, fmt.Errorf("ask for %d objects: %w: %w", len(hashes), ErrNotFound, err)
 	}
 	there := make(map[bucket.Hash]bool, len(hashes))
-	descriptions := question[bucket.Hash]{
+	descriptions := question{
 		c: c, in: c.storeAt(s),
 		subject: func(h bucket.Hash) string { return s.meta(h.String()) },
 		take: func(h bucket.Hash, m *nats.Msg) error {
@@ -83,38 +83,38 @@ func (c *Client) Absent(ctx context.Context, store string, hashes []bucket.Hash)
 }
 
 // question asks a stream for the last message of each of many subjects.
-type question[K comparable] struct {
+type question struct {
 	c       *Client
 	in      place
-	subject func(K) string
-	take    func(K, *nats.Msg) error // called one at a time; its error ends the asking
+	subject func(bucket.Hash) string
+	take    func(bucket.Hash, *nats.Msg) error // called one at a time; its error ends the asking
 }
 
-// ask asks for each key once, and hands on what is there.
-func (q question[K]) ask(ctx context.Context, keys []K) error {
-	left, err := q.batched(ctx, distinct(keys))
+// ask asks for each hash once, and hands on what is there.
+func (q question) ask(ctx context.Context, hashes []bucket.Hash) error {
+	left, err := q.batched(ctx, distinct(hashes))
 	if err != nil {
 		return err
 	}
 	return q.singly(ctx, left)
 }
 
-// distinct returns each key once.
-func distinct[K comparable](keys []K) []K {
-	seen := make(map[K]bool, len(keys))
-	return slices.DeleteFunc(slices.Clone(keys), func(k K) bool {
-		again := seen[k]
-		seen[k] = true
+// distinct returns each hash once.
+func distinct(hashes []bucket.Hash) []bucket.Hash {
+	seen := make(map[bucket.Hash]bool, len(hashes))
+	return slices.DeleteFunc(slices.Clone(hashes), func(h bucket.Hash) bool {
+		again := seen[h]
+		seen[h] = true
 		return again
 	})
 }
 
 // batched asks as far as it can with batched gets, and returns what has to be asked for singly: nothing, or, if those do not
 // work here, what it has not asked for.
-func (q question[K]) batched(ctx context.Context, keys []K) (left []K, err error) {
+func (q question) batched(ctx context.Context, hashes []bucket.Hash) (left []bucket.Hash, err error) {
 	c := q.c
 	if c.singles.is(q.in) || c.leaders.is(q.in) {
-		return keys, nil
+		return hashes, nil
 	}
 	b, err := c.openBatch(ctx, q.in)
 	if err != nil {
@@ -123,43 +123,43 @@ func (q question[K]) batched(ctx context.Context, keys []K) (left []K, err error
 	defer b.close()
 	var refused error
 	taking := q
-	taking.take = func(k K, m *nats.Msg) error {
-		refused = q.take(k, m)
+	taking.take = func(h bucket.Hash, m *nats.Msg) error {
+		refused = q.take(h, m)
 		return refused
 	}
-	for len(keys) > 0 {
-		part := keys[:min(len(keys), maxMany)]
+	for len(hashes) > 0 {
+		part := hashes[:min(len(hashes), maxMany)]
 		left, err := taking.request(b, part)
 		switch {
 		case refused != nil:
 			return nil, refused
 		case errors.Is(err, errNoResponders):
-			return keys, c.directOff(ctx, q.in)
-		case errors.Is(err, errBad), errors.Is(err, ErrNotPermitted) && q.maySingly(ctx, keys[0]):
+			return hashes, c.directOff(ctx, q.in)
+		case errors.Is(err, errBad), errors.Is(err, ErrNotPermitted) && q.maySingly(ctx, hashes[0]):
 			c.singles.know(q.in, true)
-			return keys, nil
+			return hashes, nil
 		case err != nil:
 			return nil, err
 		}
-		keys = append(left, keys[len(part):]...)
+		hashes = append(left, hashes[len(part):]...)
 	}
 	return nil, nil
 }
 
 // maySingly reports whether the server lets this user ask for one by itself.
-func (q question[K]) maySingly(ctx context.Context, k K) bool {
-	_, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(k)}, false)
+func (q question) maySingly(ctx context.Context, h bucket.Hash) bool {
+	_, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(h)}, false)
 	return !errors.Is(err, ErrNotPermitted)
 }
 
 // singly asks by a get for each.
-func (q question[K]) singly(ctx context.Context, keys []K) error {
+func (q question) singly(ctx context.Context, hashes []bucket.Hash) error {
 	var taking sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(singlesAhead)
-	for _, k := range keys {
+	for _, h := range hashes {
 		g.Go(func() error {
-			m, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(k)}, false)
+			m, err := q.c.get(ctx, q.in, getRequest{LastFor: q.subject(h)}, false)
 			if errors.Is(err, errAbsent) {
 				return nil
 			}
@@ -171,7 +171,7 @@ func (q question[K]) singly(ctx context.Context, keys []K) error {
 			if ctx.Err() != nil {
 				return ctx.Err() // nothing is taken after an error
 			}
-			return q.take(k, m)
+			return q.take(h, m)
 		})
 	}
 	return g.Wait()
@@ -179,26 +179,23 @@ func (q question[K]) singly(ctx context.Context, keys []K) error {
 
 // request sends one request, and hands on what comes. If the server stopped before the end, it returns what is left to ask
 // for.
-func (q question[K]) request(b *batch, keys []K) (left []K, err error) {
-	wanted := make(map[string]K, len(keys))
+func (q question) request(b *batch, hashes []bucket.Hash) (left []bucket.Hash, err error) {
+	wanted := make(map[string]bucket.Hash, len(hashes))
 	req := getRequest{MaxBytes: maxManyBytes}
-	for _, k := range keys {
-		subject := q.subject(k)
-		wanted[subject] = k
+	for _, h := range hashes {
+		subject := q.subject(h)
+		wanted[subject] = h
 		req.Multi = append(req.Multi, subject)
 	}
 	if err := b.send(req); err != nil {
 		return nil, err
 	}
-	for came := 0; came <= len(keys); came++ {
+	for came := 0; came <= len(hashes); came++ {
 		m, err := b.next()
 		if err != nil {
 			return nil, err
 		}
 		switch status, err := statusOf(m); {
-		case m.Subject != b.answers():
-			came--
-			continue
 		case status == statusAbsent:
 			return nil, nil
 		case status == statusEnd && m.Header.Get(numPendingHeader) != "0" && came > 0:
@@ -209,23 +206,23 @@ func (q question[K]) request(b *batch, keys []K) (left []K, err error) {
 			return nil, err
 		}
 		subject := lastHeader(m.Header, natsjs.SubjectHeader)
-		k, ok := wanted[subject]
+		h, ok := wanted[subject]
 		if !ok {
 			return nil, fmt.Errorf("stream %s answers with %.80q, which was not asked for", b.in.stream, subject)
 		}
 		delete(wanted, subject) // it is asked for once
-		if err := q.take(k, m); err != nil {
+		if err := q.take(h, m); err != nil {
 			return nil, err
 		}
 	}
 	return nil, errors.New("more messages than were asked for")
 }
 
-// unanswered returns the keys of the subjects that are still wanted, in their order.
-func unanswered[K any](wanted map[string]K, subjects []string) (left []K) {
+// unanswered returns the hashes of the subjects that are still wanted, in their order.
+func unanswered(wanted map[string]bucket.Hash, subjects []string) (left []bucket.Hash) {
 	for _, s := range subjects {
-		if k, ok := wanted[s]; ok {
-			left = append(left, k)
+		if h, ok := wanted[s]; ok {
+			left = append(left, h)
 		}
 	}
 	return left

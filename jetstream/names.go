@@ -132,17 +132,7 @@ func (n Names) Dead(peer bucket.PublicKey, k consumer.Kind, b bucket.ID) string 
 
 // DeadOf matches the dead letters of a peer, a kind and a bucket; what is zero matches any.
 func (n Names) DeadOf(peer bucket.PublicKey, k consumer.Kind, b bucket.ID) string {
-	p, kind, id := "*", "*", "*"
-	if !peer.IsZero() {
-		p = peer.String()
-	}
-	if k != "" {
-		kind = string(k)
-	}
-	if !b.IsZero() {
-		id = b.String()
-	}
-	return n.subject("dead", p, kind, id)
+	return n.subject("dead", orAny(peer), cmp.Or(string(k), "*"), orAny(b))
 }
 
 // ParseDead reads a dead letter's subject; ok is false where it is none.
@@ -166,14 +156,18 @@ func (n Names) Event(peer bucket.PublicKey, b bucket.ID, k consumer.EventKind) s
 
 // EventsOf matches the events of a peer, a bucket and a kind; what is zero matches any.
 func (n Names) EventsOf(peer bucket.PublicKey, b bucket.ID, k consumer.EventKind) string {
-	p, id := "*", "*"
-	if !peer.IsZero() {
-		p = peer.String()
+	return n.subject("events", orAny(peer), orAny(b), cmp.Or(string(k), "*"))
+}
+
+// orAny is the token of a peer or bucket, or the wildcard for none.
+func orAny(who interface {
+	IsZero() bool
+	String() string
+}) string {
+	if who.IsZero() {
+		return "*"
 	}
-	if !b.IsZero() {
-		id = b.String()
-	}
-	return n.subject("events", p, id, cmp.Or(string(k), "*"))
+	return who.String()
 }
 
 // Ask is the subject on which a peer answers a question. A question is one token of letters, digits, '_' and '-'.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"sync"
 	"time"
 
 	"headwater/bucket"
@@ -44,13 +43,9 @@ type objectMeta struct {
 }
 
 type objectOptions struct {
-	Link      *objectLink `json:"link,omitempty"`
-	ChunkSize uint32      `json:"max_chunk_size,omitempty"`
-}
-
-// objectLink says that the object is elsewhere. Links are not followed: no store answers for another.
-type objectLink struct {
-	Store string `json:"bucket"`
+	// Link: the object is elsewhere. Links are not followed: no store answers for another.
+	Link      *struct{} `json:"link,omitempty"`
+	ChunkSize uint32    `json:"max_chunk_size,omitempty"`
 }
 
 // readMeta reads the description of the object h. One that cannot belong to it is an error that says why.
@@ -76,42 +71,3 @@ func readMeta(m *nats.Msg, h bucket.Hash) (meta objectMeta, err error) {
 
 // digestText is how NATS clients write a SHA-256 digest.
 func digestText(sum []byte) string { return "SHA-256=" + base64.URLEncoding.EncodeToString(sum) }
-
-// layouts remembers for each store whether its objects were lately found by their hash in the first place.
-type layouts struct {
-	mu    sync.Mutex
-	score map[string]int
-}
-
-const (
-	maxLayouts = 256 // stores can be named by anybody's messages
-	startScore = 2
-	maxScore   = 4
-)
-
-// byHash reports whether a store is worth asking for a chunk by hash before asking for the meta.
-func (l *layouts) byHash(store string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	score, known := l.score[store]
-	return !known || score > 0
-}
-
-// found notes where an object was.
-func (l *layouts) found(store string, byHash bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	score, known := l.score[store]
-	if !known {
-		score = startScore
-		if len(l.score) >= maxLayouts || l.score == nil {
-			l.score = map[string]int{}
-		}
-	}
-	if byHash {
-		score++
-	} else {
-		score--
-	}
-	l.score[store] = max(min(score, maxScore), 0)
-}

@@ -32,19 +32,19 @@ type pubAck struct {
 // store publishes a message and returns once a stream has stored it, or has found its message id among the last. Nobody
 // answering is tried again for a second, the time that a new leader takes to be found; then it is [ErrTimeout]. It is
 // [ErrNotFound], at once, where the server says that the stream does not exist.
-func (c *Client) store(ctx context.Context, api, stream string, m *nats.Msg) (pubAck, error) {
+func (c *Client) store(ctx context.Context, in place, m *nats.Msg) (pubAck, error) {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxElapsedTime(time.Second))
 	answer, err := backoff.RetryWithData(func() (*nats.Msg, error) {
 		answer, err := c.request(ctx, m)
 		if errors.Is(err, errNoResponders) {
-			err = c.whyNobody(ctx, api, stream)
+			err = c.whyNobody(ctx, in)
 			if errors.Is(err, ErrNotFound) {
 				return nil, backoff.Permanent(err)
 			}
 			return nil, err
 		}
-		return answer, permanent(err)
+		return answer, backoff.Permanent(err)
 	}, backoff.WithContext(policy, ctx))
 	if err != nil {
 		return pubAck{}, err
@@ -68,20 +68,17 @@ func readAck(body []byte) (ack pubAck, err error) {
 
 // whyNobody says why nobody answers for a stream: it is not there ([ErrNotFound]), or something else ([ErrTimeout] and
 // others).
-func (c *Client) whyNobody(ctx context.Context, api, stream string) error {
-	err := c.apiCall(ctx, api, "STREAM.INFO."+stream, nil, nil)
-	if err == nil {
-		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, stream)
-	}
-	return noJetStream(err)
+func (c *Client) whyNobody(ctx context.Context, in place) error {
+	_, err := c.streamInfo(ctx, in)
+	return silent(in, err)
 }
 
-// checkSize refuses what the server would refuse, by cutting the connection.
-func (c *Client) checkSize(body []byte, limit int64) error {
-	if limit = min(limit, c.nc.MaxPayload()); int64(len(body)) > limit {
-		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayload, len(body), limit)
+// silent says what it means that nobody answers for a stream, of which asking about it says err.
+func silent(in place, err error) error {
+	if err == nil {
+		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
 	}
-	return nil
+	return noJetStream(err)
 }
 
 // Announce publishes a head. Bucket and peer of a are required: they are the subject. It returns once the stream has stored
@@ -91,25 +88,28 @@ func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate
 	if a.Bucket.IsZero() || a.Peer.IsZero() || a.Link.IsZero() {
 		return false, errors.New("announce: bucket, peer and link are required")
 	}
-	body, err := a.Encode()
-	if err == nil {
-		err = c.checkSize(body, bucket.MaxMessageSize)
-	}
+	duplicate, err = c.storeMessage(ctx, c.names.HeadsStream(), c.names.Head(a.Bucket, a.Peer), a.MessageID(), a)
 	if err != nil {
 		return false, fmt.Errorf("announce %s: %w", a.Link, err)
 	}
-	m := cborMessage(c.names.Head(a.Bucket, a.Peer), a.MessageID(), body)
-	ack, err := c.store(ctx, c.api, c.names.HeadsStream(), m)
-	if err != nil {
-		return false, fmt.Errorf("announce %s: %w", a.Link, err)
-	}
-	return ack.Duplicate, nil
+	return duplicate, nil
 }
 
-func cborMessage(subject, id string, body []byte) *nats.Msg {
-	return &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
+// storeMessage stores an announcement or a job. What the server would refuse, by cutting the connection, is refused here.
+func (c *Client) storeMessage(
+	ctx context.Context, stream, subject, id string, message interface{ Encode() ([]byte, error) },
+) (duplicate bool, err error) {
+	body, err := message.Encode()
+	if err != nil {
+		return false, err
+	}
+	if limit := min(bucket.MaxMessageSize, c.nc.MaxPayload()); int64(len(body)) > limit {
+		return false, fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayload, len(body), limit)
+	}
+	ack, err := c.store(ctx, c.at(stream), &nats.Msg{Subject: subject, Data: body, Header: nats.Header{
 		natsjs.MsgIDHeader: {id}, contentType: {bucket.ContentTypeCBOR},
-	}}
+	}})
+	return ack.Duplicate, err
 }
 
 // Jobs publishes the pin jobs of one peer.
@@ -126,32 +126,23 @@ func (c *Client) Jobs(peer bucket.PublicKey) *Jobs { return &Jobs{c, peer} }
 // PublishJob publishes a job: see [consumer.Jobs]. Its id derives from the peer too, because all peers share the stream.
 // Errors are those of [Client.Announce].
 func (j *Jobs) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error) {
-	body, err := job.Encode()
-	if err == nil {
-		err = j.c.checkSize(body, bucket.MaxMessageSize)
-	}
-	var ack pubAck
-	if err == nil {
-		id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
-		ack, err = j.c.store(ctx, j.c.api, j.c.names.PinsStream(), cborMessage(j.c.names.Pins(j.peer, job.Bucket), id, body))
-	}
+	id := fmt.Sprintf("%s.%s.%s.%d", j.peer, job.Bucket, job.Link, attempt)
+	duplicate, err = j.c.storeMessage(ctx, j.c.names.PinsStream(), j.c.names.Pins(j.peer, job.Bucket), id, job)
 	if err != nil {
 		return false, fmt.Errorf("publish the pin job for %s: %w", job.Link, err)
 	}
-	return ack.Duplicate, nil
+	return duplicate, nil
 }
 
 // QueuedJobs counts the jobs of the peer that the broker holds, in work or waiting, by bucket.
 func (j *Jobs) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
-	subjects, err := j.c.subjectCounts(ctx, j.c.at(j.c.names.PinsStream()), j.c.names.PinsOf(j.peer))
+	names := j.c.names
+	counts, err := j.c.bucketCounts(ctx, names.PinsStream(), names.PinsOf(j.peer), func(s string) (bucket.ID, bool) {
+		_, id, ok := names.ParsePins(s)
+		return id, ok
+	})
 	if err != nil {
-		return nil, fmt.Errorf("count the queued pin jobs: %w", noJetStream(err))
-	}
-	counts := map[bucket.ID]uint64{}
-	for s, n := range subjects {
-		if _, b, ok := j.c.names.ParsePins(s); ok {
-			counts[b] += n
-		}
+		return nil, fmt.Errorf("count the queued pin jobs: %w", err)
 	}
 	return counts, nil
 }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
+	"strings"
 
 	"headwater/bucket"
 	"headwater/consumer"
@@ -59,12 +59,11 @@ func (o *Objects) Get(ctx context.Context, store string, h bucket.Hash, fresh bo
 	return r, size, nil
 }
 
-// open asks for the chunk first where that was lately worth it, then for the meta.
+// open asks for the chunk first unless somebody else's objects were lately found there, then for the meta.
 func (o *Objects) open(ctx context.Context, ob object) (io.ReadCloser, int64, error) {
-	if o.c.layouts.byHash(ob.store.String()) {
+	if !o.c.foreign.is(ob.in) {
 		m, err := o.c.get(ctx, ob.in, getRequest{LastFor: ob.store.chunks(ob.hash.String())}, ob.leader)
 		if err == nil && bucket.Sum(m.Data) == ob.hash {
-			o.c.layouts.found(ob.store.String(), true)
 			return whole(m.Data)
 		}
 		if err != nil && !errors.Is(err, errAbsent) {
@@ -75,7 +74,7 @@ func (o *Objects) open(ctx context.Context, ob object) (io.ReadCloser, int64, er
 	if err != nil {
 		return nil, 0, err
 	}
-	o.c.layouts.found(ob.store.String(), meta.Chunks == 1 && meta.Token == ob.hash.String())
+	o.c.foreign.know(ob.in, meta.Chunks > 0 && !strings.HasPrefix(meta.Token, ob.hash.String()))
 	switch meta.Chunks {
 	case 0:
 		return whole(nil)
@@ -116,30 +115,6 @@ func (c *Client) meta(ctx context.Context, ob object) (objectMeta, *nats.Msg, er
 		return meta, m, fmt.Errorf("%w: %w", errAbsent, err)
 	}
 	return meta, m, nil
-}
-
-// ObjectInfo is what a store says about an object. None of it is proven.
-type ObjectInfo struct {
-	Size   int64
-	Chunks int64
-	Digest string // as NATS clients write it: "SHA-256=" and the digest in padded URL-safe base64
-	At     time.Time
-}
-
-// StatObject returns what a store says about an object, or [consumer.ErrNotFound] as [Objects.Get] does.
-func (c *Client) StatObject(ctx context.Context, store string, h bucket.Hash) (ObjectInfo, error) {
-	s, err := ParseStore(store)
-	if err != nil {
-		return ObjectInfo{}, fmt.Errorf("stat object %s: %w: %w", h, consumer.ErrNotFound, err)
-	}
-	meta, m, err := c.meta(ctx, object{store: s, in: c.storeAt(s), hash: h})
-	if errors.Is(err, errAbsent) || errors.Is(err, ErrNotFound) {
-		err = fmt.Errorf("%w: %w", consumer.ErrNotFound, err)
-	}
-	if err != nil {
-		return ObjectInfo{}, fmt.Errorf("stat object %s in %s: %w", h, store, err)
-	}
-	return ObjectInfo{Size: int64(meta.Size), Chunks: int64(meta.Chunks), Digest: meta.Digest, At: timeOf(m)}, nil
 }
 
 // chunkReader reads an object of several chunks.

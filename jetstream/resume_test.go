@@ -65,9 +65,9 @@ func halfPut(t *testing.T, s *natstest.Server, b []byte) (arrived uint64) {
 	eventually(t, "what arrived is stored", func() bool {
 		before := arrived
 		arrived = lastSeq(t, s, blobs)
-		return arrived == before
+		return arrived > 0 && arrived == before
 	})
-	if arrived < bigChunks/4 || arrived >= bigChunks {
+	if arrived >= bigChunks {
 		t.Fatalf("%d chunks of %d arrived: the test shows nothing", arrived, bigChunks)
 	}
 	return arrived
@@ -182,8 +182,8 @@ func TestAChunkThatArrivesLateIsNoticed(t *testing.T) {
 	if err == nil || errors.Is(err, jetstream.ErrUnreachable) {
 		t.Errorf("put: got error %v, want one about the late chunk", err)
 	}
-	_, err = c.StatObject(within(t), blobs, bucket.Sum(b))
-	wantErr(t, "stat", err, consumer.ErrNotFound)
+	_, err = get(t, c, bucket.Sum(b), true)
+	wantErr(t, "get", err, consumer.ErrNotFound)
 	put(t, c, b)
 	wantObject(t, c, b)
 }

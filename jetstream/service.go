@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,8 +22,8 @@ import (
 // ServiceName is what a running peer is called among the NATS services.
 const ServiceName = "headwater"
 
-// DefaultServiceConcurrency is how many questions a peer answers at once.
-const DefaultServiceConcurrency = 8
+// serviceConcurrency is how many questions a peer answers at once; further ones wait.
+const serviceConcurrency = 8
 
 // Metadata of the service, by which running peers are found and told apart.
 const (
@@ -55,8 +56,6 @@ type ServiceConfig struct {
 	// Handlers by question, a word of letters, digits, '_' and '-'. They are called concurrently; their context ends with
 	// that of Serve. They own the bytes they get.
 	Handlers map[string]func(ctx context.Context, request []byte) ([]byte, error)
-	// Concurrency bounds the handlers at work, further questions wait. 0: DefaultServiceConcurrency.
-	Concurrency int
 }
 
 // service answers the questions to one peer.
@@ -72,7 +71,7 @@ func (c *Client) Serve(ctx context.Context, cfg ServiceConfig) error {
 	if cfg.Peer.IsZero() {
 		return errors.New("serve: a peer is required")
 	}
-	s := &service{c: c, slots: make(chan struct{}, cmp.Or(max(cfg.Concurrency, 0), DefaultServiceConcurrency))}
+	s := &service{c: c, slots: make(chan struct{}, serviceConcurrency)}
 	svc, err := micro.AddService(c.nc, c.microConfig(cfg))
 	if err != nil {
 		return fmt.Errorf("serve: %w", err)
@@ -160,7 +159,7 @@ func (c *Client) Ask(ctx context.Context, peer bucket.PublicKey, question string
 	if end, ok := ctx.Deadline(); ok {
 		limit = time.Until(end)
 	}
-	bounded, done := c.boundedFor(ctx, limit, func(s string) bool { return s == m.Subject })
+	bounded, done := c.boundedFor(ctx, limit, m.Subject)
 	defer done()
 	answer, err := c.nc.RequestMsgWithContext(bounded, m)
 	if err != nil {
@@ -201,14 +200,16 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	subject := "$SRV.INFO." + ServiceName
-	guard, done := c.calls.add(ctx, func(s string) bool { return s == subject })
+	guard, done := c.calls.add(ctx, subject, false)
 	defer done()
 	if err := c.publish(&nats.Msg{Subject: subject, Reply: inbox}); err != nil {
 		return nil, fmt.Errorf("list running peers: %w", err)
 	}
 	found := map[bucket.PublicKey]RunningPeer{}
 	for len(found) < maxPeers {
-		m, err := nextWithin(guard, sub, peersQuiet)
+		soon, cancel := context.WithTimeout(guard, peersQuiet)
+		m, err := sub.NextMsgWithContext(soon)
+		cancel()
 		if err != nil && ctx.Err() == nil && guard.Err() != nil {
 			return nil, fmt.Errorf("list running peers: %w", context.Cause(guard))
 		}
@@ -219,18 +220,7 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 			found[p.Peer] = p
 		}
 	}
-	peers := make([]RunningPeer, 0, len(found))
-	for _, p := range found {
-		peers = append(peers, p)
-	}
-	slices.SortFunc(peers, func(a, b RunningPeer) int { return a.Peer.Compare(b.Peer) })
-	return peers, nil
-}
-
-func nextWithin(ctx context.Context, sub *nats.Subscription, d time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, d)
-	defer cancel()
-	return sub.NextMsgWithContext(ctx)
+	return slices.SortedFunc(maps.Values(found), func(a, b RunningPeer) int { return a.Peer.Compare(b.Peer) }), nil
 }
 
 // readPeer reads what a service says about itself; ok is false where it is no peer of this prefix.

@@ -137,7 +137,7 @@ func (s *Source) bind(ctx context.Context) (natsjs.MessagesContext, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	bounded, done := s.c.boundedFor(ctx, s.c.limit, func(string) bool { return false })
+	bounded, done := s.c.bounded(ctx, "")
 	defer done()
 	d, err := s.c.js.Consumer(bounded, s.want.stream, s.want.config.Durable)
 	if err != nil {
@@ -215,7 +215,7 @@ func (s *Source) Close(ctx context.Context) error {
 
 // flush returns when the server has read everything that was sent before, or ctx or the request limit ends.
 func (c *Client) flush(ctx context.Context) error {
-	bounded, done := c.boundedFor(ctx, c.limit, func(string) bool { return false })
+	bounded, done := c.bounded(ctx, "")
 	defer done()
 	if err := c.nc.FlushWithContext(bounded); err != nil {
 		return c.callError(ctx, bounded, err)

@@ -21,7 +21,7 @@ type EventFilter struct {
 // nil, is called once no event is missed any more. [ErrNotPermitted] where the server forbids to listen.
 func (c *Client) Watch(ctx context.Context, f EventFilter, started func(), handle func(event []byte)) error {
 	subject := c.names.EventsOf(f.Peer, f.Bucket, f.Kind)
-	guard, done := c.calls.addLasting(ctx, func(s string) bool { return s == subject })
+	guard, done := c.calls.add(ctx, subject, true)
 	defer done()
 	sub, err := c.nc.SubscribeSync(subject)
 	if err != nil {

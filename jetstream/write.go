@@ -38,16 +38,25 @@ const cleanupLimit = 2 * time.Second
 // [bucket.HashMismatch] if the bytes are others or not so many; [ErrNotFound] if the store does not exist; those of r; and
 // [ErrNotPermitted], [ErrUnreachable], [ErrTimeout] and others, after which putting again is safe.
 func (c *Client) PutObject(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
-	p, err := c.newPut(store, h)
-	if err != nil {
-		return fmt.Errorf("put object %s into %s: %w", h, store, err)
-	}
-	if size < 0 {
-		return fmt.Errorf("put object %s: the size is negative", h)
-	}
-	if size <= chunkSize {
+	return c.putStream(ctx, store, h, size, r, false)
+}
+
+// PutAbsent is [Client.PutObject] of an object that the store was found not to have a moment ago: it is not looked for again. If
+// it is there all the same, chunks are sent for nothing.
+func (c *Client) PutAbsent(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error {
+	return c.putStream(ctx, store, h, size, r, true)
+}
+
+func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader, absent bool) error {
+	s, err := ParseStore(store)
+	p := put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String(), absent: absent}
+	switch {
+	case err != nil:
+	case size < 0:
+		err = errors.New("the size is negative")
+	case size <= chunkSize:
 		err = p.single(ctx, size, r)
-	} else {
+	default:
 		err = p.chunked(ctx, uint64(size), r)
 	}
 	if err != nil {
@@ -75,19 +84,8 @@ func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) 
 		if all.Err() != nil {
 			break
 		}
-		g.Go(func() error {
-			if len(o.Bytes) > chunkSize {
-				return c.PutObject(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
-			}
-			p, err := c.newPut(store, o.Hash)
-			if err == nil {
-				// Mostly it is not there: find out by trying.
-				err = p.whole(all, o.Bytes, nil)
-			}
-			if err != nil {
-				return fmt.Errorf("put object %s into %s: %w", o.Hash, store, err)
-			}
-			return nil
+		g.Go(func() error { // mostly it is not there: find out by trying
+			return c.PutAbsent(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -103,14 +101,7 @@ type put struct {
 	token   string // under which the chunks are written
 	mine    bool   // nobody else writes under the token
 	resumes bool   // the token is the writer's: a later put of theirs finds what stands there
-}
-
-func (c *Client) newPut(store string, h bucket.Hash) (*put, error) {
-	s, err := ParseStore(store)
-	if err != nil {
-		return nil, err
-	}
-	return &put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String()}, nil
+	absent  bool   // the store was found not to have it
 }
 
 // described is a description that stands in the store: of our object, or of something else in its place.
@@ -120,8 +111,11 @@ type described struct {
 	seq  uint64 // of its message; 0 where there is none
 }
 
-// look reads the description that stands in the store.
+// look reads the description that stands in the store: before anything is put, any replica's is good enough.
 func (p *put) look(ctx context.Context, leader bool) (*described, error) {
+	if p.absent && !leader {
+		return &described{}, nil
+	}
 	ob := p.ob
 	ob.leader = leader
 	meta, m, err := p.c.meta(ctx, ob)
@@ -141,22 +135,27 @@ func (p *put) single(ctx context.Context, size int64, r io.Reader) error {
 		return err
 	}
 	body := make([]byte, size)
-	if err := readExactly(r, body); err != nil {
+	if _, err := io.ReadFull(r, body); err != nil {
+		return short(err)
+	}
+	if err := atEnd(r); err != nil {
 		return err
 	}
-	return p.whole(ctx, body, seen)
-}
-
-// readExactly fills b from r, which must end there.
-func readExactly(r io.Reader, b []byte) error {
-	n, err := io.ReadFull(r, b)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are only %d bytes of the %d announced", n, len(b))
-	}
+	meta, err := p.describeWhole(body)
 	if err != nil {
 		return err
 	}
-	return atEnd(r)
+	same := func(d *described) bool { return d.ok && d.meta.Size == meta.Size && d.meta.Digest == meta.Digest }
+	if same(seen) {
+		return nil
+	}
+	if len(body) > 0 {
+		done, err := p.onlyChunk(ctx, body, same)
+		if err != nil || done {
+			return err
+		}
+	}
+	return p.publishMeta(ctx, meta, seen.seq, same)
 }
 
 func atEnd(r io.Reader) error {
@@ -168,32 +167,10 @@ func atEnd(r io.Reader) error {
 	return nil
 }
 
-// whole puts an object of at most one chunk. seen is what is known to stand in the store; nil is not looked yet.
-func (p *put) whole(ctx context.Context, body []byte, seen *described) error {
-	meta, err := p.describeWhole(body)
-	if err != nil {
-		return err
-	}
-	same := func(d *described) bool { return d.ok && d.meta.Size == meta.Size && d.meta.Digest == meta.Digest }
-	if seen != nil && same(seen) {
-		return nil
-	}
-	if len(body) > 0 {
-		done, err := p.onlyChunk(ctx, body, same)
-		if err != nil || done {
-			return err
-		}
-	}
-	if seen == nil {
-		seen = &described{}
-	}
-	return p.publishMeta(ctx, meta, seen.seq, same)
-}
-
 // onlyChunk stores the only chunk. Where one stands under the hash already, the object may be complete (done), or this
 // chunk the right one; else the chunk goes under a token of its own.
 func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) bool) (done bool, err error) {
-	err = p.chunkOnce(ctx, body)
+	err = p.firstChunk(ctx, &nats.Msg{Data: body})
 	if !sequenceTaken(err) {
 		return false, err
 	}
@@ -209,18 +186,7 @@ func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) 
 		return false, err
 	}
 	p.ownToken()
-	return false, p.chunkOnce(ctx, body)
-}
-
-// chunkOnce stores the first chunk under the token, unless one stands there.
-func (p *put) chunkOnce(ctx context.Context, body []byte) error {
-	_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.chunkMessage(body))
-	return err
-}
-
-// chunkMessage is the first chunk, to be stored where there is none.
-func (p *put) chunkMessage(body []byte) *nats.Msg {
-	return expectSequence(&nats.Msg{Subject: p.ob.store.chunks(p.token), Data: body}, 0)
+	return false, p.firstChunk(ctx, &nats.Msg{Data: body})
 }
 
 // metaMessage is a description, to be stored in place of the one at seq.
@@ -238,7 +204,7 @@ func (p *put) ownToken() {
 
 func (p *put) describe(size uint64, digest string) objectMeta {
 	return objectMeta{Name: p.ob.hash.String(), Options: objectOptions{ChunkSize: chunkSize}, Store: p.ob.store.Name,
-		Size: size, Digest: digest}
+		Token: p.token, Size: size, Chunks: chunksOf(size), Digest: digest}
 }
 
 // describeWhole describes an object of at most one chunk, whose bytes must be those that the hash names.
@@ -247,11 +213,7 @@ func (p *put) describeWhole(body []byte) (objectMeta, error) {
 		return objectMeta{}, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "the bytes hash to something else")
 	}
 	sum := sha256.Sum256(body)
-	meta := p.describe(uint64(len(body)), digestText(sum[:]))
-	if len(body) > 0 {
-		meta.Chunks = 1
-	}
-	return meta, nil
+	return p.describe(uint64(len(body)), digestText(sum[:])), nil
 }
 
 // publishMeta makes the object visible, in place of the description at seq. Where another one was faster, and is of the
@@ -263,9 +225,9 @@ func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same
 		return err
 	}
 	return backoff.Retry(func() error {
-		_, err := p.c.store(ctx, p.ob.in.api, p.ob.in.stream, p.metaMessage(body, seq))
+		_, err := p.c.store(ctx, p.ob.in, p.metaMessage(body, seq))
 		if !sequenceTaken(err) {
-			return permanent(err)
+			return backoff.Permanent(err)
 		}
 		d, lookErr := p.look(ctx, true)
 		if lookErr != nil {

@@ -112,12 +112,7 @@ func (s *Badger) Close() error {
 
 // read runs f with the newest committed state.
 func (s *Badger) read(ctx context.Context, f func(r reader) error) error {
-	return s.use(ctx, func() error {
-		newer := s.log.newer()
-		v := s.log.snapshot.acquire()
-		defer s.log.snapshot.release(v)
-		return f(reader{v.txn, newer})
-	})
+	return s.use(ctx, func() error { return s.log.read(f) })
 }
 
 // change runs f with the newest committed state when it is its turn to change the bucket.
@@ -128,10 +123,7 @@ func (s *Badger) change(ctx context.Context, id bucket.ID, f func(r reader) erro
 			return err
 		}
 		defer done()
-		newer := s.log.newer()
-		v := s.log.snapshot.acquire()
-		defer s.log.snapshot.release(v)
-		return f(reader{v.txn, newer})
+		return s.log.read(f)
 	})
 }
 

@@ -3,8 +3,6 @@ package logstore
 import (
 	"context"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"headwater/bucket"
 )
 
@@ -224,15 +222,11 @@ func (r reader) scanBuckets(behind bucket.ID, f func(b Bucket) (bool, error)) er
 	if !behind.IsZero() {
 		from = after(from)
 	}
-	return r.scan([]byte{kindBucket}, from, false, func(key []byte, item *badger.Item) (more bool, err error) {
-		err = valueOf(item, func(value []byte) error {
-			b, err := decodeBucket(key, value)
-			if err != nil {
-				return err
-			}
-			more, err = f(b)
-			return err
-		})
-		return more, err
+	return r.rows([]byte{kindBucket}, from, false, func(key, value []byte) (bool, error) {
+		b, err := decodeBucket(key, value)
+		if err != nil {
+			return false, err
+		}
+		return f(b)
 	})
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"iter"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"headwater/bucket"
 )
 
@@ -24,25 +22,28 @@ func (s *Badger) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job
 
 // Jobs is described at [Jobs].
 func (s *Badger) Jobs(ctx context.Context) iter.Seq2[Job, error] {
-	prefix := []byte{kindJob}
-	return pages(ctx, place{}, Job.place, func(behind place, n int) (page []Job, err error) {
+	return outbox(ctx, s, []byte{kindJob}, reader.decodeJob)
+}
+
+// outbox yields the rows of jobs, or of uploads, that begin with a prefix.
+func outbox[T placed[T]](
+	ctx context.Context, s *Badger, prefix []byte, decode func(r reader, key, value []byte) (T, error),
+) iter.Seq2[T, error] {
+	return pages(ctx, place{}, T.place, func(behind place, n int) (page []T, err error) {
 		from := prefix
 		if behind != (place{}) {
-			from = after(headKey(kindJob, behind.bucket, behind.head))
+			from = after(headKey(prefix[0], behind.bucket, behind.head))
 		}
 		err = s.read(ctx, func(r reader) error {
-			return r.scan(prefix, from, false, func(key []byte, item *badger.Item) (bool, error) {
-				err := valueOf(item, func(value []byte) error {
-					j, err := r.decodeJob(key, value)
-					if err == nil {
-						page = append(page, j)
-					}
-					return err
-				})
+			return r.rows(prefix, from, false, func(key, value []byte) (bool, error) {
+				t, err := decode(r, key, value)
+				if err == nil {
+					page = append(page, t)
+				}
 				return len(page) < n, err
 			})
 		})
-		return page, failed(err, "list jobs")
+		return page, failed(err, "list the outbox")
 	})
 }
 
@@ -121,19 +122,26 @@ func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
 	return failed(s.remove(ctx, kindJob, id, link), "drop job %s of bucket %s", link, id)
 }
 
-// remove removes a version's row of that kind. Absent is no error.
-func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, link bucket.Link) error {
+// remove removes versions' rows of that kind, all or none. Absent is no error.
+func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, links ...bucket.Link) error {
 	return s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if errors.Is(err, ErrNotFound) {
+		var rows []row
+		for _, link := range links {
+			h, err := r.head(id, link)
+			if errors.Is(err, ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			row, err := r.removal(kind, id, h)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row...)
+		}
+		if len(rows) == 0 {
 			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rows, err := r.removal(kind, id, h)
-		if err != nil || len(rows) == 0 {
-			return err
 		}
 		return s.log.commit(ctx, rows)
 	})

@@ -65,14 +65,11 @@ func (s *Badger) Walk(ctx context.Context, id bucket.ID, before bucket.Head) ite
 			from = headKey(kindEntry, id, before)
 		}
 		err = s.read(ctx, func(r reader) error {
-			return r.scan(prefix, from, true, func(key []byte, item *badger.Item) (bool, error) {
-				err := valueOf(item, func(value []byte) error {
-					e, err := decodeEntry(key, value)
-					if err == nil && e.Head() != before {
-						page = append(page, e)
-					}
-					return err
-				})
+			return r.rows(prefix, from, true, func(key, value []byte) (bool, error) {
+				e, err := decodeEntry(key, value)
+				if err == nil && e.Head() != before {
+					page = append(page, e)
+				}
 				return len(page) < n, err
 			})
 		})

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"headwater/bucket"
 )
 
@@ -52,34 +50,27 @@ func (s *Badger) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Li
 }
 
 // merged returns the row that marks a version as merged: none if it is marked, or has no tip row.
-func (r reader) merged(id bucket.ID, h bucket.Head) (rows []row, err error) {
+func (r reader) merged(id bucket.ID, h bucket.Head) ([]row, error) {
 	key := headKey(kindTip, id, h)
-	err = r.get(key, func(value []byte) error {
-		t, err := decodeTip(key, value)
-		if err == nil && !t.Merged {
-			t.Merged = true
-			rows = []row{{key, encodeTip(t)}}
-		}
-		return err
-	})
-	if errors.Is(err, ErrNotFound) {
-		err = nil
+	t, err := getRow(r, key, decodeTip)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil, nil
+	case err != nil || t.Merged:
+		return nil, err
 	}
-	return rows, err
+	t.Merged = true
+	return []row{{key, encodeTip(t)}}, nil
 }
 
 // scanTips calls f for every tip row of a bucket, the greatest first, until f returns false.
 func (r reader) scanTips(id bucket.ID, f func(t Tip) (bool, error)) error {
 	prefix := bucketKey(kindTip, id)
-	return r.scan(prefix, last(prefix), true, func(key []byte, item *badger.Item) (more bool, err error) {
-		err = valueOf(item, func(value []byte) error {
-			t, err := decodeTip(key, value)
-			if err != nil {
-				return err
-			}
-			more, err = f(t)
-			return err
-		})
-		return more, err
+	return r.rows(prefix, last(prefix), true, func(key, value []byte) (bool, error) {
+		t, err := decodeTip(key, value)
+		if err != nil {
+			return false, err
+		}
+		return f(t)
 	})
 }

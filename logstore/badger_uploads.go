@@ -5,8 +5,6 @@ import (
 	"errors"
 	"iter"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"headwater/bucket"
 )
 
@@ -27,25 +25,7 @@ func (s *Badger) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, er
 	if !id.IsZero() {
 		prefix = bucketKey(kindUpload, id)
 	}
-	return pages(ctx, place{}, Upload.place, func(behind place, n int) (page []Upload, err error) {
-		from := prefix
-		if behind != (place{}) {
-			from = after(headKey(kindUpload, behind.bucket, behind.head))
-		}
-		err = s.read(ctx, func(r reader) error {
-			return r.scan(prefix, from, false, func(key []byte, item *badger.Item) (bool, error) {
-				err := valueOf(item, func(value []byte) error {
-					u, err := decodeUpload(key, value)
-					if err == nil {
-						page = append(page, u)
-					}
-					return err
-				})
-				return len(page) < n, err
-			})
-		})
-		return page, failed(err, "list uploads")
-	})
+	return outbox(ctx, s, prefix, func(_ reader, key, value []byte) (Upload, error) { return decodeUpload(key, value) })
 }
 
 // AddUpload is described at [Uploads].
@@ -55,14 +35,11 @@ func (s *Badger) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) 
 		if err != nil {
 			return err
 		}
-		u := Upload{}
 		key := headKey(kindUpload, id, h)
-		err = r.get(key, func(value []byte) (err error) {
-			u, err = decodeUpload(key, value)
+		u, err := getRow(r, key, decodeUpload)
+		if err == nil {
 			u.Attempt++
-			return err
-		})
-		if err != nil && !errors.Is(err, ErrNotFound) {
+		} else if !errors.Is(err, ErrNotFound) {
 			return err
 		}
 		return s.log.commit(ctx, []row{{key, encodeUpload(u)}})
@@ -88,6 +65,6 @@ func (s *Badger) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 }
 
 // Uploaded is described at [Uploads].
-func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	return failed(s.remove(ctx, kindUpload, id, link), "remove the upload of version %s of bucket %s", link, id)
+func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+	return failed(s.remove(ctx, kindUpload, id, links...), "remove uploads of bucket %s", id)
 }

@@ -192,12 +192,15 @@ func (c *committer) keep(ctx context.Context, key, value []byte) error {
 	return nil
 }
 
-// newer returns what is buffered. Taken before a snapshot it goes with it: a row that has left the buffer by then is in the
-// snapshot.
-func (c *committer) newer() buffer {
+// read runs f with the newest committed state, and with what is buffered. The latter is taken first: a row that has left the
+// buffer by then is in the snapshot.
+func (c *committer) read(f func(r reader) error) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.buffered
+	newer := c.buffered
+	c.mu.Unlock()
+	v := c.snapshot.acquire()
+	defer c.snapshot.release(v)
+	return f(reader{v.txn, newer})
 }
 
 // flush makes the buffered rows durable. Nobody else may use the committer meanwhile.

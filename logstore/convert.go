@@ -3,8 +3,6 @@ package logstore
 import (
 	"context"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"headwater/bucket"
 )
 
@@ -101,12 +99,8 @@ func (c *converter) count() {
 func (r reader) walkTips(id bucket.ID, seen func(), f func(h bucket.Head) error) error {
 	prefix := bucketKey(kindEntry, id)
 	height, above, here := ^uint64(0), make(map[bucket.Link]bool), make(map[bucket.Link]bool)
-	return r.scan(prefix, last(prefix), true, func(key []byte, item *badger.Item) (bool, error) {
-		var e Entry
-		err := valueOf(item, func(value []byte) (err error) {
-			e, err = decodeEntry(key, value)
-			return err
-		})
+	return r.rows(prefix, last(prefix), true, func(key, value []byte) (bool, error) {
+		e, err := decodeEntry(key, value)
 		if err != nil {
 			return false, err
 		}

@@ -14,7 +14,7 @@ import (
 // lockDir takes the lock of a log's directory. The lock lies beside the directory, so that the directory can be moved under it.
 // [ErrLocked].
 func lockDir(dir string) (*durable.Lock, error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	if err := durable.MakeDirAll(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
 	lock, err := durable.Acquire(dir+".lock", durable.Self("log"))

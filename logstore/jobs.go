@@ -14,17 +14,24 @@ type place struct {
 	head   bucket.Head
 }
 
+// placed is a [Job] or an [Upload].
+type placed[T any] interface {
+	place() place
+	clone() T // shares nothing with the first
+}
+
 // place returns where the job stands.
 func (j Job) place() place { return place{j.Bucket, bucket.Head{Link: j.Link, Height: j.Height}} }
 
 // place returns where the upload stands.
 func (u Upload) place() place { return place{u.Bucket, bucket.Head{Link: u.Link, Height: u.Height}} }
 
-// clone returns a copy that shares nothing with j.
 func (j Job) clone() Job {
 	j.Stores, j.Peers = slices.Clone(j.Stores), slices.Clone(j.Peers)
 	return j
 }
+
+func (u Upload) clone() Upload { return u }
 
 // checkAppend checks the arguments of an append against each other.
 func checkAppend(stretch []Entry, job *Job) error {

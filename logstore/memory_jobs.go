@@ -23,32 +23,37 @@ func (m *Memory) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job
 
 // Jobs is described at [Jobs].
 func (m *Memory) Jobs(ctx context.Context) iter.Seq2[Job, error] {
-	return pages(ctx, place{}, Job.place, func(after place, n int) (page []Job, err error) {
+	return memoryOutbox(ctx, m, bucket.ID{}, func(b *memoryBucket) map[bucket.Link]Job { return b.outbox })
+}
+
+// memoryOutbox yields what of returns of one bucket, or, for the zero ID, of all.
+func memoryOutbox[T placed[T]](
+	ctx context.Context, m *Memory, id bucket.ID, of func(*memoryBucket) map[bucket.Link]T,
+) iter.Seq2[T, error] {
+	return pages(ctx, place{}, T.place, func(after place, n int) (page []T, err error) {
 		err = m.use(ctx, false, func() error {
 			i, _ := slices.BinarySearchFunc(m.ids, after.bucket, compareIDs)
-			for _, id := range m.ids[i:] {
-				page = append(page, m.buckets[id].jobsAfter(after)...)
-				if len(page) >= n {
-					break
+			for _, each := range m.ids[i:] {
+				if len(page) < n && (id.IsZero() || each == id) {
+					page = append(page, behind(of(m.buckets[each]), after)...)
 				}
 			}
 			page = page[:min(n, len(page))]
 			return nil
 		})
-		return page, failed(err, "list jobs")
+		return page, failed(err, "list the outbox")
 	})
 }
 
-// jobsAfter returns the bucket's jobs behind the cursor, by head order.
-func (b *memoryBucket) jobsAfter(after place) []Job {
-	var jobs []Job
-	for _, j := range b.outbox {
-		if b.ID != after.bucket || j.place().head.Compare(after.head) > 0 {
-			jobs = append(jobs, j.clone())
+// behind returns what of one bucket stands behind a place, by head order.
+func behind[T placed[T]](all map[bucket.Link]T, after place) (some []T) {
+	for _, t := range all {
+		if at := t.place(); at.bucket != after.bucket || at.head.Compare(after.head) > 0 {
+			some = append(some, t.clone())
 		}
 	}
-	slices.SortFunc(jobs, func(x, y Job) int { return x.place().head.Compare(y.place().head) })
-	return jobs
+	slices.SortFunc(some, func(x, y T) int { return x.place().head.Compare(y.place().head) })
+	return some
 }
 
 // SetJob is described at [Jobs].

@@ -49,29 +49,7 @@ func (m *Memory) AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCoun
 
 // Uploads is described at [Uploads].
 func (m *Memory) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error] {
-	return pages(ctx, place{}, Upload.place, func(after place, n int) (page []Upload, err error) {
-		err = m.use(ctx, false, func() error {
-			for _, each := range m.ids {
-				if (id.IsZero() || each == id) && len(page) < n && compareIDs(each, after.bucket) >= 0 {
-					page = append(page, m.buckets[each].uploadsAfter(after)...)
-				}
-			}
-			page = page[:min(n, len(page))]
-			return nil
-		})
-		return page, failed(err, "list uploads")
-	})
-}
-
-// uploadsAfter returns the bucket's uploads behind a place, by head order.
-func (b *memoryBucket) uploadsAfter(after place) (uploads []Upload) {
-	for _, u := range b.uploads {
-		if b.ID != after.bucket || u.place().head.Compare(after.head) > 0 {
-			uploads = append(uploads, u)
-		}
-	}
-	slices.SortFunc(uploads, func(x, y Upload) int { return x.place().head.Compare(y.place().head) })
-	return uploads
+	return memoryOutbox(ctx, m, id, func(b *memoryBucket) map[bucket.Link]Upload { return b.uploads })
 }
 
 // AddUpload is described at [Uploads].
@@ -111,10 +89,12 @@ func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 }
 
 // Uploaded is described at [Uploads].
-func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
 	err := m.use(ctx, true, func() error {
-		delete(m.bucket(id).uploads, link)
+		for _, link := range links {
+			delete(m.bucket(id).uploads, link)
+		}
 		return nil
 	})
-	return failed(err, "remove the upload of version %s of bucket %s", link, id)
+	return failed(err, "remove uploads of bucket %s", id)
 }

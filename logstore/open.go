@@ -67,7 +67,7 @@ func openBadger(cfg Config, set settings) (s *Badger, err error) {
 // start looks the directory over, opens Badger and looks at what it found. The lock is held.
 func (s *Badger) start() error {
 	dir := s.cfg.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return err
 	}
 	if err := s.guard(); err != nil { // before anything else: a full disk kills Badger at the start too

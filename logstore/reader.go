@@ -41,14 +41,18 @@ func valueOf(item *badger.Item, f func(value []byte) error) error {
 	return inner
 }
 
-// bucket reads a head row. [ErrNotFound].
-func (r reader) bucket(id bucket.ID) (b Bucket, err error) {
-	key := bucketKey(kindBucket, id)
+// getRow reads a row with its decoder. [ErrNotFound], [ErrDamaged].
+func getRow[T any](r reader, key []byte, decode func(key, value []byte) (T, error)) (t T, err error) {
 	err = r.get(key, func(value []byte) (err error) {
-		b, err = decodeBucket(key, value)
+		t, err = decode(key, value)
 		return err
 	})
-	return b, err
+	return t, err
+}
+
+// bucket reads a head row. [ErrNotFound].
+func (r reader) bucket(id bucket.ID) (b Bucket, err error) {
+	return getRow(r, bucketKey(kindBucket, id), decodeBucket)
 }
 
 // bucketOrNew reads a head row, or returns one that holds nothing yet.
@@ -71,12 +75,8 @@ func (r reader) head(id bucket.ID, link bucket.Link) (h bucket.Head, err error) 
 }
 
 // entry reads a version whose link row was read, or is named by another row.
-func (r reader) entry(id bucket.ID, h bucket.Head) (e Entry, err error) {
-	key := headKey(kindEntry, id, h)
-	err = r.get(key, func(value []byte) (err error) {
-		e, err = decodeEntry(key, value)
-		return err
-	})
+func (r reader) entry(id bucket.ID, h bucket.Head) (Entry, error) {
+	e, err := getRow(r, headKey(kindEntry, id, h), decodeEntry)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: version %s at height %d of bucket %s is missing", ErrDamaged, h.Link, h.Height, id)
 	}
@@ -84,13 +84,8 @@ func (r reader) entry(id bucket.ID, h bucket.Head) (e Entry, err error) {
 }
 
 // job reads a job: as buffered, where it still is in the database, or else as it stands there. [ErrNotFound].
-func (r reader) job(id bucket.ID, h bucket.Head) (j Job, err error) {
-	key := headKey(kindJob, id, h)
-	err = r.get(key, func(value []byte) (err error) {
-		j, err = r.decodeJob(key, value)
-		return err
-	})
-	return j, err
+func (r reader) job(id bucket.ID, h bucket.Head) (Job, error) {
+	return getRow(r, headKey(kindJob, id, h), r.decodeJob)
 }
 
 // decodeJob reads a job row with what is buffered for it.
@@ -115,6 +110,17 @@ func (r reader) scan(prefix, from []byte, reverse bool, f func(key []byte, item 
 	return nil
 }
 
+// rows is scan with the values of the rows, which are f's only while it runs.
+func (r reader) rows(prefix, from []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
+	return r.scan(prefix, from, reverse, func(key []byte, item *badger.Item) (more bool, err error) {
+		err = valueOf(item, func(value []byte) (err error) {
+			more, err = f(key, value)
+			return err
+		})
+		return more, err
+	})
+}
+
 // bucketLedger is the [ledger] of one bucket.
 type bucketLedger struct {
 	reader
@@ -136,12 +142,9 @@ func (l bucketLedger) previous(h bucket.Head) (bucket.Link, error) {
 
 func (l bucketLedger) succeeded(height uint64, previous bucket.Link) (found bool, err error) {
 	prefix := heightKey(kindEntry, l.id, height)
-	err = l.scan(prefix, prefix, false, func(key []byte, item *badger.Item) (bool, error) {
-		err := valueOf(item, func(value []byte) error {
-			e, err := decodeEntry(key, value)
-			found = e.Previous == previous
-			return err
-		})
+	err = l.rows(prefix, prefix, false, func(key, value []byte) (bool, error) {
+		e, err := decodeEntry(key, value)
+		found = e.Previous == previous
 		return !found, err
 	})
 	return found, err
@@ -149,12 +152,9 @@ func (l bucketLedger) succeeded(height uint64, previous bucket.Link) (found bool
 
 func (l bucketLedger) jobs() (jobs []Job, err error) {
 	prefix := bucketKey(kindJob, l.id)
-	err = l.scan(prefix, prefix, false, func(key []byte, item *badger.Item) (bool, error) {
-		err := valueOf(item, func(value []byte) error {
-			j, err := l.decodeJob(key, value)
-			jobs = append(jobs, j)
-			return err
-		})
+	err = l.rows(prefix, prefix, false, func(key, value []byte) (bool, error) {
+		j, err := l.decodeJob(key, value)
+		jobs = append(jobs, j)
 		return true, err
 	})
 	return jobs, err

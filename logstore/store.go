@@ -207,9 +207,9 @@ type Uploads interface {
 	// Announced moves the bucket's announced head to a version, where it is the greater one. Its upload stays. Durable on
 	// return. ErrNotFound where the version is not in the log.
 	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
-	// Uploaded removes an upload: the object stores have all that the version needs, and it was announced, or a version above
-	// it was. Absent is no error. Durable on return.
-	Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error
+	// Uploaded removes uploads of a bucket, in one durable step: the object stores have all that the versions need, and each was
+	// announced, or a version above it was. Absent is no error. Durable on return.
+	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error
 }
 
 // Conditions remembers why buckets are not in sync.

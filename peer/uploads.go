@@ -58,7 +58,7 @@ func (u uploads) Put(ctx context.Context, store string, h bucket.Hash, size int6
 	if err != nil {
 		return err
 	}
-	return offline(client.PutObject(ctx, store, h, size, r))
+	return offline(client.PutAbsent(ctx, store, h, size, r))
 }
 
 // PutMany implements [publisher.Stores].
@@ -90,14 +90,11 @@ func (u uploads) Heads(ctx context.Context, id bucket.ID) ([]bucket.Announcement
 }
 
 // announcements tells what the publisher does as the consumer tells what it does.
-func (e *events) announcements(peer bucket.PublicKey) func(publisher.Event) {
-	return func(p publisher.Event) {
-		if p.Kind == publisher.EventAnnounced {
-			e.Emit(consumer.Event{
-				At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: p.Bucket, PeerID: peer, Link: p.Head.Link, Height: p.Head.Height,
-				Heads: p.Heads,
-			})
-		}
+func (e *events) announcements(peer bucket.PublicKey) func(bucket.ID, bucket.Head, []bucket.Link) {
+	return func(id bucket.ID, head bucket.Head, heads []bucket.Link) {
+		e.Emit(consumer.Event{
+			At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: id, PeerID: peer, Link: head.Link, Height: head.Height, Heads: heads,
+		})
 	}
 }
 

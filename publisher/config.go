@@ -24,10 +24,12 @@ type Config struct {
 	// ManifestStore and BlobStore are the object stores that are written to.
 	ManifestStore, BlobStore string
 
-	Events   func(Event)   // is told what happened, and must return soon; nil for nobody
-	Logger   *slog.Logger  // nil discards
-	RetryMin time.Duration // before the first try after a failure, give or take a half; 0 means 1 s
-	RetryMax time.Duration // before any later one, likewise; 0 means 1 min
+	// Announced is told of each head that the bus was told of, and of the links that were named beside it. It must return soon;
+	// nil for nobody.
+	Announced func(id bucket.ID, head bucket.Head, heads []bucket.Link)
+	Logger    *slog.Logger  // nil discards
+	RetryMin  time.Duration // before the first try after a failure, give or take a half; 0 means 1 s
+	RetryMax  time.Duration // before any later one, likewise; 0 means 1 min
 }
 
 // check refuses what cannot work, and sets what is not set.
@@ -40,8 +42,8 @@ func (c *Config) check() error {
 	case c.ManifestStore == "" || c.BlobStore == "":
 		return errors.New("publisher: no store to write to")
 	}
-	if c.Events == nil {
-		c.Events = func(Event) {}
+	if c.Announced == nil {
+		c.Announced = func(bucket.ID, bucket.Head, []bucket.Link) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -10,13 +10,14 @@
 // One bucket is worked off in rounds. Each step is durable before the next one begins, so a crash anywhere leaves a state from
 // which the same steps go on:
 //
-//  1. The manifests of all its uploads that the store of manifests lacks; and those of all versions below, if it lacks the one
-//     next below, or if a head is told of again.
-//  2. For each upload that is a tip of the log, the blobs that the store of blobs lacks: what was added since the newest
-//     version that is not owed, then what was there before.
+//  1. The manifests of all its uploads that the store of manifests lacks. If it lacks the one next below an unmerged tip, or if
+//     the tip is told of again, the stores may lack anything: then those of all versions below, too.
+//  2. For each upload that is an unmerged tip of the log, the blobs that the store of blobs lacks of what was added since the newest
+//     version that is not owed; and, if the stores may lack anything, of what was there before.
 //  3. The packs that the hints name, then the announcement: the greatest of those tips, the others in its field "heads". Then
-//     the log's announced head moves, and the uploads that were told of go.
-//  4. The blobs of the other uploads, whose versions are below what was announced, newest first. Then their uploads go.
+//     the log's announced head moves.
+//  4. The blobs that the store lacks of what was there before. Then the uploads that were told of go.
+//  5. The blobs of the other uploads, whose versions are below what was announced, newest first. Then their uploads go.
 //
 // A head is never announced before the stores have all that it added. A blob that it added and that is neither held here nor
 // there holds its upload up ([ErrIncomplete]), and no other. An inherited one that nobody has is named and holds up nothing.

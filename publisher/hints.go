@@ -41,8 +41,23 @@ func (r *round) hints(ctx context.Context, o owed) (bucket.Hints, error) {
 		h.Recent, h.Packs = h.Recent[:min(len(h.Recent), bucket.MaxRecent)], nil
 		return h, err
 	}
-	r.packs.keep(r.id, s.packed)
+	r.remember(s.packed)
 	return h, nil
+}
+
+// maxPacked is the most buckets whose packs are remembered. Of others the bus is asked.
+const maxPacked = 256
+
+// remember notes how far the chain is packed; one of which nothing is packed needs no memory.
+func (r *round) remember(p packed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.packed) >= maxPacked {
+		clear(r.packed)
+	}
+	if delete(r.packed, r.id); !p.below.IsZero() {
+		r.packed[r.id] = p
+	}
 }
 
 // packed is how far a chain is packed.
@@ -60,7 +75,10 @@ type stretch struct {
 // stretch finds what is to be packed below a version. repair says that the version was announced before: the packs that are
 // remembered may be lost, too.
 func (r *round) stretch(ctx context.Context, v *bucket.Version, repair bool) (*stretch, error) {
-	if mine, ok := r.packs.of(r.id); ok {
+	r.mu.Lock()
+	mine, ok := r.packed[r.id]
+	r.mu.Unlock()
+	if ok {
 		if s, found, err := r.walk(ctx, v, mine); err != nil || found {
 			return r.present(ctx, v, s, repair, err)
 		}

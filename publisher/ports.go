@@ -10,24 +10,15 @@ import (
 	"headwater/logstore"
 )
 
-// Log is the part of a log that the publisher needs. Every [logstore.Store] has it.
+// Log is the part of a log that the publisher needs. Every [logstore.Store] has it. See [logstore.Reader], [logstore.Tips] and, for
+// what is owed, [logstore.Uploads].
 type Log interface {
-	Versions
-	Outbox
-}
-
-// Versions is the reading of versions: see [logstore.Reader] and [logstore.Tips].
-type Versions interface {
 	Bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error)
 	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error)
 	Tips(ctx context.Context, id bucket.ID) ([]logstore.Tip, error)
-}
-
-// Outbox is what is owed: see [logstore.Uploads].
-type Outbox interface {
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[logstore.Upload, error]
 	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
-	Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error
+	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error
 }
 
 // Stores writes object stores by name. Safe for concurrent use. An error says that nothing is certain; asking and putting
@@ -36,7 +27,8 @@ type Stores interface {
 	// Absent returns those of the hashes whose objects the store lacks, in any order. It may return one that is there, which
 	// costs another put; it never leaves out one that is not.
 	Absent(ctx context.Context, store string, hashes []bucket.Hash) ([]bucket.Hash, error)
-	// Put stores the size bytes of r, which are read once. It returns once the store has acknowledged all of them.
+	// Put stores the size bytes of r, which are read once, of an object that Absent returned. It returns once the store has
+	// acknowledged all of them.
 	Put(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader) error
 	// PutMany stores blobs of up to [bucket.MaxPackSize] bytes each, and returns once the store has acknowledged all.
 	PutMany(ctx context.Context, store string, blobs []blobstore.Small) error
@@ -50,33 +42,11 @@ type Bus interface {
 	Heads(ctx context.Context, id bucket.ID) ([]bucket.Announcement, error)
 }
 
-// EventKind is a kind of [Event].
-type EventKind string
-
-// The kinds of events.
-const (
-	EventAnnounced EventKind = "announced" // the bus was told of a head
-	EventProgress  EventKind = "progress"  // once a second, of a bucket that takes longer than that
-)
-
-// Event is one thing that happened to a bucket.
-type Event struct {
-	Kind     EventKind
-	Bucket   bucket.ID
-	Head     bucket.Head   // that was announced
-	Heads    []bucket.Link // that were named beside it
-	Progress Progress
-}
-
 // Progress is how far a bucket is worked off. It begins anew each time that the bucket is taken up.
 type Progress struct {
-	Owed      int           // versions still owed
-	Objects   int           // that the stores were asked for
-	Absent    int           // of those, that a store lacked and are held here
-	Done      int           // of Absent, acknowledged by the store
-	Bytes     int64         // of Done
-	Announced bucket.Head   // told to the bus meanwhile; zero for none
-	Duplicate bool          // the bus had been told of that before
-	Missing   int           // blobs that were inherited, or added, and are neither here nor in the stores
-	Lost      []bucket.Hash // the first of those that were inherited, at most 8
+	Absent    int         // objects that a store lacked and are held here
+	Done      int         // of Absent, acknowledged by the store
+	Bytes     int64       // of Done
+	Announced bucket.Head // told to the bus meanwhile; zero for none
+	Duplicate bool        // the bus had been told of that before
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// sideBySide is how many buckets are worked off at once.
+	// sideBySide is how many buckets are worked off at once, whoever asks.
 	sideBySide = 8
 	// transfers is how many batches, and how many streams, are on their way to the stores at once.
 	transfers = 3
@@ -22,13 +22,14 @@ const (
 // and for status alone: what is owed stands in the log.
 type Publisher struct {
 	cfg              Config
+	atWork           chan struct{} // a token for each bucket
 	batches, streams chan struct{} // a token for each that is on its way
-	packs            packMemory
 
 	wake    chan struct{} // tells Run to look again
 	mu      sync.Mutex
 	all     bool // the whole outbox is to be read
 	buckets map[bucket.ID]*work
+	packed  map[bucket.ID]packed // how far the chains that were announced lately are packed
 }
 
 // New returns a publisher. It starts nothing.
@@ -37,8 +38,8 @@ func New(c Config) (*Publisher, error) {
 		return nil, err
 	}
 	return &Publisher{
-		cfg: c, batches: make(chan struct{}, transfers), streams: make(chan struct{}, transfers),
-		wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{},
+		cfg: c, atWork: make(chan struct{}, sideBySide), batches: make(chan struct{}, transfers),
+		streams: make(chan struct{}, transfers), wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{}, packed: map[bucket.ID]packed{},
 	}, nil
 }
 
@@ -119,11 +120,14 @@ func (p *Publisher) readOutbox(ctx context.Context) error {
 }
 
 // Publish works off one bucket now, for whoever waits: with or without a Run. If it is being worked off already, Publish
-// waits for that, and does what is left. report, if not nil, is told how far it is, in the caller's goroutine; it may miss steps,
+// waits for that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it is, in the caller's goroutine; it may miss steps,
 // and is told the end. Publish returns nil once the bucket owes nothing, and else why it still does: the bucket stays in the
 // outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement: who waits for that alone may watch for
 // it in the reports and end ctx.
 func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progress)) error {
+	if report == nil {
+		report = func(Progress) {}
+	}
 	changed := make(chan struct{}, 1)
 	p.mu.Lock()
 	w := p.of(id)
@@ -135,14 +139,10 @@ func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progr
 	for {
 		select {
 		case err := <-done:
-			if report != nil {
-				report(p.progress(w))
-			}
+			report(p.progress(w))
 			return err
 		case <-changed:
-			if report != nil {
-				report(p.progress(w))
-			}
+			report(p.progress(w))
 		}
 	}
 }
@@ -164,16 +164,6 @@ func (p *Publisher) join(ctx context.Context, id bucket.ID, w *work) error {
 		case <-busy:
 		}
 	}
-}
-
-// Progress returns how far a bucket is. It reports whether the bucket is being worked off right now.
-func (p *Publisher) Progress(id bucket.ID) (Progress, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if w := p.buckets[id]; w != nil && w.busy != nil {
-		return w.progress.clone(), true
-	}
-	return Progress{}, false
 }
 
 // LastError returns why the last try to work off a bucket failed, and when Run tries again: nil if it did not fail.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"headwater/blobstore"
@@ -100,6 +102,9 @@ func TestLocalFirst_ManyOfflineVersions(t *testing.T) {
 			t.Errorf("%s was put %d times", h, n)
 		}
 	}
+	if n := w.count("note uploaded"); n > 11 {
+		t.Errorf("the outbox was cleared in %d steps, want few", n)
+	}
 	// Each version asks for its own blob and its pins list; what the next one needs too is known to be there.
 	if got, most := w.asked[blobStore], 2*versions+2; got > most {
 		t.Errorf("%d hashes were asked for, at most %d are needed", got, most)
@@ -147,16 +152,14 @@ func TestPoisonDoesNotBlock_InheritedBlobThatNobodyHas(t *testing.T) {
 	w.there(first)
 	w.make(c, append(w.hold(blob(9, "kept"), blob(9, "new")), lost)...)
 	w.make(c, append(w.hold(blob(9, "new")), lost)...)
-	var seen publisher.Progress
-	if err := w.publisher().Publish(t.Context(), c.ID, func(g publisher.Progress) { seen = g }); err != nil {
-		t.Fatal(err)
-	}
+	var said bytes.Buffer
+	publish(t, w.publisher(func(c *publisher.Config) { c.Logger = slog.New(slog.NewTextHandler(&said, nil)) }), c.ID)
 	w.checkDone()
 	if w.last().Link != c.Head().Link {
 		t.Error("the head is not announced")
 	}
-	if !slices.Contains(seen.Lost, lost) || seen.Missing == 0 {
-		t.Errorf("got %+v, want %s named as lost", seen, lost)
+	if !strings.Contains(said.String(), lost.String()) {
+		t.Errorf("got %s, want %s named as lost", said.String(), lost)
 	}
 }
 
@@ -219,6 +222,57 @@ func TestForksAreNamed_OtherHeadsTravelWithTheHead(t *testing.T) {
 	}
 }
 
+// TestLocalFirst_WhatWasThereBeforeFollowsTheAnnouncement: of a small change to a large bucket others hear before the stores are
+// asked for what it inherited.
+func TestLocalFirst_WhatWasThereBeforeFollowsTheAnnouncement(t *testing.T) {
+	w := newWorld(t)
+	c := buckettest.New(t, w.me)
+	var pins bucket.Pins
+	for i := range 1000 {
+		pins = append(pins, w.hold(blob(5, "old %d", i))...)
+	}
+	w.make(c, pins...)
+	p := w.publisher()
+	publish(t, p, c.ID)
+	before := w.asked[blobStore]
+	atAnnouncement := 0
+	w.onStep = func(_ context.Context, step string) error {
+		if step == "announce" {
+			atAnnouncement = w.asked[blobStore] - before
+		}
+		return nil
+	}
+	w.make(c, append(pins, w.hold([]byte("new"))...)...)
+	publish(t, p, c.ID)
+	w.checkDone()
+	if asked := w.asked[blobStore] - before; atAnnouncement != 2 || asked != len(pins)+2 {
+		t.Errorf("%d blobs were asked for before the announcement and %d in all, want 2 and %d", atAnnouncement, asked, len(pins)+2)
+	}
+}
+
+// TestBounded_MergedBranchCostsItself: of a merged branch that is owed again no version below it is asked for.
+func TestBounded_MergedBranchCostsItself(t *testing.T) {
+	w := newWorld(t)
+	c := buckettest.New(t, w.me)
+	for range 100 {
+		w.make(c)
+	}
+	side := w.make(c.Fork(98))
+	w.make(c)
+	if err := w.log.SetMerged(t.Context(), c.ID, side.Link); err != nil {
+		t.Fatal(err)
+	}
+	p := w.publisher()
+	publish(t, p, c.ID)
+	before := w.asked[manifestStore]
+	w.again(side)
+	publish(t, p, c.ID)
+	w.checkDone()
+	if n := w.asked[manifestStore] - before; n != 2 {
+		t.Errorf("%d manifests were asked for, want the branch's own and the next below", n)
+	}
+}
+
 // TestForksAreNamed_MoreThanAnAnnouncementNames: each of many tips is told of.
 func TestForksAreNamed_MoreThanAnAnnouncementNames(t *testing.T) {
 	w := newWorld(t)
@@ -260,6 +314,27 @@ func TestBrokerIsNotTrusted_LostHeadIsAnnouncedAgain(t *testing.T) {
 	if w.last().Link != c.Head().Link {
 		t.Error("the head is not announced again")
 	}
+}
+
+// TestBrokerIsNotTrusted_AnnouncementThatItForgot: a bus that takes every id for a repetition, and has nothing, has not been told.
+func TestBrokerIsNotTrusted_AnnouncementThatItForgot(t *testing.T) {
+	w := newWorld(t)
+	c := offline(w)
+	a := bucket.Announcement{Link: c.Head().Link, Bucket: c.ID, Peer: w.me.PublicKey()}
+	for a.Attempt = range 8 {
+		w.ids[a.MessageID()] = true
+	}
+	p := w.publisher()
+	if err := p.Publish(t.Context(), c.ID, nil); err == nil {
+		t.Error("it counts as announced")
+	}
+	if b, err := w.log.Bucket(t.Context(), c.ID); err != nil || !b.Announced.IsZero() || w.owes() != len(c.Versions) {
+		t.Errorf("announced head %v, %d versions owed, %v", b.Announced, w.owes(), err)
+	}
+	clear(w.ids) // the duplicate window is over
+	publish(t, p, c.ID)
+	w.checkDone()
+	w.last()
 }
 
 // TestBrokerIsNotTrusted_LostManifestsArePutAgain: whoever has none of a bucket needs the manifests of all versions, so a head is

@@ -5,25 +5,34 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/logstore"
 )
 
-// maxAttempts is how often the bus is told of one head if it says that it was.
+// maxAttempts is how often the bus is told of one head in a row if it says that it was.
 const maxAttempts = 8
+
+// clearBatch is how many of the versions below what was announced go from the outbox in one step.
+const clearBatch = 32
+
+// errForgotten: the bus takes an announcement for a repetition, under one id after the other, and does not have it. Later, when its
+// duplicate window is over, it is taken for what it is.
+var errForgotten = errors.New("the bus takes the announcement for a repetition and does not have it")
 
 // round works off the uploads that a bucket has now. See the package comment for its order.
 type round struct {
 	*Publisher
 	id   bucket.ID
 	w    *work
-	owed []owed      // ascending, as in the log
-	up   bucket.Pins // what the version before needs, and the stores have by now: it is not asked for again
-	held error       // the first upload that is held up by what is not here
-	gone int         // uploads cleared
+	owed []owed         // ascending, as in the log
+	tips []logstore.Tip // that are not merged, the greatest first
+	up   bucket.Pins    // what the version before needs, and the stores have by now: it is not asked for again
+	held error          // the first upload that is held up by what is not here
+	gone int            // uploads cleared
+
+	base     bucket.Link // whose pins were read last
+	basePins bucket.Pins
 }
 
 // owed is an upload, with what the log says of its version.
@@ -32,6 +41,9 @@ type owed struct {
 	pins bucket.Link
 	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
 	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
+	tip  bool        // it is an unmerged tip: the bus is to be told of it
+	// lacking: the stores may lack anything that the tip needs, so all is put before the bus is told.
+	lacking bool
 }
 
 // rounds works off a bucket until it owes nothing, or no more can be done now.
@@ -42,11 +54,8 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 			return err
 		}
 		if first {
-			p.mu.Lock()
-			w.progress, w.told = Progress{}, time.Now()
-			p.mu.Unlock()
+			r.note(func(g *Progress) { *g = Progress{} })
 		}
-		r.note(func(g *Progress) { g.Owed = len(r.owed) })
 		if err := r.run(ctx); err != nil {
 			return err
 		}
@@ -56,9 +65,9 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 	}
 }
 
-func (r *round) note(change func(*Progress)) { r.Publisher.note(r.id, r.w, change) }
+func (r *round) note(change func(*Progress)) { r.Publisher.note(r.w, change) }
 
-// load reads what is owed.
+// load reads what is owed, and the tips.
 func (r *round) load(ctx context.Context) error {
 	for u, err := range r.cfg.Log.Uploads(ctx, r.id) {
 		if err != nil {
@@ -66,6 +75,14 @@ func (r *round) load(ctx context.Context) error {
 		}
 		r.owed = append(r.owed, owed{Upload: u})
 	}
+	if len(r.owed) == 0 {
+		return nil
+	}
+	tips, err := r.cfg.Log.Tips(ctx, r.id)
+	if err != nil {
+		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
+	}
+	r.tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
 	base := make(map[bucket.Link]bucket.Link, len(r.owed))
 	for i := range r.owed {
 		o := &r.owed[i]
@@ -78,6 +95,7 @@ func (r *round) load(ctx context.Context) error {
 			o.base = b
 		}
 		base[o.Link] = o.base
+		o.tip = slices.ContainsFunc(r.tips, func(t logstore.Tip) bool { return t.Link == o.Link })
 	}
 	return nil
 }
@@ -87,68 +105,77 @@ func (r *round) run(ctx context.Context) error {
 	if err := r.manifests(ctx); err != nil {
 		return err
 	}
-	tips, err := r.cfg.Log.Tips(ctx, r.id)
-	if err != nil {
-		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
-	}
-	tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
-	ready, rest, err := r.tips(ctx, tips)
+	ready, rest, err := r.prepare(ctx)
 	if err == nil && len(ready) > 0 {
-		ready, err = r.announce(ctx, ready, tips)
-	}
-	if err == nil {
-		err = r.clear(ctx, ready...)
+		ready, err = r.announce(ctx, ready)
 	}
 	if err != nil {
 		return err
 	}
-	for _, o := range rest {
-		if ok, err := r.content(ctx, o); err != nil {
-			return err
-		} else if !ok {
-			continue
+	for _, o := range ready {
+		if o.lacking {
+			continue // it was before
 		}
-		if err := r.clear(ctx, o); err != nil {
+		if _, err := r.content(ctx, o, inherited); err != nil {
+			return err
+		}
+	}
+	if err := r.clear(ctx, ready); err != nil {
+		return err
+	}
+	for some := range slices.Chunk(rest, clearBatch) {
+		done, err := r.contents(ctx, some)
+		if err == nil {
+			err = r.clear(ctx, done)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// manifests puts those of all versions that are owed, and of all versions below them if the store has lost one: whoever has none
-// of the bucket needs them all.
+// manifests puts those of all versions that are owed; and of all versions below an unmerged tip if the store has lost one, or if
+// the tip is told of again: whoever has none of the bucket needs them all.
 func (r *round) manifests(ctx context.Context) error {
 	b, err := r.cfg.Log.Bucket(ctx, r.id)
 	if err != nil {
 		return fmt.Errorf("read bucket %s: %w", r.id, err)
 	}
-	var hashes []bucket.Hash
-	var bases []owed // one for each base
+	var hashes, bases []bucket.Hash
+	oldest := map[bucket.Link]owed{} // of those with a base
 	for _, o := range r.owed {
 		hashes = append(hashes, o.Link.Hash())
-		if !o.base.IsZero() && !slices.ContainsFunc(bases, func(b owed) bool { return b.base == o.base }) {
-			bases = append(bases, o)
+		if _, ok := oldest[o.base]; !ok && !o.base.IsZero() {
+			oldest[o.base], bases = o, append(bases, o.base.Hash())
 		}
 	}
-	for _, o := range bases {
-		hashes = append(hashes, o.base.Hash())
-	}
-	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+	lacked, missing, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, append(hashes, bases...))
 	if err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(t.missing, o.Link.Hash()) }); i >= 0 {
+	if i := slices.IndexFunc(r.owed, func(o owed) bool { return slices.Contains(missing, o.Link.Hash()) }); i >= 0 {
 		return fmt.Errorf("manifest of version %s of bucket %s: %w", r.owed[i].Link, r.id, ErrIncomplete)
 	}
-	for _, o := range bases {
-		again := bucket.Head{Link: o.Link, Height: o.Height}.Compare(b.Announced) <= 0
-		if again || slices.Contains(t.lacked, o.base.Hash()) {
-			if err := r.below(ctx, o); err != nil {
+	for base, first := range oldest {
+		again := bucket.Head{Link: first.Link, Height: first.Height}.Compare(b.Announced) <= 0
+		if (again || slices.Contains(lacked, base.Hash())) && r.distrust(base) {
+			if err := r.below(ctx, first); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// distrust notes that the stores may lack anything that the tips on a base need. It reports whether there is one.
+func (r *round) distrust(base bucket.Link) (found bool) {
+	for i := range r.owed {
+		if o := &r.owed[i]; o.base == base && o.tip {
+			o.lacking, found = true, true
+		}
+	}
+	return found
 }
 
 // below puts the manifests of all versions below one that is owed.
@@ -162,7 +189,7 @@ func (r *round) below(ctx context.Context, o owed) error {
 			}
 			hashes, link = append(hashes, link.Hash()), e.Previous
 		}
-		lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+		_, lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 		if err != nil {
 			return err
 		}
@@ -173,15 +200,19 @@ func (r *round) below(ctx context.Context, o owed) error {
 	return nil
 }
 
-// tips puts what those owed versions need that are unmerged tips, and returns those that may be announced, in the order of the
-// tips, and the other owed versions, newest first.
-func (r *round) tips(ctx context.Context, tips []logstore.Tip) (ready, rest []owed, err error) {
+// prepare puts what is to be there before the bus is told of the owed tips, and returns those that may be announced, in the order of
+// the tips, and the other owed versions, newest first.
+func (r *round) prepare(ctx context.Context) (ready, rest []owed, err error) {
 	for _, o := range slices.Backward(r.owed) {
-		if !slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == o.Link }) {
+		if !o.tip {
 			rest = append(rest, o)
 			continue
 		}
-		ok, err := r.content(ctx, o)
+		needed := added
+		if o.lacking {
+			needed |= inherited
+		}
+		ok, err := r.content(ctx, o, needed)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -194,14 +225,14 @@ func (r *round) tips(ctx context.Context, tips []logstore.Tip) (ready, rest []ow
 
 // announce tells the bus of the first of the ready versions, and of as many others as an announcement may name. It returns
 // those that were told of.
-func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip) (told []owed, err error) {
+func (r *round) announce(ctx context.Context, ready []owed) (told []owed, err error) {
 	head := ready[0]
 	told = ready[:min(len(ready), 1+bucket.MaxHeads)]
 	a := bucket.Announcement{Link: head.Link, Height: &head.Height, Bucket: r.id, Peer: r.cfg.Peer, Attempt: head.Attempt}
 	for _, o := range told[1:] {
 		a.Heads = append(a.Heads, o.Link)
 	}
-	for _, t := range tips {
+	for _, t := range r.tips {
 		if !r.owes(t.Link) && len(a.Heads) < bucket.MaxHeads {
 			a.Heads = append(a.Heads, t.Link)
 		}
@@ -213,7 +244,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 		r.cfg.Logger.Debug("announced with few hints", "bucket", r.id, "link", head.Link, "err", err)
 	}
 	if err := r.tell(ctx, a); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("announce version %s of bucket %s: %w", head.Link, r.id, err)
 	}
 	if err := r.cfg.Log.Announced(ctx, r.id, head.Link); err != nil {
 		return nil, fmt.Errorf("note that %s was announced: %w", head.Link, err)
@@ -221,11 +252,11 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	known := bucket.Head{Link: head.Link, Height: head.Height}
 	r.note(func(g *Progress) { g.Announced = known })
 	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
-	r.cfg.Events(Event{Kind: EventAnnounced, Bucket: r.id, Head: known, Heads: a.Heads, Progress: r.progress(r.w)})
+	r.cfg.Announced(r.id, known, a.Heads)
 	return told, nil
 }
 
-// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id.
+// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id, a few times.
 func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 	for range maxAttempts {
 		duplicate, err := r.cfg.Bus.Announce(ctx, a)
@@ -241,84 +272,26 @@ func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 		}
 		a.Attempt++
 	}
-	return nil // the bus has been told so often within its duplicate window that somebody has heard
+	return errForgotten
 }
 
 func (r *round) owes(link bucket.Link) bool {
 	return slices.ContainsFunc(r.owed, func(o owed) bool { return o.Link == link })
 }
 
-// clear removes uploads from the outbox.
-func (r *round) clear(ctx context.Context, done ...owed) error {
-	for _, o := range done {
-		if err := r.cfg.Log.Uploaded(ctx, r.id, o.Link); err != nil {
-			return fmt.Errorf("note that %s is uploaded: %w", o.Link, err)
-		}
-		r.gone++
-		r.note(func(g *Progress) { g.Owed-- })
+// clear removes uploads from the outbox, in one step.
+func (r *round) clear(ctx context.Context, done []owed) error {
+	if len(done) == 0 {
+		return nil
 	}
+	links := make([]bucket.Link, len(done))
+	for i, o := range done {
+		links[i] = o.Link
+	}
+	if err := r.cfg.Log.Uploaded(ctx, r.id, links...); err != nil {
+		return fmt.Errorf("note that %d versions are uploaded: %w", len(done), err)
+	}
+	r.gone += len(done)
+	r.note(func(*Progress) {}) // who watches may wait for that
 	return nil
-}
-
-// content puts what the store of blobs lacks of a version. It reports whether the store has all that was added since the
-// version's base; if not, that is kept as what holds the upload up.
-func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
-	wanted, added, err := r.wanted(ctx, o)
-	if unavailable(err) {
-		r.hold(o, 1, o.pins.Hash())
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	missing, err := r.pinned(ctx, wanted[:added])
-	if err != nil {
-		return false, err
-	}
-	lost, err := r.pinned(ctx, wanted[added:])
-	if err != nil {
-		return false, err
-	}
-	if len(lost) > 0 {
-		r.lose(o, lost)
-	}
-	if len(missing) > 0 {
-		r.hold(o, len(missing), missing[0])
-	}
-	r.forgetMissing(missing, lost)
-	return len(missing) == 0, nil
-}
-
-// pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
-// are looked for, and put, in the store of manifests.
-func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
-	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
-	if err != nil || len(missing) == 0 {
-		return missing, err
-	}
-	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
-}
-
-// hold notes what holds an upload up.
-func (r *round) hold(o owed, n int, first bucket.Hash) {
-	r.note(func(g *Progress) { g.Missing += n })
-	if r.held == nil {
-		r.held = fmt.Errorf("version %s of bucket %s lacks %d blobs, first %s: %w", o.Link, r.id, n, first, ErrIncomplete)
-	}
-}
-
-// lose names inherited blobs that are neither here nor in the store.
-func (r *round) lose(o owed, lost []bucket.Hash) {
-	const named = 8
-	r.note(func(g *Progress) {
-		g.Missing += len(lost)
-		g.Lost = append(g.Lost, lost[:min(len(lost), max(0, named-len(g.Lost)))]...)
-	})
-	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
-		"first", lost[0])
-}
-
-// unavailable reports whether a blob of the peer's own is not held, or held damaged.
-func unavailable(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }

@@ -3,7 +3,6 @@ package publisher_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,11 +74,9 @@ func TestPoisonDoesNotBlock_BucketsSideBySide(t *testing.T) {
 		w := newWorld(t)
 		hanging := buckettest.New(t, w.me)
 		w.make(hanging, w.hold(blob(100<<10, "large"))...)
-		var others []*buckettest.Chain
 		for range 30 {
 			c := buckettest.New(t, w.me)
 			w.make(c, w.hold(blob(5, "small"))...)
-			others = append(others, c)
 		}
 		w.onStep = func(ctx context.Context, step string) error {
 			if step == "put "+blobStore {
@@ -94,15 +91,44 @@ func TestPoisonDoesNotBlock_BucketsSideBySide(t *testing.T) {
 		if n := w.owes(); n != 1 {
 			t.Errorf("%d buckets wait, want 1", n)
 		}
-		if _, busy := p.Progress(hanging.ID); !busy {
-			t.Error("the hanging bucket is not uploading")
-		}
-		if _, busy := p.Progress(others[0].ID); busy {
-			t.Error("another bucket is uploading still")
-		}
 		stop()
 		if _, err := p.LastError(hanging.ID); err != nil {
 			t.Errorf("stopping is kept as a failure: %v", err)
+		}
+	})
+}
+
+// TestPoisonDoesNotBlock_MoreLargeBlobsThanStreams: buckets whose large blobs hang keep no batch from the others while they wait.
+func TestPoisonDoesNotBlock_MoreLargeBlobsThanStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.onStep = func(ctx context.Context, step string) error {
+			if step == "put "+blobStore {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return nil
+		}
+		p := w.publisher()
+		defer run(t, p)()
+		for i := range 3 {
+			c := buckettest.New(t, w.me)
+			pins := w.hold(blob(5, "small %d", i))
+			for j := range 4 {
+				pins = append(pins, w.hold(blob(100<<10, "large %d %d", i, j))...)
+			}
+			w.make(c, pins...)
+			p.Wake(c.ID)
+			synctest.Wait()
+		}
+		for i := range 30 {
+			c := buckettest.New(t, w.me)
+			w.make(c, w.hold(blob(5, "other %d", i))...)
+			p.Wake(c.ID)
+		}
+		synctest.Wait()
+		if n := w.owes(); n != 3 {
+			t.Errorf("%d buckets wait, want 3", n)
 		}
 	})
 }
@@ -117,12 +143,12 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 			return nil
 		}
 		var mu sync.Mutex
-		kinds := map[publisher.EventKind]int{}
+		told := map[bucket.Head]int{}
 		p := w.publisher(func(c *publisher.Config) {
-			c.Events = func(e publisher.Event) {
+			c.Announced = func(_ bucket.ID, head bucket.Head, _ []bucket.Link) {
 				mu.Lock()
 				defer mu.Unlock()
-				kinds[e.Kind]++
+				told[head]++
 			}
 		})
 		defer run(t, p)()
@@ -140,7 +166,7 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 				if err := p.Publish(t.Context(), c.ID, func(g publisher.Progress) { last = g }); err != nil {
 					t.Error(err)
 				}
-				if last.Announced != c.Head().Head() || last.Owed != 0 || last.Done != last.Absent || last.Done == 0 {
+				if last.Announced != c.Head().Head() || last.Done != last.Absent || last.Done == 0 {
 					t.Errorf("the last report is %+v", last)
 				}
 			})
@@ -152,8 +178,45 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 				t.Errorf("%s was put %d times", h, n)
 			}
 		}
-		if kinds[publisher.EventAnnounced] != 1 {
-			t.Errorf("events: %v", kinds)
+		if len(told) != 1 || told[c.Head().Head()] != 1 {
+			t.Errorf("it is told of %v, want the head once", told)
+		}
+	})
+}
+
+// TestBounded_PublishSideBySide: however many callers, few buckets are worked off at once.
+func TestBounded_PublishSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var mu sync.Mutex
+		now, most := 0, 0
+		w.onStep = func(context.Context, string) error {
+			mu.Lock()
+			now++
+			most = max(most, now)
+			mu.Unlock()
+			time.Sleep(time.Second)
+			mu.Lock()
+			now--
+			mu.Unlock()
+			return nil
+		}
+		p := w.publisher()
+		defer run(t, p)()
+		var g sync.WaitGroup
+		for range 30 {
+			c := buckettest.New(t, w.me)
+			w.make(c)
+			g.Go(func() {
+				if err := p.Publish(t.Context(), c.ID, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		g.Wait()
+		w.checkDone()
+		if most != 8 {
+			t.Errorf("%d buckets were worked off at once, want 8", most)
 		}
 	})
 }
@@ -203,40 +266,6 @@ func TestPublish_EndsWithItsContext(t *testing.T) {
 		mu.Unlock()
 		g.Wait()
 		w.checkDone()
-	})
-}
-
-// TestProgress_EventsOnceASecond: of a bucket that takes long.
-func TestProgress_EventsOnceASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		c := buckettest.New(t, w.me)
-		var pins bucket.Pins
-		for i := range 100 {
-			pins = append(pins, w.hold(blob(100<<10, "large %d", i))...)
-		}
-		w.make(c, pins...)
-		w.onStep = func(_ context.Context, step string) error {
-			if step == "put "+blobStore {
-				time.Sleep(300 * time.Millisecond)
-			}
-			return nil
-		}
-		var mu sync.Mutex
-		var bytes []int64
-		p := w.publisher(func(c *publisher.Config) {
-			c.Events = func(e publisher.Event) {
-				mu.Lock()
-				defer mu.Unlock()
-				if e.Kind == publisher.EventProgress {
-					bytes = append(bytes, e.Progress.Bytes)
-				}
-			}
-		})
-		publish(t, p, c.ID) // 100 blobs, three at a time: 10 seconds
-		if len(bytes) < 8 || len(bytes) > 11 || !slices.IsSorted(bytes) {
-			t.Errorf("events tell of %v bytes", bytes)
-		}
 	})
 }
 

@@ -20,30 +20,21 @@ const (
 	batchBlobs = 2000
 )
 
-// upload puts what a store lacks of some blobs, and returns those that are not held here either. What it does not return is
+// upload puts what a store lacks of some blobs, and returns what it lacked, and what of that is not held here either. All else is
 // in the store, as far as the store says.
 func (r *round) upload(
 	ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash,
-) (missing []bucket.Hash, err error) {
-	t, err := r.transfer(ctx, store, from, hashes)
-	if err != nil {
-		return nil, err
-	}
-	return t.missing, nil
-}
-
-// transfer is upload, and returns how it went.
-func (r *round) transfer(ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash) (*transfer, error) {
+) (lacked, missing []bucket.Hash, err error) {
 	g, puts := errgroup.WithContext(ctx)
 	t := &transfer{round: r, store: store, from: from, group: g}
-	err := t.all(puts, hashes)
+	err = t.all(puts, hashes)
 	if failed := g.Wait(); failed != nil { // its end ends the asking too
 		err = failed
 	}
 	if err != nil {
-		return nil, fmt.Errorf("upload to store %s: %w", store, err)
+		return nil, nil, fmt.Errorf("upload to store %s: %w", store, err)
 	}
-	return t, nil
+	return t.lacked, t.missing, nil
 }
 
 // transfer is an upload under way.
@@ -68,10 +59,7 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 		if err != nil {
 			return err
 		}
-		t.note(func(g *Progress) {
-			g.Objects += len(some)
-			g.Absent += len(absent)
-		})
+		t.note(func(g *Progress) { g.Absent += len(absent) })
 		t.lacked = append(t.lacked, absent...)
 		for _, h := range absent {
 			if err := t.put(ctx, h); err != nil {
@@ -141,11 +129,17 @@ func (t *transfer) drop() {
 	}
 }
 
-// stream puts a large blob, beside what follows, and closes it.
+// stream puts a large blob, beside what follows, and closes it. If it has to wait, the batch goes first: its token is not kept
+// meanwhile.
 func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Blob) error {
-	if err := take(ctx, t.streams); err != nil {
-		_ = blob.Close() // it was only read
-		return err
+	select {
+	case t.streams <- struct{}{}:
+	default:
+		t.flush(ctx)
+		if err := take(ctx, t.streams); err != nil {
+			_ = blob.Close() // it was only read
+			return err
+		}
 	}
 	t.group.Go(func() error {
 		defer give(t.streams)

@@ -3,7 +3,6 @@ package publisher
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -21,7 +20,6 @@ type work struct {
 	retry    backoff.BackOff
 	err      error // of the last try
 	progress Progress
-	told     time.Time                  // when the last event told of the progress
 	watchers map[chan struct{}]struct{} // are told of progress
 }
 
@@ -61,9 +59,13 @@ func (p *Publisher) next(now time.Time) (id bucket.ID, due *work, wait time.Dura
 	return id, due, wait
 }
 
-// workOff works off a bucket that was taken, and gives it back.
+// workOff works off a bucket that was taken, once there is room, and gives it back.
 func (p *Publisher) workOff(ctx context.Context, id bucket.ID, w *work) error {
-	err := p.rounds(ctx, id, w)
+	err := take(ctx, p.atWork)
+	if err == nil {
+		err = p.rounds(ctx, id, w)
+		give(p.atWork)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -115,8 +117,9 @@ func (p *Publisher) unwatch(id bucket.ID, w *work, changed chan struct{}) {
 }
 
 // note changes the progress and tells those who watch.
-func (p *Publisher) note(id bucket.ID, w *work, change func(*Progress)) {
+func (p *Publisher) note(w *work, change func(*Progress)) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	change(&w.progress)
 	for c := range w.watchers {
 		select {
@@ -124,24 +127,10 @@ func (p *Publisher) note(id bucket.ID, w *work, change func(*Progress)) {
 		default:
 		}
 	}
-	tell := time.Since(w.told) >= time.Second
-	if tell {
-		w.told = time.Now()
-	}
-	e := Event{Kind: EventProgress, Bucket: id, Progress: w.progress.clone()}
-	p.mu.Unlock()
-	if tell {
-		p.cfg.Events(e)
-	}
 }
 
 func (p *Publisher) progress(w *work) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return w.progress.clone()
-}
-
-func (g Progress) clone() Progress {
-	g.Lost = slices.Clone(g.Lost)
-	return g
+	return w.progress
 }

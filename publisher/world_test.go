@@ -366,9 +366,9 @@ func (l faultyLog) Announced(ctx context.Context, id bucket.ID, link bucket.Link
 	})
 }
 
-func (l faultyLog) Uploaded(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (l faultyLog) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
 	return l.w.step(ctx, "note uploaded", func() {
-		if err := l.Memory.Uploaded(ctx, id, link); err != nil {
+		if err := l.Memory.Uploaded(ctx, id, links...); err != nil {
 			l.w.tb.Error(err)
 		}
 	})

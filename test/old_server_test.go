@@ -25,11 +25,6 @@ func TestOldServerTakesAllThatEnsureMakes(t *testing.T) {
 			t.Errorf("ensure (bind only: %v): got %v, %v, want no difference", cfg.BindOnly, d, err)
 		}
 	}
-	info, err := e.client.Inspect(e.ctx())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the server is of version %s", info.Version)
 }
 
 func TestOldServerHintsLeadToTheHeadAndItsPins(t *testing.T) {
@@ -159,7 +154,7 @@ func TestOldServerBehindALeafNodeIsToldByItsAnswers(t *testing.T) {
 	e.put(store, ours...)
 	leaf.put(store, theirs...)
 	e.insist("the leaf node has joined", func(ctx context.Context) error {
-		_, err := e.client.StatObject(ctx, "leaf/"+store, theirs[0].Hash)
+		_, _, err := e.client.Objects().Get(ctx, "leaf/"+store, theirs[0].Hash, false)
 		return err
 	})
 	asked, askedOld := countBatches(t, e.url, "$JS.API", store), countBatches(t, e.url, "$JS.leaf.API", store)
@@ -186,7 +181,7 @@ func TestOldServerReplacedByANewerOneIsAskedForManyAgain(t *testing.T) {
 	old.Stop()
 	natstest.StartWith(t, natstest.Config{Port: old.Port(), Dir: old.Dir()})
 	e.insist("the client is connected again", func(ctx context.Context) error {
-		_, err := e.client.StatObject(ctx, store, objects[0].Hash)
+		_, _, err := e.client.Objects().Get(ctx, store, objects[0].Hash, false)
 		return err
 	})
 	asked := countBatches(t, e.url, "$JS.API", store)

@@ -76,7 +76,7 @@ func (a *app) ensureStores(ctx context.Context, c *jetstream.Client, store strin
 	if n := c.Names(); store != n.BlobStore() && store != n.ManifestStore() {
 		return nil
 	}
-	_, err := c.StatObject(ctx, store, bucket.Hash{})
+	_, err := c.Absent(ctx, store, make([]bucket.Hash, 1))
 	if !errors.Is(err, jetstream.ErrNotFound) {
 		return nil // what is wrong shows when the object is put
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -42,8 +41,6 @@ type Config struct {
 	// SyncInterval is how often what was acknowledged is synced to disk, and so how much a power cut may take. 0: every
 	// message before it is acknowledged.
 	SyncInterval time.Duration
-	Name         string // of the server. Empty: "headwater"
-	MaxPayload   int32  // bytes of a message. 0: the server's own default, 1 MiB
 	Logger       *slog.Logger
 }
 
@@ -66,7 +63,7 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := durable.MakeDirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("start NATS server: %w", err)
 	}
 	lock, err := durable.Acquire(filepath.Join(cfg.Dir, "server.lock"), durable.Self("NATS server"))
@@ -93,8 +90,8 @@ func (cfg Config) options(listen string) (*server.Options, error) {
 		return nil, fmt.Errorf("%w on %q (--listen): %w", ErrListen, listen, err)
 	}
 	o := &server.Options{
-		ServerName: cmp.Or(cfg.Name, "headwater"), Host: host, Port: int(n), JetStream: true, StoreDir: cfg.Dir,
-		SyncAlways: cfg.SyncInterval <= 0, SyncInterval: cfg.SyncInterval, MaxPayload: cfg.MaxPayload,
+		ServerName: "headwater", Host: host, Port: int(n), JetStream: true, StoreDir: cfg.Dir,
+		SyncAlways: cfg.SyncInterval <= 0, SyncInterval: cfg.SyncInterval,
 		NoSigs: true, // signals are the program's
 	}
 	if n == 0 {

@@ -107,20 +107,15 @@ func TestAddressThatCannotBeListenedOnIsNamed(t *testing.T) {
 	start(t, embedded.Config{Dir: dir, Listen: "127.0.0.1:0"}) // nothing of it holds the directory
 }
 
-func TestServerLogsToSlogAndKeepsToItsLimits(t *testing.T) {
+func TestServerLogsToSlog(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s := start(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log, MaxPayload: 32 << 10, Name: "mine"})
-	js, disconnect := connect(t, s.URL())
-	if got := js.Conn().MaxPayload(); got != 32<<10 {
-		t.Errorf("got a largest payload of %d, want %d", got, 32<<10)
-	}
-	disconnect()
+	s := start(t, embedded.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0", Logger: log})
 	noErr(t, "stop", s.Stop())
 	mu.Lock()
 	defer mu.Unlock()
-	if text := out.String(); !strings.Contains(text, "mine") || strings.Contains(text, "level=INFO") {
+	if text := out.String(); !strings.Contains(text, "headwater") || strings.Contains(text, "level=INFO") {
 		t.Errorf("got log:\n%s", text)
 	}
 	if _, err := embedded.Start(embedded.Config{}); err == nil {

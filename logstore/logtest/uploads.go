@@ -190,6 +190,9 @@ func (s *suite) uploadLife() {
 	s.ok(s.Uploaded(s.Context(), id(1), c[1].Link))
 	s.make(c[2], false)
 	add(c[2], 1)
+	s.ok(s.AddUpload(s.Context(), id(1), c[1].Link))
+	s.ok(s.Uploaded(s.Context(), id(1), c[2].Link, c[0].Link, c[1].Link)) // the middle one was not there
+	s.same("uploads", s.uploads(id(1)), []logstore.Upload(nil))
 }
 
 func (s *suite) announced() {
