@@ -17,7 +17,7 @@ func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, e
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
-	r, err := c.takeHead(ctx, a)
+	r, err := c.takeDelivered(ctx, a)
 	for _, link := range a.Heads {
 		other := bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores}
 		if otherErr := c.look(ctx, other); err == nil && !errors.Is(otherErr, ErrDiverged) && !errors.Is(otherErr, ErrNotShared) {
@@ -44,13 +44,17 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 	return a, nil
 }
 
-// takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
-func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
+func (c *Consumer) takeDelivered(ctx context.Context, a bucket.Announcement) (result, error) {
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
+	return c.takeHead(ctx, a)
+}
+
+// takeHead brings an announced head into the log, if it is not there. The caller has the bucket's turn.
+func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
 	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
 	switch {
 	case err == nil:

@@ -23,15 +23,39 @@ type board struct {
 
 // activity is what is going on with one bucket, or went wrong with it last.
 type activity struct {
-	target   bucket.Head // announced head that is being caught up with; zero for none
-	progress Progress    // of that
-	working  bool        // the catch-up is in work now, not waiting for its next try
+	way // to a delivered head
+
+	looking bool // somebody has the bucket's turn to look at a head that nobody delivered
+	look    way  // to that
 
 	transfer *transfer // pins being fetched; nil for none
 
 	lastError string
+	kind      Kind      // of the message that it is of
 	since     time.Time // of the first of the failures in a row
 	next      time.Time // next try; zero where none is waiting
+}
+
+// way is how far the way to an announced head is made.
+type way struct {
+	target   bucket.Head // zero for none
+	progress Progress
+	working  bool // the catch-up is in work now, not waiting for its next try
+}
+
+// current returns the way that whoever has the bucket's turn makes.
+func (a *activity) current() *way {
+	if a.looking {
+		return &a.look
+	}
+	return &a.way
+}
+
+// forgive forgets what went wrong.
+func (a *activity) forgive() { a.lastError, a.since, a.next = "", time.Time{}, time.Time{} }
+
+func (a *activity) idle() bool {
+	return a.target.IsZero() && !a.looking && a.transfer == nil && a.lastError == ""
 }
 
 // failure counts the failures of one message in a row.
@@ -73,15 +97,14 @@ func makeRoom[K comparable, V any](m map[K]V) {
 func (b *board) catchingUp(id bucket.ID, target bucket.Head, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a := b.of(id)
-	a.target, a.progress, a.working = target, now, true
+	*b.of(id).current() = way{target, now, true}
 }
 
 // progress notes how far that way is made.
 func (b *board) progress(id bucket.ID, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.of(id).progress = now
+	b.of(id).current().progress = now
 }
 
 // fetching notes that pins are being fetched, and returns their counter.
@@ -100,7 +123,7 @@ func (b *board) fetchEnded(id bucket.ID) {
 	b.of(id).transfer = nil
 }
 
-// done counts an outcome that ends a message well, and forgets what went wrong before it.
+// done counts an outcome that ends a message well, and forgets what went wrong with messages of its kind before.
 func (b *board) done(m Message, class Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -112,25 +135,36 @@ func (b *board) done(m Message, class Outcome) {
 		return
 	}
 	if m.Kind == KindHeads && class != ClassDuplicate && class != ClassStale {
-		a.target, a.working = bucket.Head{}, false
+		a.way = way{}
 	}
-	if failed || class == ClassApplied {
-		a.lastError, a.since, a.next = "", time.Time{}, time.Time{}
+	if a.kind == m.Kind && (failed || class == ClassApplied) {
+		a.forgive()
 	}
-	if a.target.IsZero() && a.transfer == nil && a.lastError == "" {
+	if a.idle() {
 		delete(b.activity, m.Bucket)
 	}
 }
 
-// looked notes that nobody works on the way to an announced head any more, which nobody delivered.
-func (b *board) looked(id bucket.ID) {
+// looking notes that a head is worked on that nobody delivered. A delivered one that waits for its next try waits on.
+func (b *board) looking(id bucket.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(id).looking = true
+}
+
+// looked notes that nobody works on it any more. Once one was applied, the error of a head that was set aside before is forgotten.
+func (b *board) looked(id bucket.ID, applied bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.activity[id]
 	if a == nil {
 		return
 	}
-	if a.target, a.working = (bucket.Head{}), false; a.transfer == nil && a.lastError == "" {
+	a.looking, a.look, a.working = false, way{}, false
+	if applied && a.kind == KindHeads && a.next.IsZero() {
+		a.forgive()
+	}
+	if a.idle() {
 		delete(b.activity, id)
 	}
 }
@@ -149,7 +183,7 @@ func (b *board) failed(m Message, err error, now time.Time) int {
 	f.n++
 	b.failures[m.Subject] = f
 	a := b.of(m.Bucket)
-	a.lastError, a.since = err.Error(), f.since
+	a.lastError, a.kind, a.since = err.Error(), m.Kind, f.since
 	if m.Kind == KindHeads {
 		a.working = false
 	}
@@ -171,23 +205,28 @@ func (b *board) dead(m Message, class Outcome, reason string, now time.Time) {
 	b.counts[m.Kind][class]++
 	delete(b.failures, m.Subject)
 	a := b.of(m.Bucket)
-	a.lastError, a.next = string(class)+": "+reason, time.Time{}
+	a.lastError, a.kind, a.next = string(class)+": "+reason, m.Kind, time.Time{}
 	if a.since.IsZero() {
 		a.since = now
 	}
 	if m.Kind == KindHeads {
-		a.target, a.working = bucket.Head{}, false
+		a.way = way{}
 	}
 }
 
-// view returns a copy of a bucket's activity.
+// view returns a copy of a bucket's activity. Work in hand comes before what waits.
 func (b *board) view(id bucket.ID) activity {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a := b.activity[id]; a != nil {
-		return *a
+	a := b.activity[id]
+	if a == nil {
+		return activity{}
 	}
-	return activity{}
+	v := *a
+	if a.look.working {
+		v.way = a.look
+	}
+	return v
 }
 
 // buckets lists the buckets with an activity, in no order.

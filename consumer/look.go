@@ -85,8 +85,14 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)
 	defer cancel()
+	done, err := c.turns.wait(ctx, a.Bucket)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c.board.looking(a.Bucket)
 	r, err := c.takeHead(ctx, a)
-	c.board.looked(a.Bucket)
+	c.board.looked(a.Bucket, err == nil && r.outcome == ClassApplied)
 	if err != nil {
 		return err
 	}
