@@ -17,7 +17,7 @@ func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, e
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
-	r, err := c.takeDelivered(ctx, a)
+	r, err := c.takeHead(ctx, m, a)
 	for _, link := range a.Heads {
 		other := bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores}
 		if otherErr := c.look(ctx, other); err == nil && !errors.Is(otherErr, ErrDiverged) && !errors.Is(otherErr, ErrNotShared) {
@@ -44,17 +44,17 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 	return a, nil
 }
 
-func (c *Consumer) takeDelivered(ctx context.Context, a bucket.Announcement) (result, error) {
+// takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
+// m is what brought it: one without a subject is settled by nobody.
+func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcement) (r result, err error) {
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
-	return c.takeHead(ctx, a)
-}
-
-// takeHead brings an announced head into the log, if it is not there. The caller has the bucket's turn.
-func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
+	if m.Subject == "" {
+		defer func() { c.board.ended(m, err == nil && r.outcome == ClassApplied) }()
+	}
 	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
 	switch {
 	case err == nil:
@@ -62,12 +62,12 @@ func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result,
 	case !errors.Is(err, logstore.ErrNotFound):
 		return result{}, err
 	}
-	return c.sync(ctx, a)
+	return c.sync(ctx, m, a)
 }
 
 // sync catches up with an announced head: what is missing is found and verified by package chain, and appended here, batch by
 // batch, each with its job. Whatever was appended has its job published, however this ends.
-func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, error) {
+func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	head, err := c.fetchHead(ctx, a)
 	if err != nil {
 		return result{}, err
@@ -79,7 +79,7 @@ func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, err
 	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
 		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
 	}
-	w := c.newAppender(a, mine, head)
+	w := c.newAppender(m, a, mine, head)
 	up, err := c.chain.CatchUp(ctx, chain.Request{
 		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.fetched,
 	})

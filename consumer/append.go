@@ -43,11 +43,11 @@ type appended struct {
 }
 
 // newAppender notes that the way to a head is being made.
-func (c *Consumer) newAppender(a bucket.Announcement, mine logstore.Bucket, head *bucket.Version) *appender {
+func (c *Consumer) newAppender(m Message, a bucket.Announcement, mine logstore.Bucket, head *bucket.Version) *appender {
 	w := &appender{stores: a.Stores, mine: mine, head: head}
-	w.progress = progress{c: c, id: head.Bucket, target: head.Head(), known: mine.Known, told: c.Now()}
+	w.progress = progress{c: c, m: m, target: head.Head(), known: mine.Known, told: c.Now()}
 	w.now = Progress{Total: versionsBetween(mine.Known, w.target), Fetched: 1}
-	c.board.catchingUp(w.id, w.target, w.now)
+	c.board.catchingUp(m, w.target, w.now)
 	return w
 }
 
@@ -113,13 +113,13 @@ func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (_ result, err
 	}
 	up.Applied()
 	if !w.mine.Condition.IsZero() { // the bucket has moved on
-		err = w.c.Log.SetCondition(ctx, w.id, logstore.Condition{})
+		err = w.c.Log.SetCondition(ctx, w.m.Bucket, logstore.Condition{})
 	}
 	if err == nil && !w.mine.Known.IsZero() && w.oldest != nil && w.oldest.Previous != w.mine.Known.Link {
 		err = w.tellFork(ctx)
 	}
 	if err == nil {
-		err = w.c.publishPending(ctx, w.id, w.head.Link)
+		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)
 		w.published = err == nil
 	}
 	return result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
@@ -132,10 +132,10 @@ func (w *appender) close(ctx context.Context, up *chain.CatchUp) {
 		_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
 	}
 	if w.newest != nil && !w.published {
-		w.c.publishLater(ctx, w.id, w.newest.Link)
+		w.c.publishLater(ctx, w.m.Bucket, w.newest.Link)
 	}
 	if err := up.Close(); err != nil {
-		w.c.Logger.Warn("a catch-up is not closed well", "bucket", w.id, "error", err)
+		w.c.Logger.Warn("a catch-up is not closed well", "bucket", w.m.Bucket, "error", err)
 	}
 }
 

@@ -85,14 +85,8 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)
 	defer cancel()
-	done, err := c.turns.wait(ctx, a.Bucket)
-	if err != nil {
-		return err
-	}
-	defer done()
-	c.board.looking(a.Bucket)
-	r, err := c.takeHead(ctx, a)
-	c.board.looked(a.Bucket, err == nil && r.outcome == ClassApplied)
+	m := Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}
+	r, err := c.takeHead(ctx, m, a)
 	if err != nil {
 		return err
 	}
@@ -102,7 +96,7 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	case ClassNotShared:
 		return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, c.Peer, a.Link)
 	case ClassApplied:
-		c.emit(Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}, EventApplied, r.event)
+		c.emit(m, EventApplied, r.event)
 	}
 	return nil
 }

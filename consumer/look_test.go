@@ -23,7 +23,19 @@ func waitsBehind(t *testing.T, c *consumer.Consumer, head *bucket.Version) {
 
 // A head that waits for its next try is what the bucket is behind, whatever else is taken meanwhile, and completed.
 func TestStatusSaysBehindWhileAHeadWaits(t *testing.T) {
-	for name, look := range map[string]bool{"another one is looked at": true, "its announcement names another one": false} {
+	takes := map[string]func(w *world, c *consumer.Consumer, good *bucket.Version){
+		"another one is looked at": func(w *world, c *consumer.Consumer, good *bucket.Version) {
+			ignored, err := c.Look(w.t.Context(), good.Bucket, []bucket.Announcement{{Link: good.Link}})
+			if err != nil || len(ignored) > 0 {
+				w.t.Fatalf("got %v ignored, %v, want none", ignored, err)
+			}
+		},
+		"another one is announced by another peer": func(w *world, _ *consumer.Consumer, good *bucket.Version) {
+			w.announce(good.Bucket, good.Link, 2, "")
+		},
+		"its announcement names another one": nil,
+	}
+	for name, take := range takes {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 5)
@@ -32,18 +44,14 @@ func TestStatusSaysBehindWhileAHeadWaits(t *testing.T) {
 			cfg := w.config()
 			cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
 			c, _ := w.run(cfg)
-			good := chain.Versions[2].Link
-			if look {
-				w.announce(chain.ID, chain.Head().Link, 1, "")
-				w.wait(consumer.EventRetrying)
-				waitState(t, c, chain.ID, consumer.StateBehind)
-				ignored, err := c.Look(t.Context(), chain.ID, []bucket.Announcement{{Link: good}})
-				if err != nil || len(ignored) > 0 {
-					t.Fatalf("got %v ignored, %v, want none", ignored, err)
-				}
-			} else {
-				w.announce(chain.ID, chain.Head().Link, 1, `,"heads":["`+good.String()+`"]`)
-				w.wait(consumer.EventRetrying)
+			good, more := chain.Versions[2], ""
+			if take == nil {
+				more = `,"heads":["` + good.Link.String() + `"]`
+			}
+			w.announce(chain.ID, chain.Head().Link, 1, more)
+			w.wait(consumer.EventRetrying)
+			if take != nil {
+				take(w, c, good)
 			}
 			w.wait(consumer.EventComplete)
 			waitsBehind(t, c, chain.Head())

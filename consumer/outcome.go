@@ -58,7 +58,8 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	m := d.Message()
 	switch class := bucket.ClassOf(err); {
 	case err == nil:
-		c.board.done(m, r.outcome)
+		c.board.count(m.Kind, r.outcome)
+		c.board.ended(m, r.outcome == ClassApplied)
 		c.logSettle(m, d.Ack(ctx))
 		if kind := r.outcome.event(m.Kind); kind != "" {
 			c.emit(m, kind, r.event)

@@ -19,7 +19,7 @@ type Progress struct {
 // progress counts for the bucket's one worker, and tells: status whenever it is asked, and everybody by events.
 type progress struct {
 	c      *Consumer
-	id     bucket.ID
+	m      Message
 	target bucket.Head
 	known  bucket.Head // when it began
 	now    Progress
@@ -40,15 +40,12 @@ func (p *progress) appended(height uint64) {
 }
 
 func (p *progress) tell() {
-	p.c.board.progress(p.id, p.now)
+	p.c.board.catchingUp(p.m, p.target, p.now)
 	now := p.c.Now()
 	if now.Sub(p.told) < tellEvery {
 		return
 	}
 	p.told = now
 	progress := p.now
-	p.c.Events.Emit(Event{
-		At: now.UTC(), Kind: EventProgress, BucketID: p.id, PeerID: p.c.Peer, Link: p.target.Link, Height: p.target.Height,
-		Progress: &progress,
-	})
+	p.c.emit(Message{Bucket: p.m.Bucket}, EventProgress, Event{Link: p.target.Link, Height: p.target.Height, Progress: &progress})
 }
