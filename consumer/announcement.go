@@ -10,22 +10,40 @@ import (
 	"headwater/logstore"
 )
 
-// handleAnnouncement takes one announcement from its bytes to a logged and published head. Other heads that it names are looked
-// at in the same way.
+// handleAnnouncement takes one announcement from its bytes to a logged and published head, and tells of that. Other heads that it
+// names are looked at in the same way: the announcement comes again for one that cannot be had, as an [*otherHead].
 func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, error) {
 	a, err := readAnnouncement(m)
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
 	r, err := c.takeHead(ctx, m, a)
+	if len(a.Heads) == 0 {
+		return r, err
+	}
+	if err == nil {
+		c.tell(m, r)
+	}
 	for _, link := range a.Heads {
-		other := bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores}
-		if otherErr := c.look(ctx, other); err == nil && !errors.Is(otherErr, ErrDiverged) && !errors.Is(otherErr, ErrNotShared) {
-			err = otherErr
+		failed := c.look(ctx, bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores})
+		if failed != nil && err == nil && !errors.Is(failed, ErrDiverged) && !errors.Is(failed, ErrNotShared) {
+			err = &otherHead{link, failed}
 		}
 	}
-	return r, err
+	return result{}, err
 }
+
+// otherHead is why a head that an announcement names beside its own could not be had.
+type otherHead struct {
+	link bucket.Link
+	err  error
+}
+
+func (o *otherHead) Error() string {
+	return fmt.Sprintf("head %s, named beside the announced one: %v", o.link, o.err)
+}
+
+func (o *otherHead) Unwrap() error { return o.err }
 
 // readAnnouncement decodes an announcement and compares it with its subject, which decides.
 func readAnnouncement(m Message) (bucket.Announcement, error) {
@@ -46,14 +64,14 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 
 // takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
 // m is what brought it: one without a subject is settled by nobody.
-func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcement) (r result, err error) {
+func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
 	if m.Subject == "" {
-		defer func() { c.board.ended(m, err == nil && r.outcome == ClassApplied) }()
+		defer c.board.ended(m)
 	}
 	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
 	switch {

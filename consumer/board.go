@@ -101,19 +101,25 @@ func (b *board) count(k Kind, class Outcome) {
 	b.counts[k][class]++
 }
 
-// ended forgets a message, and what its subject had before it. Once one is applied, others of its kind that were set aside are
-// no error any more.
-func (b *board) ended(m Message, applied bool) {
+// ended forgets a message, and what its subject had before it.
+func (b *board) ended(m Message) {
+	b.forget(m.Bucket, func(subject string, n *note) bool { return subject == m.Subject && n.sequence <= m.Sequence })
+}
+
+// applied forgets messages of a kind that were set aside: now that another one is applied they are no error any more.
+func (b *board) applied(m Message) {
+	b.forget(m.Bucket, func(_ string, n *note) bool { return n.dead && n.kind == m.Kind })
+}
+
+func (b *board) forget(id bucket.ID, done func(subject string, n *note) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	notes := b.notes[m.Bucket]
+	notes := b.notes[id]
 	before := len(notes)
-	maps.DeleteFunc(notes, func(subject string, n *note) bool {
-		return subject == m.Subject && n.sequence <= m.Sequence || applied && n.dead && n.kind == m.Kind
-	})
+	maps.DeleteFunc(notes, done)
 	b.n -= before - len(notes)
 	if len(notes) == 0 {
-		delete(b.notes, m.Bucket)
+		delete(b.notes, id)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -240,5 +241,41 @@ func TestForksAreNamed_OtherHeadsOfAnAnnouncement(t *testing.T) {
 	w.wait(consumer.EventDuplicate)
 	if got, err := w.log.Bucket(t.Context(), chain.ID); err != nil || got.Versions != 6 || got.Forks != 1 {
 		t.Errorf("got %d versions, %d forks, %v, want 6, 1", got.Versions, got.Forks, err)
+	}
+}
+
+// What becomes of another head that an announcement names takes nothing from its own, and is told by that other's link.
+func TestPoisonDoesNotBlock_AnotherHeadThatCannotBeHad(t *testing.T) {
+	nowhere := bucket.ManifestLink([]byte("nowhere"))
+	chain := buckettest.New(t, buckettest.Identity(t, 1), buckettest.Identity(t, 200).PublicKey()).Grow(t, 5)
+	forged := signedBy(t, chain.Fork(2), buckettest.Identity(t, 9))
+	for other, want := range map[bucket.Link]consumer.Outcome{nowhere: consumer.ClassExhausted, forged.Link: consumer.Outcome(bucket.AuthorNotInShares)} {
+		t.Run(string(want), func(t *testing.T) {
+			w := newWorld(t)
+			w.putChain(chain)
+			w.put("manifests", forged.Link.Hash(), forged.Encoded())
+			cfg := w.config()
+			cfg.RetryLimit = 2
+			c, _ := w.run(cfg)
+			w.announce(chain.ID, chain.Head().Link, 1, `,"heads":["`+other.String()+`"]`)
+			if e := w.wait(consumer.EventApplied); e.Link != chain.Head().Link || e.Versions != 5 {
+				t.Errorf("got %+v, want the announced head applied", e)
+			}
+			end := consumer.EventRejected
+			if want == consumer.ClassExhausted {
+				end = consumer.EventDead
+			}
+			e := w.wait(end)
+			if e.Class != string(want) || e.Link != other || !strings.Contains(e.Reason, other.String()) {
+				t.Errorf("got %+v, want class %s of %s", e, want, other)
+			}
+			if n := c.Outcomes()[consumer.KindHeads][consumer.ClassApplied]; n != 1 {
+				t.Errorf("%d announced heads count as applied, want 1", n)
+			}
+			b, err := w.log.Bucket(t.Context(), chain.ID)
+			if blocked := want == consumer.ClassExhausted; err != nil || blocked != (b.Condition.Link == other) {
+				t.Errorf("got condition %+v, %v, want one of the other head: %t", b.Condition, err, blocked)
+			}
+		})
 	}
 }

@@ -96,6 +96,7 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	case ClassNotShared:
 		return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, c.Peer, a.Link)
 	case ClassApplied:
+		c.board.applied(m)
 		c.emit(m, EventApplied, r.event)
 	}
 	return nil
