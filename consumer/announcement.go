@@ -97,7 +97,7 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
 		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
 	}
-	w := c.newAppender(m, a, mine, head)
+	w := c.newAppender(m, a.Stores, mine, head)
 	up, err := c.chain.CatchUp(ctx, chain.Request{
 		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.fetched,
 	})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -278,4 +279,23 @@ func TestPoisonDoesNotBlock_AnotherHeadThatCannotBeHad(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A fork is named once it is in the log, whatever becomes of the head that led to it: the next try would not see it any more.
+func TestForksAreNamed_BelowARefusedHead(t *testing.T) {
+	w := newWorld(t)
+	ours := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 60)
+	theirs := ours.Fork(50).Grow(t, 1000)
+	w.putChain(ours)
+	w.putChain(theirs)
+	w.runsNarrow(ours, 60, 1)
+	hints := w.packChain(theirs.Versions)
+	refused := signedBy(t, theirs, buckettest.Identity(t, 9))
+	w.put("manifests", refused.Link.Hash(), refused.Encoded())
+	w.tell(refused, hints)
+	e := w.wait(consumer.EventForked)
+	if want := []bucket.Link{ours.Head().Link, refused.Link}; e.Ancestor != ours.Versions[50].Link || !slices.Equal(e.Heads, want) {
+		t.Errorf("got ancestor %s, heads %s, want %s, %s", e.Ancestor, e.Heads, ours.Versions[50].Link, want)
+	}
+	w.wait(consumer.EventRejected)
 }
