@@ -191,56 +191,6 @@ func (c *Consumer) otherThan(ctx context.Context, v *bucket.Version) (logstore.E
 	return logstore.Entry{}, err
 }
 
-// AppendOwn appends a version that was made here: once its rules hold against its predecessor it is durable, in one step with its
-// outbox entry. held counts its pins if all are held; else, with nil, a pin job is recorded for those that are not. A version
-// that does not follow on the known head any more is logstore.ErrStale. Whether the broker answers does not matter. Safe for
-// concurrent use, also without Run.
-func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logstore.PinCount) error {
-	prev, err := c.before(ctx, v)
-	if err != nil {
-		return err
-	}
-	if err := c.Rules.Succeed(v.Bucket, prev, v); err != nil {
-		return err
-	}
-	if err := putVersions(ctx, c.Manifests, []*bucket.Version{v}); err != nil {
-		return err
-	}
-	var job *logstore.Job
-	if held == nil {
-		job = jobFor(v, nil)
-	}
-	if err := c.Log.AppendOwn(ctx, entryOf(v), job, held); err != nil {
-		return err
-	}
-	if job != nil {
-		c.publishLater(ctx, v.Bucket, v.Link)
-	}
-	c.emit(Message{Bucket: v.Bucket}, EventApplied, Event{Link: v.Link, Height: v.Height, Versions: 1})
-	return nil
-}
-
-// before returns the version before one that is made here, which the log has to have; nil for a genesis of a bucket that is new.
-// It comes before the manifest is kept, so that what is refused leaves nothing for a rebuild to find.
-func (c *Consumer) before(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
-	if !v.Previous.IsZero() {
-		if _, err := c.Log.Entry(ctx, v.Bucket, v.Previous); err != nil {
-			return nil, fmt.Errorf("what version %s follows on: %w", v.Link, err)
-		}
-		return c.chain.Manifest(ctx, nil, v.Previous)
-	}
-	b, err := c.Log.Bucket(ctx, v.Bucket)
-	if errors.Is(err, logstore.ErrNotFound) {
-		return nil, nil
-	}
-	if err == nil && b.Versions > 0 {
-		if _, err = c.Log.Entry(ctx, v.Bucket, v.Link); errors.Is(err, logstore.ErrNotFound) {
-			return nil, fmt.Errorf("genesis %s of bucket %s, which has versions: %w", v.Link, v.Bucket, logstore.ErrStale)
-		}
-	}
-	return nil, err
-}
-
 // appendVersions appends the entries of verified versions, oldest first, with the job of the newest one.
 func appendVersions(
 	ctx context.Context, log logstore.Store, batch []*bucket.Version, stores []string, newestOnly bool,

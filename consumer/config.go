@@ -15,6 +15,7 @@ import (
 type Manifests interface {
 	blobstore.Store
 	blobstore.BatchPutter
+	blobstore.Deleter
 }
 
 // Blobs is the blob store that the peer keeps pinned blobs in.
