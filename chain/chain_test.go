@@ -114,6 +114,29 @@ func TestBrokerIsNotTrusted_WalkThatIsCancelledIsKept(t *testing.T) {
 	}
 }
 
+// Bytes in a store that are not those of a link say nothing about its chain: what was walked is kept.
+func TestBrokerIsNotTrusted_WrongBytesThrowNoWalkAway(t *testing.T) {
+	wrong := map[bucket.Class][]byte{bucket.HashMismatch: []byte("wrong"), bucket.TooLarge: make([]byte, bucket.MaxManifestSize+1)}
+	for class, b := range wrong {
+		t.Run(string(class), func(t *testing.T) {
+			w := newWorld(t, nil)
+			c := w.chain(300)
+			at := c.Versions[100].Link.Hash()
+			restore := w.lose(at)
+			w.objects[at] = b
+			if err := w.fail(c.Head(), bucket.Hints{}); bucket.ClassOf(err) != class {
+				t.Fatalf("got %v, want class %s", err, class)
+			}
+			restore()
+			clear(w.single)
+			w.check(w.apply(c.Head(), bucket.Hints{}), c.Versions)
+			if n := len(w.single); n > 101 {
+				t.Errorf("%d versions were fetched by the second try, want at most 101", n)
+			}
+		})
+	}
+}
+
 // P7: what an honest catch-up has kept is there after heads that are refused, or lead elsewhere.
 func TestPoisonDoesNotBlock_RefusedHeadsLeaveWhatOthersKept(t *testing.T) {
 	stranger := buckettest.Identity(t, 66)

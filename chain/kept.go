@@ -78,8 +78,9 @@ func (u *CatchUp) Close() error {
 		u.plan.close()
 	}
 	refused := bucket.ClassOf(u.err)
-	// Wrong bytes in a store say nothing about the chain.
-	interrupted := u.relation == Unknown && (refused == "" || refused == bucket.HashMismatch) || u.relation == Follows && !u.applied
+	// Wrong bytes in a store, or too many, say nothing about the chain.
+	unproven := refused == "" || refused == bucket.HashMismatch || refused == bucket.TooLarge
+	interrupted := u.relation == Unknown && unproven || u.relation == Follows && !u.applied
 	var err error
 	if interrupted {
 		err = u.keep()
