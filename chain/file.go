@@ -259,6 +259,9 @@ func (f *runFile) cut(height uint64) ([]*bucket.Version, error) {
 
 // truncate makes the file as long as its blocks are.
 func (f *runFile) truncate() error {
+	if f.size == f.kept.size {
+		return nil
+	}
 	if err := f.file.Truncate(f.size); err != nil {
 		return fmt.Errorf("cut a run: %w", err)
 	}

@@ -2,10 +2,12 @@ package chain
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
@@ -189,4 +191,49 @@ func FuzzRun(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Which run gives way is the one that was written the longest ago, also if that was another process.
+func TestBounded_TheOldestRunGivesWay(t *testing.T) {
+	for oldest := range 4 {
+		dir := t.TempDir()
+		var paths []string
+		id := bucket.NewID() // two of one bucket, two of others
+		for i, of := range []bucket.ID{id, id, bucket.NewID(), bucket.NewID()} {
+			path := filepath.Join(dir, of.String(), prefixDown+string(rune('a'+i)))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, make([]byte, 100), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			age := time.Hour
+			if i == oldest {
+				age = 2 * time.Hour
+			}
+			then := time.Now().Add(-age)
+			if err := os.Chtimes(path, then, then); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+		d, err := openDisk(dir, 450, new(bucket.Opener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.open(id) // somebody looks, and goes on with nothing
+		if err := d.close(id); err != nil {
+			t.Fatal(err)
+		}
+		more := d.file(bucket.NewID(), prefixDown+"new")
+		f, err := more.create()
+		if err == nil {
+			err = errors.Join(more.account(100), f.file.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, path := range paths {
+			if _, err := os.Stat(path); (err == nil) == (i == oldest) {
+				t.Errorf("the oldest is %d: run %d has error %v", oldest, i, err)
+			}
+		}
+	}
 }
