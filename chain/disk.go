@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,6 +41,7 @@ type kept struct {
 	id      bucket.ID
 	name    string
 	size    int64 // what it is accounted with
+	sound   int64 // of its bytes, how many this process has written or hashed
 	written time.Time
 }
 
@@ -179,13 +181,13 @@ func (k *kept) over(file *os.File) *runFile {
 }
 
 // open reads the file of a run.
-func (k *kept) open() (*runFile, error) {
+func (k *kept) open(ctx context.Context) (*runFile, error) {
 	file, err := os.OpenFile(k.path(), os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a run: %w", err)
 	}
 	f := k.over(file)
-	if err := f.scan(); err != nil {
+	if err := f.scan(ctx); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return f, nil

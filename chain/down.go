@@ -156,9 +156,9 @@ func (u *CatchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 		u.anchor, err = oldest.version(oldest.from - 1)
 		return err
 	}
-	first, err := oldest.version(oldest.first)
+	before, err := oldest.before()
 	if err == nil {
-		u.anchor, err = u.e.Manifest(ctx, u.req.Stores, first.Previous)
+		u.anchor, err = u.e.Manifest(ctx, u.req.Stores, before)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -53,7 +54,7 @@ func readRun(tb testing.TB, path string) (versions []*bucket.Version, err error)
 	}
 	for _, files := range d.files {
 		for _, k := range files {
-			f, err := k.open()
+			f, err := k.open(tb.Context())
 			if err != nil {
 				tb.Fatal(err)
 			}
@@ -86,6 +87,56 @@ func TestRunIsReadAsItWasWritten(t *testing.T) {
 			if v.Link != chain.Versions[i].Link {
 				t.Fatalf("%s: version %d is another", prefix, i)
 			}
+		}
+	}
+}
+
+// A process hashes what others have kept once, and stops when it is to stop. What is damaged after that is found when it is read.
+func TestKeptRunIsHashedOnce(t *testing.T) {
+	chain := buckettest.New(t, buckettest.Identity(t, 1)).Grow(t, 20)
+	for _, prefix := range []string{prefixUp, prefixDown} {
+		path, ends := writeRun(t, t.TempDir(), prefix, chain.Versions, 5)
+		d, err := openDisk(filepath.Dir(filepath.Dir(path)), 1<<30, new(bucket.Opener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := d.open(chain.ID)[0]
+		opened := func() *runFile {
+			f, err := k.open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.file.Close() })
+			return f
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := k.open(stopped); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want it interrupted", prefix, err)
+		}
+		if f := opened(); len(f.blocks) != 4 {
+			t.Fatalf("%s: got %d blocks, want 4", prefix, len(f.blocks))
+		}
+		damaged, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err == nil {
+			_, err = damaged.WriteAt([]byte("damage"), ends[1]-10)
+			err = errors.Join(err, damaged.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := opened()
+		if len(f.blocks) != 4 {
+			t.Errorf("%s: got %d blocks, want 4: it was hashed again", prefix, len(f.blocks))
+		}
+		if _, _, err := f.versions(f.blocks[1].first); !errors.Is(err, errTorn) {
+			t.Errorf("%s: got %v, want %v", prefix, err, errTorn)
+		}
+		if err := f.put(chain.Versions[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if f := opened(); len(f.blocks) != 1 {
+			t.Errorf("%s: got %d blocks, want the one before the damage", prefix, len(f.blocks))
 		}
 	}
 }

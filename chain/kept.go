@@ -17,7 +17,7 @@ func (u *CatchUp) openRuns(ctx context.Context) error {
 		if up && strings.HasPrefix(k.name, prefixUpUnsigned) != u.e.cfg.Rules.AllowUnsigned {
 			continue // verified by other rules
 		}
-		f, err := k.open()
+		f, err := k.open(ctx)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -51,11 +51,11 @@ func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if logged, err := u.e.logged(ctx, u.id, newest); logged || err != nil || !r.up || r.first == 0 {
 		return !logged, err
 	}
-	oldest, err := r.version(r.first)
+	before, err := r.before()
 	if err != nil {
 		return false, err
 	}
-	return u.e.logged(ctx, u.id, oldest.Previous)
+	return u.e.logged(ctx, u.id, before)
 }
 
 // newRun returns an empty run that begins with a version, in either way.

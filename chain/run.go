@@ -76,6 +76,14 @@ func (r *run) link(height uint64) (bucket.Link, error) {
 	return r.file.link(height)
 }
 
+// before returns the link of the version before the oldest one, which is no genesis.
+func (r *run) before() (bucket.Link, error) {
+	if v := r.at(r.first); v != nil {
+		return v.Previous, nil
+	}
+	return r.file.before()
+}
+
 // has reports whether a version is in the run, at its height.
 func (r *run) has(link bucket.Link, height uint64) (bool, error) {
 	if height < r.first || height >= r.end {
