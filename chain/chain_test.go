@@ -367,3 +367,34 @@ func TestDivergedAndNotSharedYieldNothing(t *testing.T) {
 		t.Error("runs are left")
 	}
 }
+
+// Keeping what a catch-up came to does not outlast its time: what is not verified by then is fetched again.
+func TestBounded_KeepingEndsWithItsTime(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.chain(3000)
+	h := w.hints(c.Versions)
+	ctx, cancel := context.WithCancel(t.Context())
+	up, err := w.e.CatchUp(ctx, Request{Head: c.Head(), Hints: h, Report: func(uint64) { cancel() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := up.goUp(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	held := up.tail.count()
+	if err := up.keep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range up.runs {
+		if r.up && r.count() > 0 {
+			t.Errorf("%d of %d versions were verified after the time was over", r.count(), held)
+		}
+	}
+	if held == 0 {
+		t.Error("nothing was held")
+	}
+	if err := up.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.check(w.apply(c.Head(), h), c.Versions)
+}

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 
 	"headwater/bucket"
 )
+
+// keepTimeout bounds how long a catch-up verifies what it keeps, when the process may be about to end.
+const keepTimeout = 2 * time.Second
 
 // openRuns reads what earlier catch-ups of the bucket have left, and removes what is of no use any more.
 func (u *CatchUp) openRuns(ctx context.Context) error {
@@ -83,7 +87,9 @@ func (u *CatchUp) Close() error {
 	interrupted := u.relation == Unknown && unproven || u.relation == Follows && !u.applied
 	var err error
 	if interrupted {
-		err = u.keep()
+		ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
+		err = u.keep(ctx)
+		cancel()
 	}
 	useless := map[*run]bool{}
 	for _, r := range u.runs {
@@ -102,10 +108,11 @@ func (u *CatchUp) Close() error {
 	return errors.Join(err, u.e.disk.close(u.id))
 }
 
-// keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before.
-func (u *CatchUp) keep() error {
+// keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before, as
+// much of it as ctx gives time for.
+func (u *CatchUp) keep(ctx context.Context) error {
 	u.early = false
-	if err := u.putAway(context.Background(), nil); err != nil && bucket.ClassOf(err) == "" {
+	if err := u.putAway(ctx, nil); err != nil && bucket.ClassOf(err) == "" && ctx.Err() == nil {
 		return err
 	}
 	for _, r := range u.runs {
