@@ -52,7 +52,6 @@ func (i item) expected() int {
 // object is one that was fetched. One that holds versions is opened at once, whatever its turn.
 type object struct {
 	bytes    []byte
-	size     int
 	opened   chan struct{} // closed when versions and err are set
 	versions []*bucket.Version
 	err      error
@@ -147,7 +146,7 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	left := o.size
+	left := len(o.bytes)
 	p.holds.Add(int64(-left))
 	defer func() { p.share.give(left) }()
 	for _, v := range o.versions {
@@ -273,7 +272,7 @@ func (p *plan) fetch(ctx context.Context, items []item) error {
 
 // open takes an object apart that holds versions, and checks the signatures in it: the verdict is remembered for whoever asks.
 func (p *plan) open(ctx context.Context, level int, b []byte) *object {
-	o := &object{bytes: b, size: len(b), opened: make(chan struct{})}
+	o := &object{bytes: b, opened: make(chan struct{})}
 	if level > 0 {
 		close(o.opened)
 		return o
@@ -355,8 +354,8 @@ func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Ve
 
 // release gives the memory of an object back.
 func (p *plan) release(o *object) {
-	p.holds.Add(int64(-o.size))
-	p.share.give(o.size)
+	p.holds.Add(int64(-len(o.bytes)))
+	p.share.give(len(o.bytes))
 }
 
 // close forgets what is held, once nothing is being opened any more. The plan can be used on.

@@ -3,7 +3,6 @@ package consumer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
-	"headwater/logstore"
 )
 
 // slowStore takes its time for each object.
@@ -203,22 +201,6 @@ func TestPrefix_RebuiltWithTheGenesisThatWasLogged(t *testing.T) {
 		t.Errorf("got %d versions, %d passed over, %v; want 4, %d", versions, passedOver, err, len(lost))
 	}
 	checkPrefix(t, w.log, chain)
-}
-
-// A genesis of a bucket that has another one leaves nothing behind.
-func TestOnlyWhoMay_SecondGenesisMadeHereIsStale(t *testing.T) {
-	w, c, chain := made(t, 1)
-	held := &logstore.PinCount{}
-	if err := c.AppendOwn(t.Context(), chain.Versions[0], held); err != nil {
-		t.Fatal(err)
-	}
-	second := chain.Fork(0).Restart(t).Head()
-	if err := c.AppendOwn(t.Context(), second, held); !errors.Is(err, logstore.ErrStale) {
-		t.Errorf("got %v, want %v", err, logstore.ErrStale)
-	}
-	if has, err := w.kept.Has(t.Context(), second.Link.Hash()); has || err != nil {
-		t.Errorf("its manifest is kept (%v)", err)
-	}
 }
 
 // Other heads that an announcement names are looked at as if they were announced.

@@ -107,7 +107,7 @@ func (l *overtakenLog) AppendOwn(ctx context.Context, e logstore.Entry, job *log
 
 // A version that comes too late was refused to its maker: no rebuild may bring it back.
 func TestAVersionMadeHereThatIsStaleLeavesNothing(t *testing.T) {
-	for name, overtakes := range map[string]bool{"another one is there": false, "another one comes just before": true} {
+	for _, name := range []string{"another one is there", "another one comes just before", "a second genesis"} {
 		t.Run(name, func(t *testing.T) {
 			w, c, chain := made(t, 2)
 			held := &logstore.PinCount{}
@@ -115,10 +115,15 @@ func TestAVersionMadeHereThatIsStaleLeavesNothing(t *testing.T) {
 			if err := c.AppendOwn(t.Context(), chain.Versions[0], held); err != nil {
 				t.Fatal(err)
 			}
-			if overtakes {
+			switch name {
+			case "another one is there":
+				if err := c.AppendOwn(t.Context(), chain.Versions[1], held); err != nil {
+					t.Fatal(err)
+				}
+			case "another one comes just before":
 				c.Log = &overtakenLog{w.log, chain.Versions[1]}
-			} else if err := c.AppendOwn(t.Context(), chain.Versions[1], held); err != nil {
-				t.Fatal(err)
+			case "a second genesis":
+				late = chain.Fork(0).Restart(t).Head()
 			}
 			if err := c.AppendOwn(t.Context(), late, held); !errors.Is(err, logstore.ErrStale) {
 				t.Errorf("got %v, want %v", err, logstore.ErrStale)

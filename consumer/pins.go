@@ -134,7 +134,7 @@ func (c *Consumer) download(ctx context.Context, e logstore.Entry, stores []stri
 // pins returns a version's pins list, which becomes a held blob itself.
 func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) (bucket.Pins, error) {
 	b, err := blobstore.ReadAll(ctx, c.Blobs, link.Hash(), bucket.MaxPinsSize)
-	if isMissing(err) {
+	if blobstore.IsMissing(err) {
 		if b, err = c.chain.Fetcher().Bytes(ctx, "pins list", stores, link, bucket.MaxPinsSize); err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	if err == nil || !errors.Is(err, blobstore.ErrNotFound) {
 		return size, err
 	}
-	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !isMissing(err) {
+	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !blobstore.IsMissing(err) {
 		return size, err
 	}
 	take := func(r io.Reader, told int64) (err error) {
@@ -163,11 +163,6 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	}
 	err = c.chain.Fetcher().Stream(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), patient, take)
 	return size, err
-}
-
-// isMissing reports whether a local blob store does not have a blob, or has it no more.
-func isMissing(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }
 
 // sizeOf returns the size of a blob in a store that need not know sizes without reading.

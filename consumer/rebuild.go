@@ -73,7 +73,7 @@ func listKept(ctx context.Context, manifests KeptManifests) (all []kept, damaged
 		switch {
 		case err == nil:
 			all = append(all, kept{v.Bucket, v.Head()})
-		case bucket.ClassOf(err) != "" || isMissing(err):
+		case bucket.ClassOf(err) != "" || blobstore.IsMissing(err):
 			damaged++
 		default:
 			return nil, 0, err

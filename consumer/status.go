@@ -192,7 +192,7 @@ func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatu
 		return s, err
 	}
 	list, err := blobstore.ReadAll(ctx, c.Blobs, e.Pins.Hash(), bucket.MaxPinsSize)
-	if isMissing(err) {
+	if blobstore.IsMissing(err) {
 		return s, nil // how many there are is not known before the list is here
 	}
 	if err != nil {
@@ -208,7 +208,7 @@ func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatu
 		if errors.Is(err, blobstore.ErrNotFound) {
 			size, err = sizeOf(ctx, c.Manifests, h)
 		}
-		if isMissing(err) {
+		if blobstore.IsMissing(err) {
 			continue
 		}
 		if err != nil {

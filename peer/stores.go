@@ -183,7 +183,7 @@ func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 // completeHeld marks a version complete if all its pins are held.
 func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
 	count, lack, err := s.countPins(ctx, e.Pins)
-	if lack > 0 || missing(err) {
+	if lack > 0 || blobstore.IsMissing(err) {
 		return nil
 	}
 	if err != nil {

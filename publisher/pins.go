@@ -51,7 +51,7 @@ func (r *round) basePins(ctx context.Context, base bucket.Link) (bucket.Pins, er
 		return nil, fmt.Errorf("read version %s: %w", base, err)
 	}
 	pins, err := r.pins(ctx, e.Pins)
-	if unavailable(err) {
+	if blobstore.IsMissing(err) {
 		return nil, nil
 	}
 	return pins, err

@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -264,7 +263,7 @@ func (r *round) clear(ctx context.Context, done ...owed) error {
 // version's base; if not, that is kept as what holds the upload up.
 func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	wanted, added, err := r.wanted(ctx, o)
-	if unavailable(err) {
+	if blobstore.IsMissing(err) {
 		r.hold(o, 1, o.pins.Hash())
 		return false, nil
 	}
@@ -316,9 +315,4 @@ func (r *round) lose(o owed, lost []bucket.Hash) {
 	})
 	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
 		"first", lost[0])
-}
-
-// unavailable reports whether a blob of the peer's own is not held, or held damaged.
-func unavailable(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }

@@ -2,7 +2,6 @@ package publisher
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -86,7 +85,7 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 // put puts a blob: a small one into the batch, a large one as a stream.
 func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 	blob, err := t.from.Get(ctx, h)
-	if unavailable(err) {
+	if blobstore.IsMissing(err) {
 		t.miss(h)
 		return nil
 	}
@@ -101,7 +100,7 @@ func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 		t.flush(ctx)
 	}
 	b := make([]byte, blob.Size())
-	if _, err := io.ReadFull(blob, b); unavailable(err) {
+	if _, err := io.ReadFull(blob, b); blobstore.IsMissing(err) {
 		t.miss(h)
 		return nil
 	} else if err != nil {
@@ -151,7 +150,7 @@ func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Bl
 		defer give(t.streams)
 		defer blob.Close()
 		err := t.cfg.Stores.Put(ctx, t.store, h, blob.Size(), blob)
-		if errors.Is(err, blobstore.ErrCorrupt) {
+		if blobstore.IsMissing(err) {
 			t.miss(h)
 			return nil
 		}
