@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -22,15 +23,12 @@ type Request struct {
 	// of those that are missing.
 }
 
-// Relation is how an announced chain stands to the log and to this peer.
-type Relation int
-
-// The relations.
-const (
-	Unknown   Relation = iota // not verified to its end
-	Follows                   // it goes on from the log, or is new and begins with a genesis
-	Diverged                  // it begins with another genesis than the log
-	NotShared                 // this peer has no share in the head
+// Reasons why a head whose chain was verified is not taken.
+var (
+	// ErrDiverged: its chain begins with another genesis than ours.
+	ErrDiverged = errors.New("the chain begins with another genesis")
+	// ErrNotShared: this peer is not among the shares of it.
+	ErrNotShared = errors.New("not shared with us")
 )
 
 // CatchUp is the way from one announced head down to the log. It is not safe for concurrent use.
@@ -61,10 +59,8 @@ type CatchUp struct {
 	genesis bucket.Link     // of the chain, if it was reached
 	near    []*bucket.Version
 
-	relation Relation
-	err      error // of Verified
-	done     bool  // Verified came to its end
-	applied  bool  // what it yielded is in the log
+	err     error // of Verified
+	applied bool  // what it yielded is in the log
 }
 
 // piece is a part of the stretch: the versions of a run from one height up to another, or from its beginning if it goes down.
@@ -108,15 +104,17 @@ func (e *Engine) CatchUp(ctx context.Context, req Request) (u *CatchUp, err erro
 
 // Verified yields the versions that the log lacks, oldest first, in batches, each verified against its direct predecessor. It is
 // ranged over once. An error ends it: a [*bucket.Refusal] if the chain breaks a rule, that of ctx, or that something could not be
-// fetched or kept. A chain that is not to be appended, see [CatchUp.Relation], is verified and yields nothing.
+// fetched or kept. A chain that is not to be appended is verified, and is [ErrDiverged] or [ErrNotShared].
 //
 // Nothing is yielded before the whole stretch is verified, but a long one that hints lead to from the log on.
 func (u *CatchUp) Verified(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
 	return func(yield func([]*bucket.Version, error) bool) {
 		if u.direct {
 			u.genesis = u.req.Head.Link
-			u.err = u.e.cfg.Rules.Succeed(u.id, u.anchor, u.req.Head)
-			if u.done = u.err == nil; u.done && u.relate() == Follows {
+			if u.err = u.e.cfg.Rules.Succeed(u.id, u.anchor, u.req.Head); u.err == nil {
+				u.err = u.mayTake()
+			}
+			if u.err == nil {
 				yield([]*bucket.Version{u.req.Head}, nil)
 			}
 		} else {
@@ -133,14 +131,8 @@ func (u *CatchUp) Verified(ctx context.Context) iter.Seq2[[]*bucket.Version, err
 	}
 }
 
-// Relation is how the chain stands to the log, once Verified has come to its end.
-func (u *CatchUp) Relation() Relation { return u.relation }
-
-// Applied notes that all that Verified yielded is in the log by now, so that nothing of it needs to be kept.
-func (u *CatchUp) Applied() { u.applied = u.done }
-
-// Genesis returns the first version of a chain that has diverged.
-func (u *CatchUp) Genesis() bucket.Link { return u.genesis }
+// Applied notes that Verified came to its end and all that it yielded is in the log, so that nothing of it needs to be kept.
+func (u *CatchUp) Applied() { u.applied = true }
 
 // yieldFunc hands a verified batch on.
 type yieldFunc func(batch []*bucket.Version) error
@@ -155,34 +147,28 @@ func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
 	if err := u.verifyAll(ctx); err != nil {
 		return err
 	}
-	if u.relate() == Follows {
-		for _, p := range slices.Backward(u.pieces) {
-			for batch, err := range p.batches(ctx, p.low(), p.to) {
-				if err == nil {
-					err = yield(batch)
-				}
-				if err != nil {
-					return err
-				}
+	if err := u.mayTake(); err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(u.pieces) {
+		for batch, err := range p.batches(ctx, p.low(), p.to) {
+			if err == nil {
+				err = yield(batch)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
-	u.done = true
 	return nil
 }
 
-// relate finds how the verified chain stands to the log.
-func (u *CatchUp) relate() Relation {
-	shared := u.e.shared(u.req.Head)
-	switch {
-	case u.anchor == nil && !u.req.Known.IsZero():
-		u.relation = Diverged
-	case !shared:
-		u.relation = NotShared
-	default:
-		u.relation = Follows
+// mayTake says why a verified chain is not to be appended, if so.
+func (u *CatchUp) mayTake() error {
+	if u.anchor == nil && !u.req.Known.IsZero() {
+		return fmt.Errorf("%w: %s, which is not ours", ErrDiverged, u.genesis)
 	}
-	return u.relation
+	return u.e.Shared(u.req.Head)
 }
 
 // verifyAll checks the stretch, oldest first, but for what was verified when it was written.

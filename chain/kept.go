@@ -84,7 +84,7 @@ func (u *CatchUp) Close() error {
 	refused := bucket.ClassOf(u.err)
 	// Wrong bytes in a store, or too many, say nothing about the chain.
 	unproven := refused == "" || refused == bucket.HashMismatch || refused == bucket.TooLarge
-	interrupted := u.relation == Unknown && unproven || u.relation == Follows && !u.applied
+	interrupted := !u.applied && unproven && !errors.Is(u.err, ErrDiverged) && !errors.Is(u.err, ErrNotShared)
 	var err error
 	if interrupted {
 		ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)

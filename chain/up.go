@@ -121,8 +121,7 @@ func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 	if !follows {
 		return false, errMisled // they do not reach down to us: the walk has to, and may use them on its way
 	}
-	shared := u.e.shared(u.req.Head)
-	u.early = shared
+	u.early = u.e.Shared(u.req.Head) == nil
 	u.base, err = u.e.Manifest(ctx, u.req.Stores, v.Previous)
 	return false, err
 }

@@ -94,8 +94,10 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 		return result{}, err
 	}
-	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
-		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
+	if mine.Known.IsZero() {
+		if err := c.chain.Shared(head); err != nil {
+			return c.recordUnapplied(ctx, a, head, err)
+		}
 	}
 	w := c.newAppender(m, a.Stores, mine, head)
 	up, err := c.chain.CatchUp(ctx, chain.Request{
@@ -106,15 +108,15 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	}
 	defer w.close(ctx, up)
 	for batch, err := range up.Verified(ctx) {
-		if err == nil {
+		switch {
+		case errors.Is(err, ErrDiverged) || errors.Is(err, ErrNotShared):
+			return c.recordUnapplied(ctx, a, head, err)
+		case err == nil:
 			err = w.append(ctx, batch)
 		}
 		if err != nil {
 			return result{}, err
 		}
-	}
-	if up.Relation() != chain.Follows {
-		return c.recordUnapplied(ctx, a, head, up.Relation(), up.Genesis())
 	}
 	return w.finish(ctx, up)
 }
@@ -154,7 +156,7 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 	if err := c.clearBlocked(ctx, a); err != nil {
 		return result{}, err
 	}
-	r := result{ClassDuplicate, Event{Link: a.Link, Height: e.Height}}
+	r := result{outcome: ClassDuplicate, event: Event{Link: a.Link, Height: e.Height}}
 	if e.Complete {
 		return r, nil
 	}
@@ -184,18 +186,14 @@ func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) erro
 // recordUnapplied ends the sync of a head that is not to be appended; status says why. One of a bucket that we hold was verified
 // all the same, so that nobody can take a bucket from us with a version that no owner signed. Another genesis proves nothing
 // about its author: anybody can make one, so that state says only who announced it.
-func (c *Consumer) recordUnapplied(
-	ctx context.Context, a bucket.Announcement, head *bucket.Version, relation chain.Relation, genesis bucket.Link,
-) (result, error) {
-	cond := logstore.Condition{
-		State: string(StateNotShared), Class: string(ClassNotShared), Link: head.Link, Height: head.Height, Peer: a.Peer,
-		Reason: fmt.Sprintf("peer %s is not among the shares of version %s", c.Peer, head.Link),
+func (c *Consumer) recordUnapplied(ctx context.Context, a bucket.Announcement, head *bucket.Version, why error) (result, error) {
+	state, r := StateNotShared, result{outcome: ClassNotShared, why: why}
+	if errors.Is(why, ErrDiverged) {
+		state, r.outcome = StateDiverged, ClassDiverged
 	}
-	r := result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}
-	if relation == chain.Diverged {
-		cond.State, cond.Class = string(StateDiverged), string(ClassDiverged)
-		cond.Reason = fmt.Sprintf("the chain that peer %s announces reaches the genesis %s, which is not ours", a.Peer, genesis)
-		r = result{ClassDiverged, Event{Link: head.Link, Height: head.Height, Class: cond.Class, Reason: cond.Reason}}
-	}
-	return r, c.setCondition(ctx, a.Bucket, cond)
+	reason := fmt.Sprintf("announced by peer %s: %v", a.Peer, why)
+	r.event = Event{Link: head.Link, Height: head.Height, Class: string(r.outcome), Reason: reason}
+	return r, c.setCondition(ctx, a.Bucket, logstore.Condition{
+		State: string(state), Class: r.event.Class, Reason: reason, Link: head.Link, Height: head.Height, Peer: a.Peer,
+	})
 }

@@ -142,7 +142,7 @@ func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (result, error
 		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)
 		w.published = err == nil
 	}
-	return result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
+	return result{outcome: ClassApplied, event: Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
 }
 
 // close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not

@@ -45,6 +45,7 @@ func (o Outcome) event(k Kind) EventKind {
 type result struct {
 	outcome Outcome
 	event   Event // further fields of the event; kind, time and subject are set when it is settled
+	why     error // [ErrDiverged] or [ErrNotShared], if it was not applied for that
 }
 
 // settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.

@@ -27,7 +27,7 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err != nil {
 		return result{}, err // not logged here, or not yet: another time
 	}
-	r := result{ClassDuplicate, Event{Link: e.Link, Height: e.Height}}
+	r := result{outcome: ClassDuplicate, event: Event{Link: e.Link, Height: e.Height}}
 	if e.Complete {
 		return r, nil
 	}
