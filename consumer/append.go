@@ -58,7 +58,7 @@ type appended struct {
 
 // newAppender notes that the way to a head is being made.
 func (c *Consumer) newAppender(m Message, stores []string, mine logstore.Bucket, head *bucket.Version) *appender {
-	w := &appender{c: c, m: m, stores: stores, mine: mine, head: head, told: c.Now()}
+	w := &appender{c: c, m: m, stores: stores, mine: mine, head: head, told: time.Now()}
 	w.now = Progress{Total: versionsBetween(mine.Known, head.Head()), Fetched: 1}
 	w.tell()
 	return w
@@ -124,7 +124,7 @@ func (w *appender) fetched(n uint64) {
 
 func (w *appender) tell() {
 	w.c.board.catchingUp(w.m, w.head.Head(), w.now)
-	if now := w.c.Now(); now.Sub(w.told) >= tellEvery {
+	if now := time.Now(); now.Sub(w.told) >= tellEvery {
 		w.told = now
 		progress := w.now
 		w.c.emit(Message{Bucket: w.m.Bucket}, EventProgress, Event{Link: w.head.Link, Height: w.head.Height, Progress: &progress})

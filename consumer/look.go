@@ -94,9 +94,6 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	return r.why
 }
 
-// Fetcher reads the object stores, for what is not held here. Safe for concurrent use, also without Run.
-func (c *Consumer) Fetcher() *chain.Fetcher { return c.chain.Fetcher() }
-
 // Hold holds one blob when it returns: it fetches it from the configured stores unless it is held. [ErrNotFound], or why a store
 // could not be asked. Safe for concurrent use, also without Run.
 func (c *Consumer) Hold(ctx context.Context, h bucket.Hash) error {

@@ -87,14 +87,14 @@ func (c *Consumer) tell(m Message, r result) {
 
 // settleLater gives the message back for a growing delay, or sets it aside after too many failures.
 func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err error) {
-	failures := c.board.failed(m, err, c.Now())
+	failures := c.board.failed(m, err, time.Now())
 	if failures >= c.RetryLimit {
 		reason := fmt.Sprintf("given up after %d failures; the last: %v", failures, err)
 		c.setAside(ctx, d, m, ClassExhausted, linkOf(m, err), reason, true)
 		return
 	}
 	delay := c.retryDelay(failures)
-	c.board.retrying(m, c.Now().Add(delay))
+	c.board.retrying(m, time.Now().Add(delay))
 	c.Logger.Info("retry later", "subject", m.Subject, "failures", failures, "in", delay.Round(time.Millisecond), "error", err)
 	c.logSettle(m, d.Retry(ctx, delay))
 	c.emit(m, EventRetrying, Event{
@@ -138,7 +138,7 @@ func (c *Consumer) setAside(
 			c.Logger.Error("condition cannot be recorded", "subject", m.Subject, "error", err)
 		}
 	}
-	c.board.dead(m, class, reason, c.Now())
+	c.board.dead(m, class, reason, time.Now())
 	c.Logger.Warn("set aside", "subject", m.Subject, "class", class, "reason", reason)
 	c.logSettle(m, d.Terminate(ctx, string(class)+": "+reason))
 	kind := EventRejected
@@ -172,7 +172,7 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, 
 
 // setCondition records why a bucket is not simply in sync.
 func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore.Condition) error {
-	cond.Since = c.Now()
+	cond.Since = time.Now()
 	err := c.Log.SetCondition(ctx, id, cond)
 	if errors.Is(err, logstore.ErrTooMany) {
 		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", id, "state", cond.State)
@@ -183,7 +183,7 @@ func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore
 
 // emit tells what happened to the message's bucket.
 func (c *Consumer) emit(m Message, kind EventKind, e Event) {
-	e.At, e.Kind, e.BucketID, e.PeerID, e.Subject = c.Now().UTC(), kind, m.Bucket, c.Peer, m.Subject
+	e.At, e.Kind, e.BucketID, e.PeerID, e.Subject = time.Now().UTC(), kind, m.Bucket, c.Peer, m.Subject
 	c.Events.Emit(e)
 }
 

@@ -149,11 +149,8 @@ func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) 
 // hold makes sure that one blob is held, and returns its size. patient is for the first that is missing: where one has not
 // become visible in time, waiting for each of the others would only take longer.
 func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *transfer, patient bool) (int64, error) {
-	size, err := c.Blobs.Size(ctx, h)
-	if err == nil || !errors.Is(err, blobstore.ErrNotFound) {
-		return size, err
-	}
-	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !blobstore.IsMissing(err) {
+	size, err := c.size(ctx, h)
+	if !errors.Is(err, blobstore.ErrNotFound) {
 		return size, err
 	}
 	take := func(r io.Reader, told int64) (err error) {
@@ -165,16 +162,13 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	return size, err
 }
 
-// sizeOf returns the size of a blob in a store that need not know sizes without reading.
-func sizeOf(ctx context.Context, r blobstore.Reader, h bucket.Hash) (int64, error) {
-	if s, ok := r.(blobstore.Sizer); ok {
-		return s.Size(ctx, h)
+// size returns the size of what a version pins, or blobstore.ErrNotFound: a blob, or the manifest of a version before.
+func (c *Consumer) size(ctx context.Context, h bucket.Hash) (int64, error) {
+	size, err := c.Blobs.Size(ctx, h)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return c.Manifests.Size(ctx, h)
 	}
-	b, err := r.Get(ctx, h)
-	if err != nil {
-		return 0, err
-	}
-	return b.Size(), b.Close()
+	return size, err
 }
 
 // failures gathers what went wrong with the pins of one version, from several goroutines.

@@ -204,11 +204,8 @@ func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatu
 	}
 	s.Needed = uint64(len(pins))
 	for _, h := range pins {
-		size, err := c.Blobs.Size(ctx, h)
+		size, err := c.size(ctx, h)
 		if errors.Is(err, blobstore.ErrNotFound) {
-			size, err = sizeOf(ctx, c.Manifests, h)
-		}
-		if blobstore.IsMissing(err) {
 			continue
 		}
 		if err != nil {
