@@ -210,7 +210,7 @@ func (p *Peer) newPublisher(me bucket.PublicKey) (*publisher.Publisher, error) {
 	up := uploads{p.broker, p.cfg.Ensure}
 	return publisher.New(publisher.Config{
 		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: up, Bus: up,
-		Events: p.events.announcements(me), ManifestStore: p.broker.stores[0][0], BlobStore: p.broker.stores[1][0], Logger: p.cfg.Logger,
+		Announced: p.events.announced(me), ManifestStore: p.broker.stores[0][0], BlobStore: p.broker.stores[1][0], Logger: p.cfg.Logger,
 	})
 }
 

@@ -89,15 +89,12 @@ func (u uploads) Heads(ctx context.Context, id bucket.ID) ([]bucket.Announcement
 	return heads, offline(err)
 }
 
-// announcements tells what the publisher does as the consumer tells what it does.
-func (e *events) announcements(peer bucket.PublicKey) func(publisher.Event) {
-	return func(p publisher.Event) {
-		if p.Kind == publisher.EventAnnounced {
-			e.Emit(consumer.Event{
-				At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: p.Bucket, PeerID: peer, Link: p.Head.Link, Height: p.Head.Height,
-				Heads: p.Heads,
-			})
-		}
+// announced tells what the publisher does as the consumer tells what it does.
+func (e *events) announced(peer bucket.PublicKey) func(bucket.ID, bucket.Head, []bucket.Link) {
+	return func(id bucket.ID, head bucket.Head, others []bucket.Link) {
+		e.Emit(consumer.Event{
+			At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: id, PeerID: peer, Link: head.Link, Height: head.Height, Heads: others,
+		})
 	}
 }
 

@@ -24,7 +24,9 @@ type Config struct {
 	// ManifestStore and BlobStore are the object stores that are written to.
 	ManifestStore, BlobStore string
 
-	Events   func(Event)   // is told what happened, and must return soon; nil for nobody
+	// Announced is told of each head that the bus was told of, and of the others that were named beside it, and must return soon.
+	Announced func(id bucket.ID, head bucket.Head, others []bucket.Link) // nil for nobody
+
 	Logger   *slog.Logger  // nil discards
 	RetryMin time.Duration // before the first try after a failure, give or take a half; 0 means 1 s
 	RetryMax time.Duration // before any later one, likewise; 0 means 1 min
@@ -40,8 +42,8 @@ func (c *Config) check() error {
 	case c.ManifestStore == "" || c.BlobStore == "":
 		return errors.New("publisher: no store to write to")
 	}
-	if c.Events == nil {
-		c.Events = func(Event) {}
+	if c.Announced == nil {
+		c.Announced = func(bucket.ID, bucket.Head, []bucket.Link) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -50,29 +50,9 @@ type Bus interface {
 	Heads(ctx context.Context, id bucket.ID) ([]bucket.Announcement, error)
 }
 
-// EventKind is a kind of [Event].
-type EventKind string
-
-// The kinds of events.
-const (
-	EventAnnounced EventKind = "announced" // the bus was told of a head
-	EventProgress  EventKind = "progress"  // once a second, of a bucket that takes longer than that
-)
-
-// Event is one thing that happened to a bucket.
-type Event struct {
-	Kind     EventKind
-	Bucket   bucket.ID
-	Head     bucket.Head   // that was announced
-	Heads    []bucket.Link // that were named beside it
-	Progress Progress
-}
-
 // Progress is how far a bucket is worked off. It begins anew each time that the bucket is taken up.
 type Progress struct {
-	Owed      int           // versions still owed
-	Objects   int           // that the stores were asked for
-	Absent    int           // of those, that a store lacked and are held here
+	Absent    int           // objects that a store lacked and are held here
 	Done      int           // of Absent, acknowledged by the store
 	Bytes     int64         // of Done
 	Announced bucket.Head   // told to the bus meanwhile; zero for none

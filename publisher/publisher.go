@@ -166,16 +166,6 @@ func (p *Publisher) join(ctx context.Context, id bucket.ID, w *work) error {
 	}
 }
 
-// Progress returns how far a bucket is. It reports whether the bucket is being worked off right now.
-func (p *Publisher) Progress(id bucket.ID) (Progress, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if w := p.buckets[id]; w != nil && w.busy != nil {
-		return w.progress.clone(), true
-	}
-	return Progress{}, false
-}
-
 // LastError returns why the last try to work off a bucket failed, and when Run tries again: nil if it did not fail.
 func (p *Publisher) LastError(id bucket.ID) (next time.Time, err error) {
 	p.mu.Lock()

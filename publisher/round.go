@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -41,11 +40,8 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 			return err
 		}
 		if first {
-			p.mu.Lock()
-			w.progress, w.told = Progress{}, time.Now()
-			p.mu.Unlock()
+			r.note(func(g *Progress) { *g = Progress{} })
 		}
-		r.note(func(g *Progress) { g.Owed = len(r.owed) })
 		if err := r.run(ctx); err != nil {
 			return err
 		}
@@ -55,7 +51,7 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 	}
 }
 
-func (r *round) note(change func(*Progress)) { r.Publisher.note(r.id, r.w, change) }
+func (r *round) note(change func(*Progress)) { r.Publisher.note(r.w, change) }
 
 // load reads what is owed.
 func (r *round) load(ctx context.Context) error {
@@ -220,7 +216,7 @@ func (r *round) announce(ctx context.Context, ready []owed, tips []logstore.Tip)
 	known := bucket.Head{Link: head.Link, Height: head.Height}
 	r.note(func(g *Progress) { g.Announced = known })
 	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
-	r.cfg.Events(Event{Kind: EventAnnounced, Bucket: r.id, Head: known, Heads: a.Heads, Progress: r.progress(r.w)})
+	r.cfg.Announced(r.id, known, a.Heads)
 	return told, nil
 }
 
@@ -254,7 +250,6 @@ func (r *round) clear(ctx context.Context, done ...owed) error {
 			return fmt.Errorf("note that %s is uploaded: %w", o.Link, err)
 		}
 		r.gone++
-		r.note(func(g *Progress) { g.Owed-- })
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package publisher_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,11 +74,8 @@ func TestPoisonDoesNotBlock_BucketsSideBySide(t *testing.T) {
 		w := newWorld(t)
 		hanging := buckettest.New(t, w.me)
 		w.make(hanging, w.hold(blob(100<<10, "large"))...)
-		var others []*buckettest.Chain
 		for range 30 {
-			c := buckettest.New(t, w.me)
-			w.make(c, w.hold(blob(5, "small"))...)
-			others = append(others, c)
+			w.make(buckettest.New(t, w.me), w.hold(blob(5, "small"))...)
 		}
 		w.onStep = func(ctx context.Context, step string) error {
 			if step == "put "+blobStore {
@@ -93,12 +89,6 @@ func TestPoisonDoesNotBlock_BucketsSideBySide(t *testing.T) {
 		synctest.Wait()
 		if n := w.owes(); n != 1 {
 			t.Errorf("%d buckets wait, want 1", n)
-		}
-		if _, busy := p.Progress(hanging.ID); !busy {
-			t.Error("the hanging bucket is not uploading")
-		}
-		if _, busy := p.Progress(others[0].ID); busy {
-			t.Error("another bucket is uploading still")
 		}
 		stop()
 		if _, err := p.LastError(hanging.ID); err != nil {
@@ -117,12 +107,12 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 			return nil
 		}
 		var mu sync.Mutex
-		kinds := map[publisher.EventKind]int{}
+		announced := 0
 		p := w.publisher(func(c *publisher.Config) {
-			c.Events = func(e publisher.Event) {
+			c.Announced = func(bucket.ID, bucket.Head, []bucket.Link) {
 				mu.Lock()
 				defer mu.Unlock()
-				kinds[e.Kind]++
+				announced++
 			}
 		})
 		defer run(t, p)()
@@ -140,7 +130,7 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 				if err := p.Publish(t.Context(), c.ID, func(g publisher.Progress) { last = g }); err != nil {
 					t.Error(err)
 				}
-				if last.Announced != c.Head().Head() || last.Owed != 0 || last.Done != last.Absent || last.Done == 0 {
+				if last.Announced != c.Head().Head() || last.Done != last.Absent || last.Done == 0 {
 					t.Errorf("the last report is %+v", last)
 				}
 			})
@@ -152,8 +142,8 @@ func TestPublish_JoinsWhatIsUnderWay(t *testing.T) {
 				t.Errorf("%s was put %d times", h, n)
 			}
 		}
-		if kinds[publisher.EventAnnounced] != 1 {
-			t.Errorf("events: %v", kinds)
+		if announced != 1 {
+			t.Errorf("the head was told of %d times, want once", announced)
 		}
 	})
 }
@@ -203,40 +193,6 @@ func TestPublish_EndsWithItsContext(t *testing.T) {
 		mu.Unlock()
 		g.Wait()
 		w.checkDone()
-	})
-}
-
-// TestProgress_EventsOnceASecond: of a bucket that takes long.
-func TestProgress_EventsOnceASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		c := buckettest.New(t, w.me)
-		var pins bucket.Pins
-		for i := range 100 {
-			pins = append(pins, w.hold(blob(100<<10, "large %d", i))...)
-		}
-		w.make(c, pins...)
-		w.onStep = func(_ context.Context, step string) error {
-			if step == "put "+blobStore {
-				time.Sleep(300 * time.Millisecond)
-			}
-			return nil
-		}
-		var mu sync.Mutex
-		var bytes []int64
-		p := w.publisher(func(c *publisher.Config) {
-			c.Events = func(e publisher.Event) {
-				mu.Lock()
-				defer mu.Unlock()
-				if e.Kind == publisher.EventProgress {
-					bytes = append(bytes, e.Progress.Bytes)
-				}
-			}
-		})
-		publish(t, p, c.ID) // 100 blobs, three at a time: 10 seconds
-		if len(bytes) < 8 || len(bytes) > 11 || !slices.IsSorted(bytes) {
-			t.Errorf("events tell of %v bytes", bytes)
-		}
 	})
 }
 

@@ -67,10 +67,7 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 		if err != nil {
 			return err
 		}
-		t.note(func(g *Progress) {
-			g.Objects += len(some)
-			g.Absent += len(absent)
-		})
+		t.note(func(g *Progress) { g.Absent += len(absent) })
 		t.lacked = append(t.lacked, absent...)
 		for _, h := range absent {
 			if err := t.put(ctx, h); err != nil {

@@ -21,7 +21,6 @@ type work struct {
 	retry    backoff.BackOff
 	err      error // of the last try
 	progress Progress
-	told     time.Time                  // when the last event told of the progress
 	watchers map[chan struct{}]struct{} // are told of progress
 }
 
@@ -115,8 +114,9 @@ func (p *Publisher) unwatch(id bucket.ID, w *work, changed chan struct{}) {
 }
 
 // note changes the progress and tells those who watch.
-func (p *Publisher) note(id bucket.ID, w *work, change func(*Progress)) {
+func (p *Publisher) note(w *work, change func(*Progress)) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	change(&w.progress)
 	for c := range w.watchers {
 		select {
@@ -124,24 +124,12 @@ func (p *Publisher) note(id bucket.ID, w *work, change func(*Progress)) {
 		default:
 		}
 	}
-	tell := time.Since(w.told) >= time.Second
-	if tell {
-		w.told = time.Now()
-	}
-	e := Event{Kind: EventProgress, Bucket: id, Progress: w.progress.clone()}
-	p.mu.Unlock()
-	if tell {
-		p.cfg.Events(e)
-	}
 }
 
 func (p *Publisher) progress(w *work) Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return w.progress.clone()
-}
-
-func (g Progress) clone() Progress {
+	g := w.progress
 	g.Lost = slices.Clone(g.Lost)
 	return g
 }
