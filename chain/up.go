@@ -15,7 +15,7 @@ import (
 func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
 	head := u.req.Head
 	var err error
-	if u.plan, err = newPlan(ctx, u, u.newestKnown); err != nil || len(u.plan.items) == 0 {
+	if u.plan, err = newPlan(ctx, u); err != nil || len(u.plan.items) == 0 {
 		return err
 	}
 	u.goesLong()

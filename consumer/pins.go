@@ -149,7 +149,7 @@ func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) 
 // hold makes sure that one blob is held, and returns its size. patient is for the first that is missing: where one has not
 // become visible in time, waiting for each of the others would only take longer.
 func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *transfer, patient bool) (int64, error) {
-	size, err := c.size(ctx, h)
+	size, err := sizeOf(ctx, c.Blobs, c.Manifests, h)
 	if !errors.Is(err, blobstore.ErrNotFound) {
 		return size, err
 	}
@@ -162,11 +162,39 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	return size, err
 }
 
-// size returns the size of what a version pins, or blobstore.ErrNotFound: a blob, or the manifest of a version before.
-func (c *Consumer) size(ctx context.Context, h bucket.Hash) (int64, error) {
-	size, err := c.Blobs.Size(ctx, h)
+// CountPins counts what a pins list names, of how many bytes that is what is held, and how much is not. A list that is not held
+// is an error of its store: see [blobstore.IsMissing].
+func CountPins(
+	ctx context.Context, blobs Blobs, manifests blobstore.Sizer, list bucket.Link,
+) (count logstore.PinCount, missing int, err error) {
+	b, err := blobstore.ReadAll(ctx, blobs, list.Hash(), bucket.MaxPinsSize)
+	if err != nil {
+		return count, 0, fmt.Errorf("pins list %s: %w", list, err)
+	}
+	pins, err := bucket.ParsePins(b)
+	if err != nil {
+		return count, 0, err
+	}
+	count.Needed = uint64(len(pins))
+	for _, h := range pins {
+		size, err := sizeOf(ctx, blobs, manifests, h)
+		switch {
+		case errors.Is(err, blobstore.ErrNotFound):
+			missing++
+		case err != nil:
+			return count, missing, err
+		default:
+			count.Bytes += uint64(size)
+		}
+	}
+	return count, missing, nil
+}
+
+// sizeOf returns the size of what a version pins, or blobstore.ErrNotFound: a blob, or the manifest of a version before.
+func sizeOf(ctx context.Context, blobs, manifests blobstore.Sizer, h bucket.Hash) (int64, error) {
+	size, err := blobs.Size(ctx, h)
 	if errors.Is(err, blobstore.ErrNotFound) {
-		return c.Manifests.Size(ctx, h)
+		return manifests.Size(ctx, h)
 	}
 	return size, err
 }

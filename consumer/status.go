@@ -183,38 +183,15 @@ func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, t *transfer
 		bytes := uint64(t.bytes.Load())
 		return PinStatus{uint64(t.needed), uint64(t.pins.Load()), bytes + uint64(t.inFlight.Load()), bytes}, nil
 	}
-	return c.countPins(ctx, b)
-}
-
-func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatus, err error) {
 	e, err := c.Log.Entry(ctx, b.ID, b.Known.Link)
 	if err != nil {
-		return s, err
+		return PinStatus{}, err
 	}
-	list, err := blobstore.ReadAll(ctx, c.Blobs, e.Pins.Hash(), bucket.MaxPinsSize)
-	if blobstore.IsMissing(err) {
-		return s, nil // how many there are is not known before the list is here
+	n, missing, err := CountPins(ctx, c.Blobs, c.Manifests, e.Pins)
+	if blobstore.IsMissing(err) || bucket.ClassOf(err) != "" {
+		return PinStatus{}, nil // how many there are is not known before the list is here; its job says why one is refused
 	}
-	if err != nil {
-		return s, err
-	}
-	pins, err := bucket.ParsePins(list)
-	if err != nil {
-		return s, nil //nolint:nilerr // a list that is none needs nothing; its job says why it is refused
-	}
-	s.Needed = uint64(len(pins))
-	for _, h := range pins {
-		size, err := c.size(ctx, h)
-		if errors.Is(err, blobstore.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return s, err
-		}
-		s.Held, s.BytesHeld = s.Held+1, s.BytesHeld+uint64(size)
-	}
-	s.BytesNeeded = s.BytesHeld
-	return s, nil
+	return PinStatus{n.Needed, n.Needed - uint64(missing), n.Bytes, n.Bytes}, err
 }
 
 // orNil returns nil for what is zero.

@@ -132,7 +132,7 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 	if err != nil {
 		return kept, err
 	}
-	count, missing, err := h.stores.countPins(ctx, v.Pins)
+	count, missing, err := consumer.CountPins(ctx, h.stores.blobs, h.stores.manifests, v.Pins)
 	if err != nil {
 		return kept, err
 	}
