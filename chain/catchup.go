@@ -18,9 +18,9 @@ type Request struct {
 	Known  bucket.Head  // of the log; zero if it has nothing of the bucket
 	Stores []string     // asked before the configured ones
 	Hints  bucket.Hints // what was announced with the head; zero for none
-	Report func(n uint64)
 	// Report, if not nil, is told that n more versions are here, by whoever ranges over Verified. Some may turn out to be none
 	// of those that are missing.
+	Report func(n uint64)
 }
 
 // Reasons why a head whose chain was verified is not taken.
@@ -39,13 +39,13 @@ type CatchUp struct {
 	share share
 	short bool // it counts as short work
 
-	direct bool // the head follows on the log, or is a genesis: nothing of what comes next is used
+	direct bool // the head follows on the log, or is a genesis: of what comes next only anchor and genesis are used
 
 	runs []*run // all that there are of the bucket
 	plan *plan  // nil without hints
 
-	// What came from below: tail is in memory and not verified, below it is what was verified of it, if that is in a file, and base
-	// is the verified version that tail follows on, nil before a genesis.
+	// What came from below: tail is in memory and not verified; below is what was verified of it, if that is in a file; base is the
+	// verified version that tail follows on, nil before a genesis.
 	tail  run
 	below *run
 	base  *bucket.Version
@@ -223,7 +223,6 @@ func (u *CatchUp) verify(ctx context.Context, prev *bucket.Version, batch []*buc
 	return nil
 }
 
-// goesLong notes that this is no short work any more.
 func (u *CatchUp) goesLong() {
 	if u.short {
 		u.short = false
@@ -237,5 +236,4 @@ func (u *CatchUp) report(n uint64) {
 	}
 }
 
-// stores lists those to be asked.
 func (u *CatchUp) stores() []string { return slices.Concat(u.req.Stores, u.e.cfg.Stores) }

@@ -180,7 +180,6 @@ func (k *kept) over(file *os.File) *runFile {
 	return &runFile{kept: k, opener: k.d.opener, up: strings.HasPrefix(k.name, prefixUp), file: file, cached: -1}
 }
 
-// open reads the file of a run.
 func (k *kept) open(ctx context.Context) (*runFile, error) {
 	file, err := os.OpenFile(k.path(), os.O_RDWR, 0)
 	if err != nil {
@@ -193,8 +192,8 @@ func (k *kept) open(ctx context.Context) (*runFile, error) {
 	return f, nil
 }
 
-// account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are removed, those first that were
-// written the longest ago: they cost time when they are wanted again, and nothing else.
+// account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are
+// removed, those first that were written the longest ago: they cost time when they are wanted again, and nothing else.
 func (k *kept) account(n int64) error {
 	k.d.mu.Lock()
 	var gone []*kept
@@ -215,7 +214,6 @@ func (k *kept) account(n int64) error {
 	return remove(gone)
 }
 
-// drop removes the file, if there is one.
 func (k *kept) drop() error {
 	k.d.mu.Lock()
 	k.d.forget(k)

@@ -72,7 +72,6 @@ func (u *CatchUp) startDown() (v *bucket.Version, cur *run, err error) {
 	return v, cur, err
 }
 
-// runWith returns the run that has a version, nil for none.
 func (u *CatchUp) runWith(link bucket.Link, height uint64) (*run, error) {
 	if v := u.tail.at(height); v != nil && v.Link == link {
 		return &u.tail, nil

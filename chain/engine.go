@@ -96,7 +96,6 @@ func (e *Engine) Manifest(ctx context.Context, stores []string, link bucket.Link
 	return e.opener.Open(link, b)
 }
 
-// logged reports whether the log has a version.
 func (e *Engine) logged(ctx context.Context, id bucket.ID, link bucket.Link) (bool, error) {
 	_, err := e.cfg.Log.Entry(ctx, id, link)
 	if errors.Is(err, logstore.ErrNotFound) {

@@ -13,10 +13,10 @@ import (
 )
 
 // runFile is the file of a run: blocks, one after another, oldest first in a run that goes up, newest first in one that goes
-// down. A block begins with a head: the bytes of its content, the number of its versions, 4 bytes each, the height of its oldest
-// version, 8 bytes, all big-endian, and the BLAKE3 of the rest of the head and of the content. The rest of the head is the hash of the version before
-// its oldest one, zero before a genesis. The content is the hashes of its versions, oldest first, and then for each manifest its
-// size as 4 bytes and its bytes.
+// down. A block begins with a head: the bytes of its content and the number of its versions, 4 bytes each, the height of its
+// oldest version, 8 bytes, all big-endian, the BLAKE3 hash of the rest of the head and of the content, and the hash of the version
+// before its oldest one, zero before a genesis. The content is the hashes of its versions, oldest first, and then for each
+// manifest its size as 4 bytes and its bytes.
 //
 // Nothing is synced: what a crash tears is cut off when the file is opened first by a process, and fetched again.
 type runFile struct {
@@ -120,7 +120,6 @@ func (f *runFile) head(offset int64, head []byte) (block, error) {
 	return block{offset, binary.BigEndian.Uint64(head[8:]), int(count), int(size)}, nil
 }
 
-// content reads the content of a block.
 func (f *runFile) content(b block) ([]byte, error) {
 	content := make([]byte, b.size)
 	return content, f.readAt(content, b.offset+int64(blockHead))
@@ -177,7 +176,6 @@ func (f *runFile) put(versions []*bucket.Version) error {
 	return nil
 }
 
-// heights returns the range of what is in the file.
 func (f *runFile) heights() (first, end uint64) {
 	if len(f.blocks) == 0 {
 		return 0, 0
@@ -189,7 +187,6 @@ func (f *runFile) heights() (first, end uint64) {
 	return oldest.first, newest.first + uint64(newest.count)
 }
 
-// blockOf returns the index of the block that has a height.
 func (f *runFile) blockOf(height uint64) int {
 	if f.up {
 		return sort.Search(len(f.blocks), func(i int) bool { return f.blocks[i].first > height }) - 1
@@ -207,7 +204,6 @@ func (f *runFile) link(height uint64) (bucket.Link, error) {
 	return bucket.NewLink(bucket.CodecDagCBOR, bucket.Hash(f.hashes[at:])), nil
 }
 
-// cache reads the hashes of a block.
 func (f *runFile) cache(i int) error {
 	if i == f.cached {
 		return nil
@@ -293,7 +289,6 @@ func (f *runFile) cut(height uint64) ([]*bucket.Version, error) {
 	return versions[:height-first], f.truncate()
 }
 
-// truncate makes the file as long as its blocks are.
 func (f *runFile) truncate() error {
 	f.kept.sound = min(f.kept.sound, f.size)
 	if f.size == f.kept.size {

@@ -38,7 +38,6 @@ type item struct {
 	newest bucket.Link // the newest version in it
 }
 
-// expected is how many bytes the item is expected to have.
 func (i item) expected() int {
 	switch {
 	case i.level < 0:
@@ -154,7 +153,6 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	return o.err, nil
 }
 
-// behind returns the items behind the newest version that was taken.
 func (p *plan) behind(items []item) []item {
 	return items[1+slices.IndexFunc(items, func(it item) bool { return it.newest == p.taken }):]
 }
@@ -208,7 +206,6 @@ func (p *plan) leading(ctx context.Context) (window []*object, err error) {
 	return window, nil
 }
 
-// inside returns what a pack of packs names.
 func (p *plan) inside(ctx context.Context, it item, o *object) ([]item, error) {
 	p.release(o)
 	pack, err := bucket.DecodePack(o.bytes)
@@ -295,7 +292,6 @@ func (p *plan) open(ctx context.Context, level int, b []byte) *object {
 	return o
 }
 
-// check decodes manifests and checks their signatures.
 func (o *object) check(opener *bucket.Opener, manifests [][]byte) {
 	for _, m := range manifests {
 		v, err := opener.Open(bucket.ManifestLink(m), m)
@@ -347,7 +343,6 @@ func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Ve
 	}
 }
 
-// release gives the memory of an object back.
 func (p *plan) release(o *object) {
 	p.holds.Add(int64(-len(o.bytes)))
 	p.u.share.give(len(o.bytes))

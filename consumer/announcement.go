@@ -139,7 +139,6 @@ func (c *Consumer) fetchHead(ctx context.Context, a bucket.Announcement) (head *
 	return head, checkHeight(a, head.Height)
 }
 
-// checkHeight compares an announced height with the manifest's.
 func checkHeight(a bucket.Announcement, height uint64) error {
 	if a.Height != nil && *a.Height != height {
 		return &badMessage{bucket.Refuse(bucket.HeightGap, a.Link, "announced at height %d; its manifest says %d", *a.Height, height)}

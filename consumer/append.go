@@ -86,7 +86,6 @@ func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
 	return w.wait(ctx)
 }
 
-// wait returns when no append is under way.
 func (w *appender) wait(ctx context.Context) error {
 	if w.under == nil {
 		return nil
@@ -202,7 +201,6 @@ func appendVersions(
 	return log.Append(ctx, entries, jobFor(batch[len(batch)-1], stores), newestOnly)
 }
 
-// entryOf is what the log keeps of a version.
 func entryOf(v *bucket.Version) logstore.Entry {
 	e := logstore.Entry{
 		Bucket: v.Bucket, Link: v.Link, Height: v.Height, Previous: v.Previous, Pins: v.Pins, Name: v.Name,
@@ -214,7 +212,6 @@ func entryOf(v *bucket.Version) logstore.Entry {
 	return e
 }
 
-// jobFor makes the pin job of a version.
 func jobFor(v *bucket.Version, stores []string) *logstore.Job {
 	peers := make([]bucket.PublicKey, 0, min(len(v.Shares), maxJobPeers))
 	for _, s := range v.Shares[:cap(peers)] {

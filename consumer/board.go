@@ -70,7 +70,6 @@ func (b *board) of(m Message) *note {
 	return n
 }
 
-// catchingUp notes how far the way to an announced head is made.
 func (b *board) catchingUp(m Message, target bucket.Head, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,14 +86,12 @@ func (b *board) fetching(id bucket.ID, head bucket.Head, needed int) *transfer {
 	return t
 }
 
-// fetchEnded notes that no pins of the bucket are being fetched any more.
 func (b *board) fetchEnded(id bucket.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.transfers, id)
 }
 
-// count counts an outcome.
 func (b *board) count(k Kind, class Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -135,7 +132,6 @@ func (b *board) failed(m Message, err error, now time.Time) int {
 	return n.failures
 }
 
-// retrying counts a retry and notes when it is due.
 func (b *board) retrying(m Message, next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,7 +174,6 @@ func (b *board) buckets() []bucket.ID {
 	return slices.Collect(maps.Keys(b.notes))
 }
 
-// outcomes returns a copy of the counts.
 func (b *board) outcomes() map[Kind]map[Outcome]uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -67,7 +67,6 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 }
 
-// check reports which required field is missing.
 func (c *Config) check() error {
 	missing := map[string]bool{
 		"Peer": c.Peer.IsZero(), "Log": c.Log == nil, "Manifests": c.Manifests == nil, "Blobs": c.Blobs == nil,
@@ -101,7 +100,6 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// silence is the Events of a configuration that names none.
 type silence struct{}
 
 func (silence) Emit(Event) {}

@@ -232,7 +232,8 @@ func TestPoisonDoesNotBlock_AnotherHeadThatCannotBeHad(t *testing.T) {
 	nowhere := bucket.ManifestLink([]byte("nowhere"))
 	chain := buckettest.New(t, buckettest.Identity(t, 1), buckettest.Identity(t, 200).PublicKey()).Grow(t, 5)
 	forged := signedBy(t, chain.Fork(2), buckettest.Identity(t, 9))
-	for other, want := range map[bucket.Link]consumer.Outcome{nowhere: consumer.ClassExhausted, forged.Link: consumer.Outcome(bucket.AuthorNotInShares)} {
+	refused := consumer.Outcome(bucket.AuthorNotInShares)
+	for other, want := range map[bucket.Link]consumer.Outcome{nowhere: consumer.ClassExhausted, forged.Link: refused} {
 		t.Run(string(want), func(t *testing.T) {
 			w := newWorld(t)
 			w.putChain(chain)

@@ -81,7 +81,6 @@ func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) 
 	return missing, nil
 }
 
-// jobsNotDead lists the jobs that are to be done.
 func (c *Consumer) jobsNotDead(ctx context.Context) (jobs []logstore.Job, err error) {
 	for job, err := range c.Log.Jobs(ctx) {
 		if err != nil {
@@ -102,7 +101,6 @@ func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, 
 	return c.Log.Job(ctx, job.Bucket, job.Link)
 }
 
-// publishPending publishes one job where that is still to be done.
 func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket.Link) error {
 	job, err := c.Log.Job(ctx, id, link)
 	if errors.Is(err, logstore.ErrNotFound) {

@@ -244,7 +244,6 @@ func (t *transfer) expect(size int64) func() {
 	return func() { t.inFlight.Add(-size) }
 }
 
-// hold counts one more held blob.
 func (t *transfer) hold(size int64) {
 	t.pins.Add(1)
 	t.bytes.Add(size)

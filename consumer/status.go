@@ -165,7 +165,6 @@ func stateOf(b logstore.Bucket, n note, t *transfer) State {
 	return StateInSync
 }
 
-// versionsBetween counts the versions from known up to target.
 func versionsBetween(known, target bucket.Head) uint64 {
 	if known.IsZero() {
 		return target.Height + 1
@@ -194,7 +193,6 @@ func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, t *transfer
 	return PinStatus{n.Needed, n.Needed - uint64(missing), n.Bytes, n.Bytes}, err
 }
 
-// orNil returns nil for what is zero.
 func orNil[T interface{ IsZero() bool }](v T) *T {
 	if v.IsZero() {
 		return nil

@@ -57,7 +57,6 @@ func (r *round) basePins(ctx context.Context, base bucket.Link) (bucket.Pins, er
 	return pins, err
 }
 
-// pins reads a pins list of the peer's own.
 func (r *round) pins(ctx context.Context, link bucket.Link) (bucket.Pins, error) {
 	b, err := blobstore.ReadAll(ctx, r.cfg.Blobs, link.Hash(), bucket.MaxPinsSize)
 	if err != nil {

@@ -89,7 +89,6 @@ func (p *Publisher) Connected() {
 	p.look()
 }
 
-// look wakes Run.
 func (p *Publisher) look() {
 	select {
 	case p.wake <- struct{}{}:

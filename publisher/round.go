@@ -53,7 +53,6 @@ func (p *Publisher) rounds(ctx context.Context, id bucket.ID, w *work) error {
 
 func (r *round) note(change func(*Progress)) { r.Publisher.note(r.w, change) }
 
-// load reads what is owed.
 func (r *round) load(ctx context.Context) error {
 	for u, err := range r.cfg.Log.Uploads(ctx, r.id) {
 		if err != nil {
@@ -77,7 +76,6 @@ func (r *round) load(ctx context.Context) error {
 	return nil
 }
 
-// run does one round.
 func (r *round) run(ctx context.Context) error {
 	if err := r.manifests(ctx); err != nil {
 		return err
@@ -243,7 +241,6 @@ func (r *round) owes(link bucket.Link) bool {
 	return slices.ContainsFunc(r.owed, func(o owed) bool { return o.Link == link })
 }
 
-// clear removes uploads from the outbox.
 func (r *round) clear(ctx context.Context, done ...owed) error {
 	for _, o := range done {
 		if err := r.cfg.Log.Uploaded(ctx, r.id, o.Link); err != nil {
@@ -293,7 +290,6 @@ func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []buc
 	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
 }
 
-// hold notes what holds an upload up.
 func (r *round) hold(o owed, n int, first bucket.Hash) {
 	r.note(func(g *Progress) { g.Missing += n })
 	if r.held == nil {

@@ -79,7 +79,6 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 	return nil
 }
 
-// put puts a blob: a small one into the batch, a large one as a stream.
 func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 	blob, err := t.from.Get(ctx, h)
 	if blobstore.IsMissing(err) {
@@ -129,7 +128,6 @@ func (t *transfer) flush(ctx context.Context) {
 	})
 }
 
-// drop forgets a batch that will not be put.
 func (t *transfer) drop() {
 	if len(t.batch) > 0 {
 		t.batch, t.size = nil, 0
@@ -160,7 +158,6 @@ func (t *transfer) stream(ctx context.Context, h bucket.Hash, blob *blobstore.Bl
 	return nil
 }
 
-// miss notes a blob that is neither here nor in the store.
 func (t *transfer) miss(h bucket.Hash) {
 	t.mu.Lock()
 	t.missing = append(t.missing, h)
@@ -175,7 +172,6 @@ func (t *transfer) done(n int, size int64) {
 	})
 }
 
-// take waits for a token.
 func take(ctx context.Context, tokens chan struct{}) error {
 	select {
 	case tokens <- struct{}{}:
