@@ -91,21 +91,13 @@ func TestBrokerIsNotTrusted_WalkThatIsCancelledIsKept(t *testing.T) {
 	w := newWorld(t, nil)
 	c := w.chain(300)
 	ctx, cancel := context.WithCancel(t.Context())
-	up, err := w.e.CatchUp(ctx, Request{Head: c.Head(), Report: func(uint64) {
+	err := w.e.CatchUp(ctx, Request{Head: c.Head(), Report: func(uint64) {
 		if len(w.single) == 200 {
 			cancel()
 		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range up.Verified(ctx) {
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("got %v, want %v", err, context.Canceled)
-		}
-	}
-	if err := up.Close(); err != nil {
-		t.Fatal(err)
+	}}, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
 	clear(w.single)
 	w.check(w.apply(c.Head(), bucket.Hints{}), c.Versions)
@@ -374,10 +366,7 @@ func TestBounded_KeepingEndsWithItsTime(t *testing.T) {
 	c := w.chain(3000)
 	h := w.hints(c.Versions)
 	ctx, cancel := context.WithCancel(t.Context())
-	up, err := w.e.CatchUp(ctx, Request{Head: c.Head(), Hints: h, Report: func(uint64) { cancel() }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	up := w.e.newCatchUp(Request{Head: c.Head(), Hints: h, Report: func(uint64) { cancel() }})
 	if err := up.goUp(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +382,8 @@ func TestBounded_KeepingEndsWithItsTime(t *testing.T) {
 	if held == 0 {
 		t.Error("nothing was held")
 	}
-	if err := up.Close(); err != nil {
+	up.err = ctx.Err()
+	if err := up.close(); err != nil {
 		t.Fatal(err)
 	}
 	w.check(w.apply(c.Head(), h), c.Versions)

@@ -14,8 +14,7 @@ import (
 const keepTimeout = 2 * time.Second
 
 // openRuns reads what earlier catch-ups of the bucket have left, and removes what is of no use any more.
-func (u *CatchUp) openRuns(ctx context.Context) error {
-	u.tail.up = true
+func (u *catchUp) openRuns(ctx context.Context) error {
 	for _, k := range u.e.disk.open(u.id) {
 		up := strings.HasPrefix(k.name, prefixUp)
 		if up && strings.HasPrefix(k.name, prefixUpUnsigned) != u.e.cfg.Rules.AllowUnsigned {
@@ -44,7 +43,7 @@ func (u *CatchUp) openRuns(ctx context.Context) error {
 }
 
 // isUseful reports whether the log lacks some of a run, and has what a verified one follows on.
-func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
+func (u *catchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if r.count() == 0 {
 		return false, nil
 	}
@@ -63,7 +62,7 @@ func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 }
 
 // newRun returns an empty run that begins with a version, in either way.
-func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
+func (u *catchUp) newRun(prefix string, v *bucket.Version) *run {
 	r := &run{
 		kept: u.e.disk.file(u.id, prefix+v.Link.Hash().String()), up: prefix != prefixDown, made: true,
 	}
@@ -71,20 +70,17 @@ func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
 	return r
 }
 
-// Close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
-// appended: then what this one made is removed, and what others made is left.
-func (u *CatchUp) Close() error {
+// close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
+// appended: then what this one made is removed, and what others made is left, but for walks through what was refused.
+func (u *catchUp) close() error {
 	u.goesLong()
-	if u.direct {
-		return nil
-	}
 	if u.plan != nil {
 		u.plan.close()
 	}
 	refused := bucket.ClassOf(u.err)
 	// Wrong bytes in a store, or too many, say nothing about the chain.
 	unproven := refused == "" || refused == bucket.HashMismatch || refused == bucket.TooLarge
-	interrupted := !u.applied && unproven && !errors.Is(u.err, ErrDiverged) && !errors.Is(u.err, ErrNotShared)
+	interrupted := u.err != nil && unproven && !errors.Is(u.err, ErrDiverged) && !errors.Is(u.err, ErrNotShared)
 	var err error
 	if interrupted {
 		ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
@@ -93,7 +89,7 @@ func (u *CatchUp) Close() error {
 	}
 	useless := map[*run]bool{}
 	for _, r := range u.runs {
-		useless[r] = u.applied || (!interrupted && (r.made || (refused != "" && u.isRefused(r))))
+		useless[r] = u.err == nil || (!interrupted && (r.made || (refused != "" && u.isRefused(r))))
 	}
 	for _, r := range u.runs {
 		if r.file == nil {
@@ -110,7 +106,7 @@ func (u *CatchUp) Close() error {
 
 // keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before, as
 // much of it as ctx gives time for.
-func (u *CatchUp) keep(ctx context.Context) error {
+func (u *catchUp) keep(ctx context.Context) error {
 	u.early = false
 	if err := u.putAway(ctx, nil); err != nil && bucket.ClassOf(err) == "" && ctx.Err() == nil {
 		return err
@@ -127,7 +123,7 @@ func (u *CatchUp) keep(ctx context.Context) error {
 }
 
 // isRefused reports whether a run that was walked has the version that was refused, or what comes after it.
-func (u *CatchUp) isRefused(r *run) bool {
+func (u *catchUp) isRefused(r *run) bool {
 	refusal, _ := errors.AsType[*bucket.Refusal](u.err)
 	for _, p := range u.pieces { // newest first
 		if p.run == r {

@@ -59,7 +59,7 @@ type object struct {
 // plan is what hints name of the way to a head, oldest first, and in which order it is fetched: from the oldest on, or, where
 // a walk comes down, from the newest. Nothing that comes is proven but by its hash.
 type plan struct {
-	u    *CatchUp
+	u    *catchUp
 	most int // bytes asked for at a time: what is missing, generously
 
 	items   []item
@@ -73,7 +73,7 @@ type plan struct {
 }
 
 // newPlan makes a plan of hints. Items whose newest version is known are left out, with all before them.
-func newPlan(ctx context.Context, u *CatchUp) (p *plan, err error) {
+func newPlan(ctx context.Context, u *catchUp) (p *plan, err error) {
 	p = &plan{u: u, held: map[bucket.Hash]*object{}}
 	missing := min(u.req.Head.Height, windowBytes/manifestBytes)
 	if !u.req.Known.IsZero() {

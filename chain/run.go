@@ -10,7 +10,7 @@ import (
 	"headwater/bucket"
 )
 
-// A batch of versions is what is verified, yielded and written in one go.
+// A batch of versions is what is verified, handed on and written in one go.
 const (
 	batchVersions = 1024
 	batchBytes    = 8 << 20

@@ -130,19 +130,7 @@ func (w *world) catchUp(ctx context.Context, head *bucket.Version, h bucket.Hint
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 		w.t.Fatal(err)
 	}
-	up, err := w.e.CatchUp(ctx, Request{Head: head, Known: mine.Known, Hints: h})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer func() {
-		if err := up.Close(); err != nil {
-			w.t.Error(err)
-		}
-	}()
-	for batch, err := range up.Verified(ctx) {
-		if err != nil {
-			return got, err
-		}
+	err = w.e.CatchUp(ctx, Request{Head: head, Known: mine.Known, Hints: h}, func(batch []*bucket.Version) error {
 		var entries []logstore.Entry
 		for _, v := range batch {
 			entries = append(entries, logstore.Entry{Bucket: v.Bucket, Link: v.Link, Height: v.Height, Previous: v.Previous, Pins: v.Pins})
@@ -150,13 +138,15 @@ func (w *world) catchUp(ctx context.Context, head *bucket.Version, h bucket.Hint
 				w.t.Fatal(err)
 			}
 		}
-		if _, err := w.log.Append(ctx, entries, nil, true); err != nil {
-			w.t.Fatal(err)
+		if len(batch) > 0 {
+			if _, err := w.log.Append(ctx, entries, nil, true); err != nil {
+				w.t.Fatal(err)
+			}
 		}
 		got = append(got, batch...)
-	}
-	up.Applied()
-	return got, nil
+		return nil
+	})
+	return got, err
 }
 
 // apply catches up with a head that has nothing wrong.

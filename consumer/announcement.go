@@ -100,25 +100,17 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 		}
 	}
 	w := c.newAppender(m, a.Stores, mine, head)
-	up, err := c.chain.CatchUp(ctx, chain.Request{
+	defer w.close(ctx)
+	err = c.chain.CatchUp(ctx, chain.Request{
 		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.fetched,
-	})
-	if err != nil {
+	}, func(batch []*bucket.Version) error { return w.append(ctx, batch) })
+	switch {
+	case errors.Is(err, ErrDiverged) || errors.Is(err, ErrNotShared):
+		return c.recordUnapplied(ctx, a, head, err)
+	case err != nil:
 		return result{}, err
 	}
-	defer w.close(ctx, up)
-	for batch, err := range up.Verified(ctx) {
-		switch {
-		case errors.Is(err, ErrDiverged) || errors.Is(err, ErrNotShared):
-			return c.recordUnapplied(ctx, a, head, err)
-		case err == nil:
-			err = w.append(ctx, batch)
-		}
-		if err != nil {
-			return result{}, err
-		}
-	}
-	return w.finish(ctx, up)
+	return w.finish(ctx)
 }
 
 // fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. What the announcement says of

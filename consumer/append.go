@@ -9,7 +9,6 @@ import (
 
 	"headwater/blobstore"
 	"headwater/bucket"
-	"headwater/chain"
 	"headwater/logstore"
 )
 
@@ -64,8 +63,12 @@ func (c *Consumer) newAppender(m Message, stores []string, mine logstore.Bucket,
 	return w
 }
 
-// append makes a batch durable. A large one is appended while the next one is fetched; the next call waits for it.
+// append makes a batch durable. A large one is appended while the next one is fetched; the next call, if only with an empty one,
+// waits for it.
 func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
+	if len(batch) == 0 {
+		return w.wait(ctx)
+	}
 	if err := putVersions(ctx, w.c.Manifests, batch); err != nil {
 		return err
 	}
@@ -131,13 +134,9 @@ func (w *appender) tell() {
 }
 
 // finish ends a catch-up that reached its head, and publishes the job.
-func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (result, error) {
-	err := w.wait(ctx)
-	if err != nil {
-		return result{}, err
-	}
-	up.Applied()
-	if err = w.c.clearCondition(ctx, w.m.Bucket); err == nil {
+func (w *appender) finish(ctx context.Context) (result, error) {
+	err := w.c.clearCondition(ctx, w.m.Bucket)
+	if err == nil {
 		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)
 		w.published = err == nil
 	}
@@ -146,13 +145,10 @@ func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (result, error
 
 // close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not
 // reached, a part may be in the log.
-func (w *appender) close(ctx context.Context, up *chain.CatchUp) {
+func (w *appender) close(ctx context.Context) {
 	_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
 	if w.newest != nil && !w.published {
 		w.c.publishLater(ctx, w.m.Bucket, w.newest.Link)
-	}
-	if err := up.Close(); err != nil {
-		w.c.Logger.Warn("a catch-up is not closed well", "bucket", w.m.Bucket, "error", err)
 	}
 }
 
