@@ -52,9 +52,14 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 // not have any more.
 func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) (missing map[bucket.Link]bool, err error) {
 	missing = map[bucket.Link]bool{}
-	jobs, err := c.jobsNotDead(ctx)
-	if err != nil {
-		return missing, backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+	var jobs []logstore.Job
+	for job, err := range c.Log.Jobs(ctx) {
+		if err != nil {
+			return missing, backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+		}
+		if job.State != logstore.JobDead {
+			jobs = append(jobs, job)
+		}
 	}
 	if len(jobs) == 0 {
 		return missing, nil
@@ -79,18 +84,6 @@ func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) 
 		}
 	}
 	return missing, nil
-}
-
-func (c *Consumer) jobsNotDead(ctx context.Context) (jobs []logstore.Job, err error) {
-	for job, err := range c.Log.Jobs(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if job.State != logstore.JobDead {
-			jobs = append(jobs, job)
-		}
-	}
-	return jobs, nil
 }
 
 // revive makes a job pending again under a new id.

@@ -12,6 +12,9 @@ import (
 // maxRepack is the most versions that are packed for one announcement: as many as one pack of level 1 holds.
 const maxRepack = bucket.PackVersions * bucket.PackFanOut
 
+// maxPackMemory is the most buckets whose packs are remembered. Of others the bus is asked.
+const maxPackMemory = 256
+
 // hints returns what the announcement of a version tells beside it, so that a peer that is far behind needs few round trips:
 // its manifest, the links below it, and packs of what is older. The packs go on from those that were announced last, by this
 // publisher or, if it remembers none, by any peer with a share; all else comes from the log, and is put before hints returns. An
@@ -41,7 +44,7 @@ func (r *round) hints(ctx context.Context, o owed) (bucket.Hints, error) {
 		h.Recent, h.Packs = h.Recent[:min(len(h.Recent), bucket.MaxRecent)], nil
 		return h, err
 	}
-	r.packs.keep(r.id, s.packed)
+	r.keepPacked(s.packed)
 	return h, nil
 }
 
@@ -49,6 +52,20 @@ func (r *round) hints(ctx context.Context, o owed) (bucket.Hints, error) {
 type packed struct {
 	packs []bucket.PackRef
 	below bucket.Link // newest version in packs, or the one that hints begin above; zero: packs begin with the genesis
+}
+
+// keepPacked remembers how far the chain is packed; one of which nothing is packed needs no memory.
+func (r *round) keepPacked(p packed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.packs, r.id)
+	if p.below.IsZero() {
+		return
+	}
+	if len(r.packs) >= maxPackMemory {
+		clear(r.packs)
+	}
+	r.packs[r.id] = p
 }
 
 // stretch is the versions below an announced one that are not packed yet, newest first, and the packs below them.
@@ -60,7 +77,10 @@ type stretch struct {
 // stretch finds what is to be packed below a version. repair says that the version was announced before: the packs that are
 // remembered may be lost, too.
 func (r *round) stretch(ctx context.Context, v *bucket.Version, repair bool) (*stretch, error) {
-	if mine, ok := r.packs.of(r.id); ok {
+	r.mu.Lock()
+	mine, ok := r.packs[r.id]
+	r.mu.Unlock()
+	if ok {
 		if s, found, err := r.walk(ctx, v, mine); err != nil || found {
 			return r.present(ctx, v, s, repair, err)
 		}

@@ -23,12 +23,12 @@ const (
 type Publisher struct {
 	cfg              Config
 	batches, streams chan struct{} // a token for each that is on its way
-	packs            packMemory
 
 	wake    chan struct{} // tells Run to look again
 	mu      sync.Mutex
 	all     bool // the whole outbox is to be read
 	buckets map[bucket.ID]*work
+	packs   map[bucket.ID]packed // how far the chains that were announced lately are packed
 }
 
 // New returns a publisher. It starts nothing.
@@ -38,7 +38,7 @@ func New(c Config) (*Publisher, error) {
 	}
 	return &Publisher{
 		cfg: c, batches: make(chan struct{}, transfers), streams: make(chan struct{}, transfers),
-		wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{},
+		wake: make(chan struct{}, 1), buckets: map[bucket.ID]*work{}, packs: map[bucket.ID]packed{},
 	}, nil
 }
 

@@ -126,7 +126,7 @@ func (r *round) manifests(ctx context.Context) error {
 	for _, o := range bases {
 		hashes = append(hashes, o.base.Hash())
 	}
-	t, err := r.transfer(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+	t, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 	if err != nil {
 		return err
 	}
@@ -155,13 +155,11 @@ func (r *round) below(ctx context.Context, o owed) error {
 			}
 			hashes, link = append(hashes, link.Hash()), e.Previous
 		}
-		lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
+		t, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 		if err != nil {
 			return err
 		}
-		if len(lost) > 0 {
-			r.lose(o, lost)
-		}
+		r.lose(o, t.missing)
 	}
 	return nil
 }
@@ -270,9 +268,7 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if len(lost) > 0 {
-		r.lose(o, lost)
-	}
+	r.lose(o, lost)
 	if len(missing) > 0 {
 		r.hold(o, len(missing), missing[0])
 	}
@@ -283,11 +279,14 @@ func (r *round) content(ctx context.Context, o owed) (ok bool, err error) {
 // pinned puts what the stores lack of some pins, and returns those that are nowhere. Manifests are among the pins of a merge; they
 // are looked for, and put, in the store of manifests.
 func (r *round) pinned(ctx context.Context, hashes []bucket.Hash) (missing []bucket.Hash, err error) {
-	missing, err = r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
-	if err != nil || len(missing) == 0 {
-		return missing, err
+	t, err := r.upload(ctx, r.cfg.BlobStore, r.cfg.Blobs, hashes)
+	if err == nil && len(t.missing) > 0 {
+		t, err = r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, t.missing)
 	}
-	return r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, missing)
+	if err != nil {
+		return nil, err
+	}
+	return t.missing, nil
 }
 
 func (r *round) hold(o owed, n int, first bucket.Hash) {
@@ -299,6 +298,9 @@ func (r *round) hold(o owed, n int, first bucket.Hash) {
 
 // lose names inherited blobs that are neither here nor in the store.
 func (r *round) lose(o owed, lost []bucket.Hash) {
+	if len(lost) == 0 {
+		return
+	}
 	const named = 8
 	r.note(func(g *Progress) {
 		g.Missing += len(lost)

@@ -19,20 +19,8 @@ const (
 	batchBlobs = 2000
 )
 
-// upload puts what a store lacks of some blobs, and returns those that are not held here either. What it does not return is
-// in the store, as far as the store says.
-func (r *round) upload(
-	ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash,
-) (missing []bucket.Hash, err error) {
-	t, err := r.transfer(ctx, store, from, hashes)
-	if err != nil {
-		return nil, err
-	}
-	return t.missing, nil
-}
-
-// transfer is upload, and returns how it went.
-func (r *round) transfer(ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash) (*transfer, error) {
+// upload puts what a store lacks of some blobs. What is not missing afterwards is in the store, as far as the store says.
+func (r *round) upload(ctx context.Context, store string, from blobstore.Reader, hashes []bucket.Hash) (*transfer, error) {
 	g, puts := errgroup.WithContext(ctx)
 	t := &transfer{round: r, store: store, from: from, group: g}
 	err := t.all(puts, hashes)
@@ -56,7 +44,7 @@ type transfer struct {
 	size   int
 
 	mu      sync.Mutex
-	missing []bucket.Hash
+	missing []bucket.Hash // not held here either
 }
 
 // all asks for one batch of hashes after the other; what is lacking is put meanwhile.
