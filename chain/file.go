@@ -166,7 +166,7 @@ func (f *runFile) put(versions []*bucket.Version) error {
 		return err
 	}
 	if _, err := f.file.WriteAt(b, f.size); err != nil {
-		return errors.Join(fmt.Errorf("write a run: %w", err), f.kept.account(-int64(len(b))))
+		return errors.Join(fmt.Errorf("write a run: %w", err), f.file.Truncate(f.size), f.kept.account(-int64(len(b))))
 	}
 	f.blocks = append(f.blocks, block{f.size, versions[0].Height, len(versions), size})
 	if f.kept.sound == f.size {
