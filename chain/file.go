@@ -238,7 +238,6 @@ func (f *runFile) newestOf(links []bucket.Link) (newest int, err error) {
 	return newest, nil
 }
 
-// before returns the link of the version before the oldest one, which is no genesis.
 func (f *runFile) before() (bucket.Link, error) {
 	oldest := f.blocks[0]
 	if !f.up {
