@@ -27,6 +27,9 @@ var (
 	ErrClosed = errors.New("blob store is closed")
 )
 
+// IsMissing reports whether an error of a store says that it does not have a blob, or has it no more: [ErrNotFound], [ErrCorrupt].
+func IsMissing(err error) bool { return errors.Is(err, ErrNotFound) || errors.Is(err, ErrCorrupt) }
+
 const (
 	// SmallSize is the largest size in bytes of a small blob. A large one costs three syncs and a file (at least one 4 KiB
 	// block); at 64 KiB that block is a sixteenth at most, and the copy through a segment still costs less than the syncs.

@@ -3,7 +3,7 @@ package chain
 import (
 	"context"
 	"errors"
-	"iter"
+	"fmt"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -17,42 +17,37 @@ type Request struct {
 	Known  bucket.Head  // of the log; zero if it has nothing of the bucket
 	Stores []string     // asked before the configured ones
 	Hints  bucket.Hints // what was announced with the head; zero for none
-	Report func(n uint64)
 	// Report, if not nil, is told that n more versions are here, by whoever ranges over Verified. Some may turn out to be none
 	// of those that are missing.
+	Report func(n uint64)
 }
 
-// Relation is how an announced chain stands to the log and to this peer.
-type Relation int
-
-// The relations.
-const (
-	Unknown   Relation = iota // not verified to its end
-	Follows                   // it goes on from the log, or is new and begins with a genesis
-	Diverged                  // it begins with another genesis than the log
-	NotShared                 // this peer has no share in the head
+// Reasons why a head whose chain was verified is not taken.
+var (
+	// ErrDiverged: its chain begins with another genesis than ours.
+	ErrDiverged = errors.New("the chain begins with another genesis")
+	// ErrNotShared: this peer is not among the shares of it.
+	ErrNotShared = errors.New("not shared with us")
 )
 
-// CatchUp is the way from one announced head down to the log. It is not safe for concurrent use.
-type CatchUp struct {
+// catchUp is the way from one announced head down to the log. It is used by the bucket's one worker.
+type catchUp struct {
 	e     *Engine
 	req   Request
 	id    bucket.ID
 	share share
 	short bool // it counts as short work
 
-	direct bool // the head follows on the log, or is a genesis: nothing of what comes next is used
-
 	runs []*run // all that there are of the bucket
 	plan *plan  // nil without hints
 
-	// What came from below: tail is in memory and not verified, below it is what was verified of it, if that is in a file, and base
-	// is the verified version that tail follows on, nil before a genesis.
+	// What came from below: tail is in memory and not verified; below is what was verified of it, if that is in a file; base is the
+	// verified version that tail follows on, nil before a genesis.
 	tail  run
 	below *run
 	base  *bucket.Version
 	last  *bucket.Version // taken last
-	early bool            // what is verified of it is yielded at once
+	early bool            // what is verified of it is handed on at once
 	put   bool            // it does not fit into memory, and is put away a batch at a time
 	taken uint64
 
@@ -61,10 +56,7 @@ type CatchUp struct {
 	genesis bucket.Link     // of the chain, if it was reached
 	near    []*bucket.Version
 
-	relation Relation
-	err      error // of Verified
-	done     bool  // Verified came to its end
-	applied  bool  // what it yielded is in the log
+	err error // how it ended; nil once all of it is in the log
 }
 
 // piece is a part of the stretch: the versions of a run from one height up to another, or from its beginning if it goes down.
@@ -80,73 +72,35 @@ func (p piece) low() uint64 {
 	return p.first
 }
 
-// errStopped: whoever ranges over Verified does not go on.
-var errStopped = errors.New("stopped")
+// takeFunc is given verified versions, oldest first, in batches.
+type takeFunc func(batch []*bucket.Version) error
 
-// CatchUp begins a catch-up: if the log has the version before the head, or there is none, nothing is needed any more; else it
-// opens what earlier catch-ups of the bucket have left. It is to be closed.
-func (e *Engine) CatchUp(ctx context.Context, req Request) (u *CatchUp, err error) {
-	u = &CatchUp{e: e, req: req, id: req.Head.Bucket, share: share{m: &e.memory}, short: true, direct: true}
-	e.processors.short.Add(1)
-	before := req.Head.Previous
-	if !before.IsZero() {
-		u.direct, err = e.logged(ctx, u.id, before)
-	}
-	switch {
-	case err != nil:
-	case !u.direct:
-		err = u.openRuns(ctx)
-	case !before.IsZero():
-		// The manifest of a logged version is ours; if its blob was lost, a store may still have it.
-		u.anchor, err = e.Manifest(ctx, req.Stores, before)
-	}
-	if err != nil {
-		return nil, errors.Join(err, u.Close())
-	}
-	return u, nil
-}
-
-// Verified yields the versions that the log lacks, oldest first, in batches, each verified against its direct predecessor. It is
-// ranged over once. An error ends it: a [*bucket.Refusal] if the chain breaks a rule, that of ctx, or that something could not be
-// fetched or kept. A chain that is not to be appended, see [CatchUp.Relation], is verified and yields nothing.
+// CatchUp finds the versions between a head and the log, and gives them to take, each verified against its direct predecessor. Last
+// it gives an empty batch, and take answers when all before it are in the log. An error is that of take, a [*bucket.Refusal] if the
+// chain breaks a rule, that of ctx, or that something could not be fetched or kept. A chain that is not to be appended is verified,
+// and is [ErrDiverged] or [ErrNotShared].
 //
-// Nothing is yielded before the whole stretch is verified, but a long one that hints lead to from the log on.
-func (u *CatchUp) Verified(ctx context.Context) iter.Seq2[[]*bucket.Version, error] {
-	return func(yield func([]*bucket.Version, error) bool) {
-		if u.direct {
-			u.genesis = u.req.Head.Link
-			u.err = u.e.cfg.Rules.Succeed(u.id, u.anchor, u.req.Head)
-			if u.done = u.err == nil; u.done && u.relate() == Follows {
-				yield([]*bucket.Version{u.req.Head}, nil)
-			}
-		} else {
-			u.err = u.catchUp(ctx, func(batch []*bucket.Version) error {
-				if !yield(batch, nil) {
-					return errStopped
-				}
-				return nil
-			})
-		}
-		if u.err != nil && !errors.Is(u.err, errStopped) {
-			yield(nil, u.err)
-		}
+// Nothing is given before the whole stretch is verified, but a long one that hints lead to from the log on. What an error makes
+// vain is kept for the next catch-up of the bucket, unless the chain was refused or is not to be appended: see the package comment.
+func (e *Engine) CatchUp(ctx context.Context, req Request, take takeFunc) error {
+	u := e.newCatchUp(req)
+	u.err = u.run(ctx, take)
+	if err := u.close(); err != nil {
+		e.cfg.Logger.Warn("a catch-up is not closed well", "bucket", u.id, "error", err)
 	}
+	return u.err
 }
 
-// Relation is how the chain stands to the log, once Verified has come to its end.
-func (u *CatchUp) Relation() Relation { return u.relation }
+func (e *Engine) newCatchUp(req Request) *catchUp {
+	e.processors.short.Add(1)
+	return &catchUp{e: e, req: req, id: req.Head.Bucket, share: share{m: &e.memory}, short: true, tail: run{up: true}}
+}
 
-// Applied notes that all that Verified yielded is in the log by now, so that nothing of it needs to be kept.
-func (u *CatchUp) Applied() { u.applied = u.done }
-
-// Genesis returns the first version of a chain that has diverged.
-func (u *CatchUp) Genesis() bucket.Link { return u.genesis }
-
-// yieldFunc hands a verified batch on.
-type yieldFunc func(batch []*bucket.Version) error
-
-func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
-	if err := u.goUp(ctx, yield); err != nil {
+func (u *catchUp) run(ctx context.Context, take takeFunc) error {
+	if err := u.openRuns(ctx); err != nil {
+		return err
+	}
+	if err := u.goUp(ctx, take); err != nil {
 		return err
 	}
 	if err := u.goDown(ctx); err != nil {
@@ -155,38 +109,32 @@ func (u *CatchUp) catchUp(ctx context.Context, yield yieldFunc) error {
 	if err := u.verifyAll(ctx); err != nil {
 		return err
 	}
-	if u.relate() == Follows {
-		for _, p := range slices.Backward(u.pieces) {
-			for batch, err := range p.batches(ctx, p.low(), p.to) {
-				if err == nil {
-					err = yield(batch)
-				}
-				if err != nil {
-					return err
-				}
+	if err := u.mayTake(); err != nil {
+		return err
+	}
+	for _, p := range slices.Backward(u.pieces) {
+		for batch, err := range p.batches(ctx, p.low(), p.to) {
+			if err == nil {
+				err = take(batch)
+			}
+			if err != nil {
+				return err
 			}
 		}
 	}
-	u.done = true
-	return nil
+	return take(nil)
 }
 
-// relate finds how the verified chain stands to the log.
-func (u *CatchUp) relate() Relation {
-	shared := u.e.shared(u.req.Head)
-	switch {
-	case u.anchor == nil && !u.req.Known.IsZero():
-		u.relation = Diverged
-	case !shared:
-		u.relation = NotShared
-	default:
-		u.relation = Follows
+// mayTake says why a verified chain is not to be appended, if so.
+func (u *catchUp) mayTake() error {
+	if u.anchor == nil && !u.req.Known.IsZero() {
+		return fmt.Errorf("%w: %s, which is not ours", ErrDiverged, u.genesis)
 	}
-	return u.relation
+	return u.e.Shared(u.req.Head)
 }
 
 // verifyAll checks the stretch, oldest first, but for what was verified when it was written.
-func (u *CatchUp) verifyAll(ctx context.Context) (err error) {
+func (u *catchUp) verifyAll(ctx context.Context) (err error) {
 	prev := u.anchor
 	for _, p := range slices.Backward(u.pieces) {
 		if p.up && p.file != nil {
@@ -210,7 +158,7 @@ func (u *CatchUp) verifyAll(ctx context.Context) (err error) {
 
 // verify checks a batch whose direct predecessor is prev, nil before a genesis. Signatures are checked side by side; who may
 // write follows in order.
-func (u *CatchUp) verify(ctx context.Context, prev *bucket.Version, batch []*bucket.Version) error {
+func (u *catchUp) verify(ctx context.Context, prev *bucket.Version, batch []*bucket.Version) error {
 	if len(batch) > 1 {
 		u.goesLong()
 		var g errgroup.Group
@@ -237,19 +185,17 @@ func (u *CatchUp) verify(ctx context.Context, prev *bucket.Version, batch []*buc
 	return nil
 }
 
-// goesLong notes that this is no short work any more.
-func (u *CatchUp) goesLong() {
+func (u *catchUp) goesLong() {
 	if u.short {
 		u.short = false
 		u.e.processors.short.Add(-1)
 	}
 }
 
-func (u *CatchUp) report(n uint64) {
+func (u *catchUp) report(n uint64) {
 	if u.req.Report != nil {
 		u.req.Report(n)
 	}
 }
 
-// stores lists those to be asked.
-func (u *CatchUp) stores() []string { return slices.Concat(u.req.Stores, u.e.cfg.Stores) }
+func (u *catchUp) stores() []string { return slices.Concat(u.req.Stores, u.e.cfg.Stores) }

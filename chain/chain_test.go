@@ -91,26 +91,41 @@ func TestBrokerIsNotTrusted_WalkThatIsCancelledIsKept(t *testing.T) {
 	w := newWorld(t, nil)
 	c := w.chain(300)
 	ctx, cancel := context.WithCancel(t.Context())
-	up, err := w.e.CatchUp(ctx, Request{Head: c.Head(), Report: func(uint64) {
+	err := w.e.CatchUp(ctx, Request{Head: c.Head(), Report: func(uint64) {
 		if len(w.single) == 200 {
 			cancel()
 		}
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range up.Verified(ctx) {
-		if !errors.Is(err, context.Canceled) {
-			t.Fatalf("got %v, want %v", err, context.Canceled)
-		}
-	}
-	if err := up.Close(); err != nil {
-		t.Fatal(err)
+	}}, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want %v", err, context.Canceled)
 	}
 	clear(w.single)
 	w.check(w.apply(c.Head(), bucket.Hints{}), c.Versions)
 	if n := len(w.single); n > 100 {
 		t.Errorf("%d versions were fetched by the second try, want at most 100", n)
+	}
+}
+
+// Bytes in a store that are not those of a link say nothing about its chain: what was walked is kept.
+func TestBrokerIsNotTrusted_WrongBytesThrowNoWalkAway(t *testing.T) {
+	wrong := map[bucket.Class][]byte{bucket.HashMismatch: []byte("wrong"), bucket.TooLarge: make([]byte, bucket.MaxManifestSize+1)}
+	for class, b := range wrong {
+		t.Run(string(class), func(t *testing.T) {
+			w := newWorld(t, nil)
+			c := w.chain(300)
+			at := c.Versions[100].Link.Hash()
+			restore := w.lose(at)
+			w.objects[at] = b
+			if err := w.fail(c.Head(), bucket.Hints{}); bucket.ClassOf(err) != class {
+				t.Fatalf("got %v, want class %s", err, class)
+			}
+			restore()
+			clear(w.single)
+			w.check(w.apply(c.Head(), bucket.Hints{}), c.Versions)
+			if n := len(w.single); n > 101 {
+				t.Errorf("%d versions were fetched by the second try, want at most 101", n)
+			}
+		})
 	}
 }
 
@@ -308,7 +323,7 @@ func TestOnlyWhoMay_LongStretchIsYieldedBelowARefusedHead(t *testing.T) {
 	f := c.Fork(1049)
 	f.Owner = buckettest.Identity(t, 66)
 	head := f.Add(t, nil)
-	got, _, err := w.catchUp(t.Context(), head, h)
+	got, err := w.catchUp(t.Context(), head, h)
 	if bucket.ClassOf(err) != bucket.AuthorNotInShares {
 		t.Fatalf("got %v, want a refusal", err)
 	}
@@ -331,16 +346,45 @@ func TestDivergedAndNotSharedYieldNothing(t *testing.T) {
 	other.ID = c.ID
 	other.Grow(t, 1500)
 	w.put(other.Versions)
-	got, rel, err := w.catchUp(t.Context(), other.Head(), w.hints(other.Versions))
-	if len(got) > 0 || rel != Diverged || err != nil {
-		t.Errorf("got %d versions, relation %d, %v; want none, %d", len(got), rel, err, Diverged)
+	got, err := w.catchUp(t.Context(), other.Head(), w.hints(other.Versions))
+	if len(got) > 0 || !errors.Is(err, ErrDiverged) {
+		t.Errorf("got %d versions, %v; want none, %v", len(got), err, ErrDiverged)
 	}
 	removed := c.Add(t, func(m *bucket.Manifest) { m.Shares = m.Shares[:1] })
-	got, rel, err = w.catchUp(t.Context(), removed, bucket.Hints{})
-	if len(got) > 0 || rel != NotShared || err != nil {
-		t.Errorf("got %d versions, relation %d, %v; want none, %d", len(got), rel, err, NotShared)
+	got, err = w.catchUp(t.Context(), removed, bucket.Hints{})
+	if len(got) > 0 || !errors.Is(err, ErrNotShared) {
+		t.Errorf("got %d versions, %v; want none, %v", len(got), err, ErrNotShared)
 	}
 	if used(t, w.e.cfg.Dir) != 0 {
 		t.Error("runs are left")
 	}
+}
+
+// Keeping what a catch-up came to does not outlast its time: what is not verified by then is fetched again.
+func TestBounded_KeepingEndsWithItsTime(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.chain(3000)
+	h := w.hints(c.Versions)
+	ctx, cancel := context.WithCancel(t.Context())
+	up := w.e.newCatchUp(Request{Head: c.Head(), Hints: h, Report: func(uint64) { cancel() }})
+	if err := up.goUp(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	held := up.tail.count()
+	if err := up.keep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range up.runs {
+		if r.up && r.count() > 0 {
+			t.Errorf("%d of %d versions were verified after the time was over", r.count(), held)
+		}
+	}
+	if held == 0 {
+		t.Error("nothing was held")
+	}
+	up.err = ctx.Err()
+	if err := up.close(); err != nil {
+		t.Fatal(err)
+	}
+	w.check(w.apply(c.Head(), h), c.Versions)
 }

@@ -1,12 +1,17 @@
 package chain
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"headwater/bucket"
 )
@@ -28,16 +33,16 @@ type disk struct {
 	files map[bucket.ID]map[string]*kept
 	inUse map[bucket.ID]bool
 	total int64
-	turn  uint64 // grows with each use
 }
 
 // kept is one file. Its bucket's worker alone uses it while the bucket is in use.
 type kept struct {
-	d    *disk
-	id   bucket.ID
-	name string
-	size int64  // what it is accounted with
-	used uint64 // turn of its last use
+	d       *disk
+	id      bucket.ID
+	name    string
+	size    int64 // what it is accounted with
+	sound   int64 // of its bytes, how many this process has written or hashed
+	written time.Time
 }
 
 // Names of files begin with the way the run goes. What was verified by laxer rules is no use to stricter ones.
@@ -54,12 +59,12 @@ func openDisk(dir string, limit int64, opener *bucket.Opener) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of runs: %w", err)
 	}
-	all, err := filepath.Glob(filepath.Join(globEscape(dir), "*", "*"))
+	all, err := fs.Glob(os.DirFS(dir), "*/*")
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
 	for _, path := range all {
-		name := filepath.Base(path)
+		path, name := filepath.Join(dir, path), filepath.Base(path)
 		id, err := bucket.ParseID(filepath.Base(filepath.Dir(path)))
 		if err != nil {
 			continue // no directory of a bucket
@@ -73,14 +78,9 @@ func openDisk(dir string, limit int64, opener *bucket.Opener) (*disk, error) {
 			_ = os.Remove(filepath.Dir(path)) // only if it is empty now
 			continue
 		}
-		d.add(&kept{d: d, id: id, name: name, size: info.Size()})
+		d.add(&kept{d: d, id: id, name: name, size: info.Size(), written: info.ModTime()})
 	}
 	return d, nil
-}
-
-// globEscape quotes what means something in a pattern.
-func globEscape(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // add accounts for one more file. The lock is held, or not needed yet.
@@ -88,23 +88,16 @@ func (d *disk) add(k *kept) {
 	if d.files[k.id] == nil {
 		d.files[k.id] = map[string]*kept{}
 	}
-	d.turn++
-	k.used = d.turn
 	d.files[k.id][k.name] = k
 	d.total += k.size
 }
 
 // open notes that a bucket is worked on, and returns what is kept of it.
-func (d *disk) open(id bucket.ID) (all []*kept) {
+func (d *disk) open(id bucket.ID) []*kept {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inUse[id] = true
-	for _, k := range d.files[id] {
-		d.turn++
-		k.used = d.turn
-		all = append(all, k)
-	}
-	return all
+	return slices.Collect(maps.Values(d.files[id]))
 }
 
 // close notes that a bucket is not worked on any more. Of its runs the most recent are kept.
@@ -124,11 +117,11 @@ func (d *disk) file(id bucket.ID, name string) *kept {
 	return &kept{d: d, id: id, name: name}
 }
 
-// forgetOldest takes the file that was used the longest ago out of the account, nil if none may be. The lock is held.
+// forgetOldest takes the file that was written the longest ago out of the account, nil if none may be. The lock is held.
 func (d *disk) forgetOldest(may func(*kept) bool) (oldest *kept) {
 	for _, files := range d.files {
 		for _, k := range files {
-			if may(k) && (oldest == nil || k.used < oldest.used) {
+			if may(k) && (oldest == nil || k.written.Before(oldest.written)) {
 				oldest = k
 			}
 		}
@@ -187,21 +180,20 @@ func (k *kept) over(file *os.File) *runFile {
 	return &runFile{kept: k, opener: k.d.opener, up: strings.HasPrefix(k.name, prefixUp), file: file, cached: -1}
 }
 
-// open reads the file of a run.
-func (k *kept) open() (*runFile, error) {
+func (k *kept) open(ctx context.Context) (*runFile, error) {
 	file, err := os.OpenFile(k.path(), os.O_RDWR, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open a run: %w", err)
 	}
 	f := k.over(file)
-	if err := f.scan(); err != nil {
+	if err := f.scan(ctx); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return f, nil
 }
 
-// account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are removed, those first that were
-// used the longest ago: they cost time when they are wanted again, and nothing else.
+// account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are
+// removed, those first that were written the longest ago: they cost time when they are wanted again, and nothing else.
 func (k *kept) account(n int64) error {
 	k.d.mu.Lock()
 	var gone []*kept
@@ -214,12 +206,14 @@ func (k *kept) account(n int64) error {
 		gone = append(gone, oldest)
 	}
 	k.size += n
+	if n > 0 {
+		k.written = time.Now()
+	}
 	k.d.total += n
 	k.d.mu.Unlock()
 	return remove(gone)
 }
 
-// drop removes the file, if there is one.
 func (k *kept) drop() error {
 	k.d.mu.Lock()
 	k.d.forget(k)

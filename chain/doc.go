@@ -11,14 +11,14 @@
 //     genesis. It fetches what is not at hand, many objects at a time if hints name them. The walk alone decides what belongs to
 //     the head; so a hint that lies costs what it made us fetch, and no more.
 //
-// [CatchUp.Verified] yields what is missing, oldest first, in batches, each version verified against its direct predecessor. A
-// stretch that breaks a rule anywhere yields nothing, with one exception: of a bucket that is in the log already, a long stretch
-// that hints lead to is yielded as it comes. It follows on the log by its owners' signatures, whatever becomes of the head.
+// What is missing comes out oldest first, in batches, each version verified against its direct predecessor. Of a stretch that
+// breaks a rule anywhere nothing does, with one exception: of a bucket that is in the log already, a long stretch that hints lead
+// to comes out as it is fetched. It follows on the log by its owners' signatures, whatever becomes of the head.
 //
 // What is under way is kept in runs. A run is a contiguous piece of a chain, in memory as long as it is short and in a file
 // after that: verified and growing upwards, or walked and growing downwards. A catch-up that ends before its time leaves its
 // runs in files, however short they are, and the next one of the bucket goes on from them, be it with another head. One that is
-// refused removes what it made itself and nothing else. All files together have a limit.
+// refused removes what it made itself, and walks of others through what was refused. All files together have a limit.
 //
 // Memory does not grow with the length of a chain. All catch-ups together hold [Config.Memory] bytes of versions, counted as they
 // are and not as they were told, plus a small floor for each of them, so that none waits for another. Decoding and checking of long

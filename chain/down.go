@@ -9,7 +9,7 @@ import (
 
 // goDown walks from the head until it meets the log, what came from below, or a genesis. It goes through what earlier walks
 // have left, whatever their head was, and fetches what is not at hand, each version once.
-func (u *CatchUp) goDown(ctx context.Context) error {
+func (u *catchUp) goDown(ctx context.Context) error {
 	v, cur, err := u.startDown()
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (u *CatchUp) goDown(ctx context.Context) error {
 
 // startDown returns the oldest version that is at hand of an earlier walk from the same head, or the head itself, and the run
 // that goes on from it.
-func (u *CatchUp) startDown() (v *bucket.Version, cur *run, err error) {
+func (u *catchUp) startDown() (v *bucket.Version, cur *run, err error) {
 	head := u.req.Head
 	cur, err = u.runWith(head.Link, head.Height)
 	if err != nil {
@@ -72,8 +72,7 @@ func (u *CatchUp) startDown() (v *bucket.Version, cur *run, err error) {
 	return v, cur, err
 }
 
-// runWith returns the run that has a version, nil for none.
-func (u *CatchUp) runWith(link bucket.Link, height uint64) (*run, error) {
+func (u *catchUp) runWith(link bucket.Link, height uint64) (*run, error) {
 	if v := u.tail.at(height); v != nil && v.Link == link {
 		return &u.tail, nil
 	}
@@ -86,7 +85,7 @@ func (u *CatchUp) runWith(link bucket.Link, height uint64) (*run, error) {
 }
 
 // step fetches the version before v, and adds it to the run that ends with v.
-func (u *CatchUp) step(ctx context.Context, cur *run, v *bucket.Version) (*bucket.Version, error) {
+func (u *catchUp) step(ctx context.Context, cur *run, v *bucket.Version) (*bucket.Version, error) {
 	prev, err := u.previous(ctx, v)
 	if err == nil {
 		err = bucket.CheckStep(u.id, prev, v)
@@ -109,7 +108,7 @@ func (u *CatchUp) step(ctx context.Context, cur *run, v *bucket.Version) (*bucke
 }
 
 // previous returns the predecessor of v: out of an object that hints name, with those before it, or fetched by itself.
-func (u *CatchUp) previous(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
+func (u *catchUp) previous(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
 	for range 2 {
 		if i := slices.IndexFunc(u.near, func(n *bucket.Version) bool { return n.Link == v.Previous }); i >= 0 {
 			prev := u.near[i]
@@ -129,7 +128,7 @@ func (u *CatchUp) previous(ctx context.Context, v *bucket.Version) (*bucket.Vers
 }
 
 // join ends a walk that came down to what came from below, at a height.
-func (u *CatchUp) join(ctx context.Context, r *run, to uint64) (err error) {
+func (u *catchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 	u.pieces = append(u.pieces, piece{run: r, from: r.first, to: to})
 	if r == &u.tail && u.below != nil {
 		u.pieces = append(u.pieces, piece{run: u.below, from: u.below.first, to: r.first})
@@ -156,13 +155,13 @@ func (u *CatchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 		u.anchor, err = oldest.version(oldest.from - 1)
 		return err
 	}
-	first, err := oldest.version(oldest.first)
+	before, err := oldest.before()
 	if err == nil {
-		u.anchor, err = u.e.Manifest(ctx, u.req.Stores, first.Previous)
+		u.anchor, err = u.e.Manifest(ctx, u.req.Stores, before)
 	}
 	return err
 }
 
-func (u *CatchUp) tooLong() error {
+func (u *catchUp) tooLong() error {
 	return bucket.Refuse(bucket.TooLong, u.req.Head.Link, "more than %d versions are missing below it", u.e.cfg.MaxVersions)
 }

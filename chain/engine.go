@@ -96,7 +96,6 @@ func (e *Engine) Manifest(ctx context.Context, stores []string, link bucket.Link
 	return e.opener.Open(link, b)
 }
 
-// logged reports whether the log has a version.
 func (e *Engine) logged(ctx context.Context, id bucket.ID, link bucket.Link) (bool, error) {
 	_, err := e.cfg.Log.Entry(ctx, id, link)
 	if errors.Is(err, logstore.ErrNotFound) {
@@ -105,8 +104,10 @@ func (e *Engine) logged(ctx context.Context, id bucket.ID, link bucket.Link) (bo
 	return err == nil, err
 }
 
-// shared reports whether a head may be taken.
-func (e *Engine) shared(head *bucket.Version) bool {
-	_, shared := head.Share(e.cfg.Peer)
-	return shared || e.cfg.Visit
+// Shared returns [ErrNotShared] for a head that has no share for this peer, unless it visits.
+func (e *Engine) Shared(head *bucket.Version) error {
+	if _, shared := head.Share(e.cfg.Peer); shared || e.cfg.Visit {
+		return nil
+	}
+	return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, e.cfg.Peer, head.Link)
 }

@@ -83,7 +83,6 @@ func (f *Fetcher) Stream(
 	}, backoff.WithContext(b, ctx))
 }
 
-// once asks each store once.
 func (f *Fetcher) once(
 	ctx context.Context, what string, stores []string, link bucket.Link, fresh bool, take func(io.Reader, int64) error,
 ) error {
@@ -168,7 +167,6 @@ func (a *answers) add(store string, err error) {
 	a.said = append(a.said, fmt.Sprintf("%s: %v", store, err))
 }
 
-// verdict is the error that follows from all answers.
 func (a *answers) verdict(what string, link bucket.Link) error {
 	if len(a.said) == 0 {
 		return fmt.Errorf("fetch %s %s: no object store is named or configured: %w", what, link, ErrNotFound)
@@ -192,7 +190,7 @@ type watch struct {
 	ended    atomic.Bool
 }
 
-// guard calls f with a context that ends once nothing has been read for the timeout.
+// guard calls do with a context that ends once nothing has been read for the timeout.
 func (f *Fetcher) guard(ctx context.Context, do func(context.Context, *watch) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

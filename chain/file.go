@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,12 +13,12 @@ import (
 )
 
 // runFile is the file of a run: blocks, one after another, oldest first in a run that goes up, newest first in one that goes
-// down. A block begins with a head: the bytes of its content, the number of its versions, 4 bytes each, the height of its oldest
-// version, 8 bytes, all big-endian, and the BLAKE3 of the rest of the head and of the content. The rest of the head is the hash of the version before
-// its oldest one, zero before a genesis. The content is the hashes of its versions, oldest first, and then for each manifest its
-// size as 4 bytes and its bytes.
+// down. A block begins with a head: the bytes of its content and the number of its versions, 4 bytes each, the height of its
+// oldest version, 8 bytes, all big-endian, the BLAKE3 hash of the rest of the head and of the content, and the hash of the version
+// before its oldest one, zero before a genesis. The content is the hashes of its versions, oldest first, and then for each
+// manifest its size as 4 bytes and its bytes.
 //
-// Nothing is synced: what a crash tears is cut off when the file is opened, and fetched again.
+// Nothing is synced: what a crash tears is cut off when the file is opened first by a process, and fetched again.
 type runFile struct {
 	kept   *kept
 	opener *bucket.Opener
@@ -30,11 +31,12 @@ type runFile struct {
 	hashes []byte
 }
 
-// block is what is remembered of a block: 24 bytes for up to 1,024 versions.
+// block is what is remembered of a block: 32 bytes for up to 1,024 versions.
 type block struct {
 	offset int64
 	first  uint64 // height of its oldest version
 	count  int
+	size   int // of its content
 }
 
 const (
@@ -49,13 +51,24 @@ const (
 // errTorn: a block is not what was written.
 var errTorn = errors.New("the file of a long catch-up is damaged; what is missing is fetched again")
 
-// scan reads the blocks that are sound and follow on each other, and cuts off the rest.
-func (f *runFile) scan() error {
+// scan reads the heads of the blocks that are sound and follow on each other, and cuts off the rest. What this process has not
+// written or hashed before, it hashes.
+func (f *runFile) scan(ctx context.Context) error {
 	var edge bucket.Hash // of the version that the next block has to begin behind, or to end with
+	head := make([]byte, blockHead)
 	for {
-		b, head, content, err := f.read(f.size)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b, err := f.head(f.size, head)
+		if err == nil && f.size >= f.kept.sound {
+			var content []byte
+			if content, err = f.content(b); err == nil && sumOf(head, content) != bucket.Hash(head[sumAt:]) {
+				err = errTorn
+			}
+		}
 		if err == nil {
-			edge, err = f.follow(b, head, content, edge)
+			edge, err = f.follow(b, head, edge)
 		}
 		if errors.Is(err, errTorn) {
 			break
@@ -64,15 +77,19 @@ func (f *runFile) scan() error {
 			return fmt.Errorf("read a run: %w", err)
 		}
 		f.blocks = append(f.blocks, b)
-		f.size += int64(len(head) + len(content))
+		f.size += int64(blockHead + b.size)
+		f.kept.sound = max(f.kept.sound, f.size)
 	}
 	return f.truncate()
 }
 
 // follow checks that a block follows on the one before it, and returns what the next one has to follow on.
-func (f *runFile) follow(b block, head, content []byte, edge bucket.Hash) (bucket.Hash, error) {
+func (f *runFile) follow(b block, head []byte, edge bucket.Hash) (bucket.Hash, error) {
 	before := bucket.Hash(head[beforeAt:])
-	newest := bucket.Hash(content[(b.count-1)*hashSize:])
+	var newest bucket.Hash
+	if err := f.readAt(newest[:], b.offset+int64(blockHead+(b.count-1)*hashSize)); err != nil {
+		return edge, err
+	}
 	if (b.first == 0) != (before == bucket.Hash{}) {
 		return edge, errTorn
 	}
@@ -91,24 +108,21 @@ func (f *runFile) follow(b block, head, content []byte, edge bucket.Hash) (bucke
 	return before, nil
 }
 
-// read reads the block at an offset. errTorn if there is none that is sound.
-func (f *runFile) read(offset int64) (b block, head, content []byte, err error) {
-	head = make([]byte, blockHead)
+// head reads the head of the block at an offset. errTorn if there is none.
+func (f *runFile) head(offset int64, head []byte) (block, error) {
 	if err := f.readAt(head, offset); err != nil {
-		return b, nil, nil, err
+		return block{}, err
 	}
-	size, count := int64(binary.BigEndian.Uint32(head)), int64(binary.BigEndian.Uint32(head[4:]))
-	if size > int64(maxBlock) || count == 0 || count > batchVersions || count*int64(hashSize) > size {
-		return b, nil, nil, errTorn
+	size, count := binary.BigEndian.Uint32(head), binary.BigEndian.Uint32(head[4:])
+	if size > uint32(maxBlock) || count == 0 || count > batchVersions || count*uint32(hashSize) > size {
+		return block{}, errTorn
 	}
-	content = make([]byte, size)
-	if err := f.readAt(content, offset+int64(blockHead)); err != nil {
-		return b, nil, nil, err
-	}
-	if sumOf(head, content) != bucket.Hash(head[sumAt:]) {
-		return b, nil, nil, errTorn
-	}
-	return block{offset, binary.BigEndian.Uint64(head[8:]), int(count)}, head, content, nil
+	return block{offset, binary.BigEndian.Uint64(head[8:]), int(count), int(size)}, nil
+}
+
+func (f *runFile) content(b block) ([]byte, error) {
+	content := make([]byte, b.size)
+	return content, f.readAt(content, b.offset+int64(blockHead))
 }
 
 // sumOf is the hash of a block: its head without that hash, and its content.
@@ -152,14 +166,16 @@ func (f *runFile) put(versions []*bucket.Version) error {
 		return err
 	}
 	if _, err := f.file.WriteAt(b, f.size); err != nil {
-		return errors.Join(fmt.Errorf("write a run: %w", err), f.kept.account(-int64(len(b))))
+		return errors.Join(fmt.Errorf("write a run: %w", err), f.file.Truncate(f.size), f.kept.account(-int64(len(b))))
 	}
-	f.blocks = append(f.blocks, block{f.size, versions[0].Height, len(versions)})
+	f.blocks = append(f.blocks, block{f.size, versions[0].Height, len(versions), size})
+	if f.kept.sound == f.size {
+		f.kept.sound += int64(len(b))
+	}
 	f.size += int64(len(b))
 	return nil
 }
 
-// heights returns the range of what is in the file.
 func (f *runFile) heights() (first, end uint64) {
 	if len(f.blocks) == 0 {
 		return 0, 0
@@ -171,7 +187,6 @@ func (f *runFile) heights() (first, end uint64) {
 	return oldest.first, newest.first + uint64(newest.count)
 }
 
-// blockOf returns the index of the block that has a height.
 func (f *runFile) blockOf(height uint64) int {
 	if f.up {
 		return sort.Search(len(f.blocks), func(i int) bool { return f.blocks[i].first > height }) - 1
@@ -189,7 +204,6 @@ func (f *runFile) link(height uint64) (bucket.Link, error) {
 	return bucket.NewLink(bucket.CodecDagCBOR, bucket.Hash(f.hashes[at:])), nil
 }
 
-// cache reads the hashes of a block.
 func (f *runFile) cache(i int) error {
 	if i == f.cached {
 		return nil
@@ -224,9 +238,26 @@ func (f *runFile) newestOf(links []bucket.Link) (newest int, err error) {
 	return newest, nil
 }
 
-// versions returns the versions of the block that has a height, and the height of the first of them.
-func (f *runFile) versions(height uint64) ([]*bucket.Version, uint64, error) {
-	b, _, content, err := f.read(f.blocks[f.blockOf(height)].offset)
+func (f *runFile) before() (bucket.Link, error) {
+	oldest := f.blocks[0]
+	if !f.up {
+		oldest = f.blocks[len(f.blocks)-1]
+	}
+	var before bucket.Hash
+	err := f.readAt(before[:], oldest.offset+int64(beforeAt))
+	return bucket.NewLink(bucket.CodecDagCBOR, before), err
+}
+
+// versions returns the versions of the block that has a height, and the height of the first of them. Each is hashed against its
+// link. If the block is not what was written, the next one who opens the file hashes all of it.
+func (f *runFile) versions(height uint64) (_ []*bucket.Version, first uint64, err error) {
+	defer func() {
+		if errors.Is(err, errTorn) {
+			f.kept.sound = 0
+		}
+	}()
+	b := f.blocks[f.blockOf(height)]
+	content, err := f.content(b)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read a run: %w", err)
 	}
@@ -257,8 +288,11 @@ func (f *runFile) cut(height uint64) ([]*bucket.Version, error) {
 	return versions[:height-first], f.truncate()
 }
 
-// truncate makes the file as long as its blocks are.
 func (f *runFile) truncate() error {
+	f.kept.sound = min(f.kept.sound, f.size)
+	if f.size == f.kept.size {
+		return nil
+	}
 	if err := f.file.Truncate(f.size); err != nil {
 		return fmt.Errorf("cut a run: %w", err)
 	}

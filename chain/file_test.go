@@ -2,10 +2,13 @@ package chain
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
@@ -51,7 +54,7 @@ func readRun(tb testing.TB, path string) (versions []*bucket.Version, err error)
 	}
 	for _, files := range d.files {
 		for _, k := range files {
-			f, err := k.open()
+			f, err := k.open(tb.Context())
 			if err != nil {
 				tb.Fatal(err)
 			}
@@ -84,6 +87,56 @@ func TestRunIsReadAsItWasWritten(t *testing.T) {
 			if v.Link != chain.Versions[i].Link {
 				t.Fatalf("%s: version %d is another", prefix, i)
 			}
+		}
+	}
+}
+
+// A process hashes what others have kept once, and stops when it is to stop. What is damaged after that is found when it is read.
+func TestKeptRunIsHashedOnce(t *testing.T) {
+	chain := buckettest.New(t, buckettest.Identity(t, 1)).Grow(t, 20)
+	for _, prefix := range []string{prefixUp, prefixDown} {
+		path, ends := writeRun(t, t.TempDir(), prefix, chain.Versions, 5)
+		d, err := openDisk(filepath.Dir(filepath.Dir(path)), 1<<30, new(bucket.Opener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := d.open(chain.ID)[0]
+		opened := func() *runFile {
+			f, err := k.open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = f.file.Close() })
+			return f
+		}
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		if _, err := k.open(stopped); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want it interrupted", prefix, err)
+		}
+		if f := opened(); len(f.blocks) != 4 {
+			t.Fatalf("%s: got %d blocks, want 4", prefix, len(f.blocks))
+		}
+		damaged, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err == nil {
+			_, err = damaged.WriteAt([]byte("damage"), ends[1]-10)
+			err = errors.Join(err, damaged.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := opened()
+		if len(f.blocks) != 4 {
+			t.Errorf("%s: got %d blocks, want 4: it was hashed again", prefix, len(f.blocks))
+		}
+		if _, _, err := f.versions(f.blocks[1].first); !errors.Is(err, errTorn) {
+			t.Errorf("%s: got %v, want %v", prefix, err, errTorn)
+		}
+		if err := f.put(chain.Versions[:1]); err != nil {
+			t.Fatal(err)
+		}
+		if f := opened(); len(f.blocks) != 1 {
+			t.Errorf("%s: got %d blocks, want the one before the damage", prefix, len(f.blocks))
 		}
 	}
 }
@@ -189,4 +242,49 @@ func FuzzRun(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Which run gives way is the one that was written the longest ago, also if that was another process.
+func TestBounded_TheOldestRunGivesWay(t *testing.T) {
+	for oldest := range 4 {
+		dir := t.TempDir()
+		var paths []string
+		id := bucket.NewID() // two of one bucket, two of others
+		for i, of := range []bucket.ID{id, id, bucket.NewID(), bucket.NewID()} {
+			path := filepath.Join(dir, of.String(), prefixDown+string(rune('a'+i)))
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, make([]byte, 100), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			age := time.Hour
+			if i == oldest {
+				age = 2 * time.Hour
+			}
+			then := time.Now().Add(-age)
+			if err := os.Chtimes(path, then, then); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+		}
+		d, err := openDisk(dir, 450, new(bucket.Opener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.open(id) // somebody looks, and goes on with nothing
+		if err := d.close(id); err != nil {
+			t.Fatal(err)
+		}
+		more := d.file(bucket.NewID(), prefixDown+"new")
+		f, err := more.create()
+		if err == nil {
+			err = errors.Join(more.account(100), f.file.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, path := range paths {
+			if _, err := os.Stat(path); (err == nil) == (i == oldest) {
+				t.Errorf("the oldest is %d: run %d has error %v", oldest, i, err)
+			}
+		}
+	}
 }

@@ -5,19 +5,22 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 
 	"headwater/bucket"
 )
 
+// keepTimeout bounds how long a catch-up verifies what it keeps, when the process may be about to end.
+const keepTimeout = 2 * time.Second
+
 // openRuns reads what earlier catch-ups of the bucket have left, and removes what is of no use any more.
-func (u *CatchUp) openRuns(ctx context.Context) error {
-	u.tail.up = true
+func (u *catchUp) openRuns(ctx context.Context) error {
 	for _, k := range u.e.disk.open(u.id) {
 		up := strings.HasPrefix(k.name, prefixUp)
 		if up && strings.HasPrefix(k.name, prefixUpUnsigned) != u.e.cfg.Rules.AllowUnsigned {
 			continue // verified by other rules
 		}
-		f, err := k.open()
+		f, err := k.open(ctx)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -40,7 +43,7 @@ func (u *CatchUp) openRuns(ctx context.Context) error {
 }
 
 // isUseful reports whether the log lacks some of a run, and has what a verified one follows on.
-func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
+func (u *catchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if r.count() == 0 {
 		return false, nil
 	}
@@ -51,15 +54,15 @@ func (u *CatchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if logged, err := u.e.logged(ctx, u.id, newest); logged || err != nil || !r.up || r.first == 0 {
 		return !logged, err
 	}
-	oldest, err := r.version(r.first)
+	before, err := r.before()
 	if err != nil {
 		return false, err
 	}
-	return u.e.logged(ctx, u.id, oldest.Previous)
+	return u.e.logged(ctx, u.id, before)
 }
 
 // newRun returns an empty run that begins with a version, in either way.
-func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
+func (u *catchUp) newRun(prefix string, v *bucket.Version) *run {
 	r := &run{
 		kept: u.e.disk.file(u.id, prefix+v.Link.Hash().String()), up: prefix != prefixDown, made: true,
 	}
@@ -67,26 +70,26 @@ func (u *CatchUp) newRun(prefix string, v *bucket.Version) *run {
 	return r
 }
 
-// Close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
-// appended: then what this one made is removed, and what others made is left.
-func (u *CatchUp) Close() error {
+// close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
+// appended: then what this one made is removed, and what others made is left, but for walks through what was refused.
+func (u *catchUp) close() error {
 	u.goesLong()
-	if u.direct {
-		return nil
-	}
 	if u.plan != nil {
 		u.plan.close()
 	}
 	refused := bucket.ClassOf(u.err)
-	// Wrong bytes in a store say nothing about the chain.
-	interrupted := u.relation == Unknown && (refused == "" || refused == bucket.HashMismatch) || u.relation == Follows && !u.applied
+	// Wrong bytes in a store, or too many, say nothing about the chain.
+	unproven := refused == "" || refused == bucket.HashMismatch || refused == bucket.TooLarge
+	interrupted := u.err != nil && unproven && !errors.Is(u.err, ErrDiverged) && !errors.Is(u.err, ErrNotShared)
 	var err error
 	if interrupted {
-		err = u.keep()
+		ctx, cancel := context.WithTimeout(context.Background(), keepTimeout)
+		err = u.keep(ctx)
+		cancel()
 	}
 	useless := map[*run]bool{}
 	for _, r := range u.runs {
-		useless[r] = u.applied || (!interrupted && (r.made || (refused != "" && u.isRefused(r))))
+		useless[r] = u.err == nil || (!interrupted && (r.made || (refused != "" && u.isRefused(r))))
 	}
 	for _, r := range u.runs {
 		if r.file == nil {
@@ -101,10 +104,11 @@ func (u *CatchUp) Close() error {
 	return errors.Join(err, u.e.disk.close(u.id))
 }
 
-// keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before.
-func (u *CatchUp) keep() error {
+// keep writes what is in memory, so that the next catch-up need not fetch it again. What came from below is verified before, as
+// much of it as ctx gives time for.
+func (u *catchUp) keep(ctx context.Context) error {
 	u.early = false
-	if err := u.putAway(context.Background(), nil); err != nil && bucket.ClassOf(err) == "" {
+	if err := u.putAway(ctx, nil); err != nil && bucket.ClassOf(err) == "" && ctx.Err() == nil {
 		return err
 	}
 	for _, r := range u.runs {
@@ -119,7 +123,7 @@ func (u *CatchUp) keep() error {
 }
 
 // isRefused reports whether a run that was walked has the version that was refused, or what comes after it.
-func (u *CatchUp) isRefused(r *run) bool {
+func (u *catchUp) isRefused(r *run) bool {
 	refusal, _ := errors.AsType[*bucket.Refusal](u.err)
 	for _, p := range u.pieces { // newest first
 		if p.run == r {

@@ -38,7 +38,6 @@ type item struct {
 	newest bucket.Link // the newest version in it
 }
 
-// expected is how many bytes the item is expected to have.
 func (i item) expected() int {
 	switch {
 	case i.level < 0:
@@ -52,7 +51,6 @@ func (i item) expected() int {
 // object is one that was fetched. One that holds versions is opened at once, whatever its turn.
 type object struct {
 	bytes    []byte
-	size     int
 	opened   chan struct{} // closed when versions and err are set
 	versions []*bucket.Version
 	err      error
@@ -61,11 +59,8 @@ type object struct {
 // plan is what hints name of the way to a head, oldest first, and in which order it is fetched: from the oldest on, or, where
 // a walk comes down, from the newest. Nothing that comes is proven but by its hash.
 type plan struct {
-	e      *Engine
-	share  *share
-	stores []string
-	newest func(ctx context.Context, links []bucket.Link) (int, error) // of those that need not be fetched, nor any before them; -1 for none
-	most   int                                                         // bytes asked for at a time: what is missing, generously
+	u    *catchUp
+	most int // bytes asked for at a time: what is missing, generously
 
 	items   []item
 	held    map[bucket.Hash]*object
@@ -78,10 +73,8 @@ type plan struct {
 }
 
 // newPlan makes a plan of hints. Items whose newest version is known are left out, with all before them.
-func newPlan(
-	ctx context.Context, u *CatchUp, newest func(context.Context, []bucket.Link) (int, error),
-) (p *plan, err error) {
-	p = &plan{e: u.e, share: &u.share, stores: u.stores(), newest: newest, held: map[bucket.Hash]*object{}}
+func newPlan(ctx context.Context, u *catchUp) (p *plan, err error) {
+	p = &plan{u: u, held: map[bucket.Hash]*object{}}
 	missing := min(u.req.Head.Height, windowBytes/manifestBytes)
 	if !u.req.Known.IsZero() {
 		missing = min(missing, u.req.Head.Height-min(u.req.Known.Height, u.req.Head.Height))
@@ -107,7 +100,7 @@ func (p *plan) needed(ctx context.Context, items []item) ([]item, error) {
 	for i, it := range items {
 		links[i] = it.newest
 	}
-	known, err := p.newest(ctx, links)
+	known, err := p.u.newestKnown(ctx, links)
 	return items[known+1:], err
 }
 
@@ -147,9 +140,9 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	left := o.size
+	left := len(o.bytes)
 	p.holds.Add(int64(-left))
-	defer func() { p.share.give(left) }()
+	defer func() { p.u.share.give(left) }()
 	for _, v := range o.versions {
 		left -= len(v.Encoded()) // whoever takes it answers for it now
 		if err := take(v); err != nil {
@@ -160,7 +153,6 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	return o.err, nil
 }
 
-// behind returns the items behind the newest version that was taken.
 func (p *plan) behind(items []item) []item {
 	return items[1+slices.IndexFunc(items, func(it item) bool { return it.newest == p.taken }):]
 }
@@ -214,7 +206,6 @@ func (p *plan) leading(ctx context.Context) (window []*object, err error) {
 	return window, nil
 }
 
-// inside returns what a pack of packs names.
 func (p *plan) inside(ctx context.Context, it item, o *object) ([]item, error) {
 	p.release(o)
 	pack, err := bucket.DecodePack(o.bytes)
@@ -234,9 +225,9 @@ func (p *plan) inside(ctx context.Context, it item, o *object) ([]item, error) {
 // fetch asks the stores for the first of items, and for as many of those that follow as a window holds. No more is held
 // than was reserved for it, whatever comes.
 func (p *plan) fetch(ctx context.Context, items []item) error {
-	room := p.share.reserve(p.most)
+	room := p.u.share.reserve(p.most)
 	left := room
-	defer func() { p.share.give(left) }()
+	defer func() { p.u.share.give(left) }()
 	var wanted []bucket.Hash
 	levels := map[bucket.Hash]int{}
 	for i, it := range items {
@@ -250,7 +241,7 @@ func (p *plan) fetch(ctx context.Context, items []item) error {
 	if p.fetched += len(wanted); p.fetched > looseObjects+bucket.PackFanOut*p.yielded+len(wanted) {
 		return fmt.Errorf("%w: %d objects for %d with versions", errMisled, p.fetched, p.yielded)
 	}
-	err := p.e.fetcher.Many(ctx, p.stores, wanted, func(h bucket.Hash, b []byte) error {
+	err := p.u.e.fetcher.Many(ctx, p.u.stores(), wanted, func(h bucket.Hash, b []byte) error {
 		switch {
 		case len(b) > bucket.MaxPackSize:
 			return nil // a manifest of that size is fetched by itself
@@ -273,7 +264,7 @@ func (p *plan) fetch(ctx context.Context, items []item) error {
 
 // open takes an object apart that holds versions, and checks the signatures in it: the verdict is remembered for whoever asks.
 func (p *plan) open(ctx context.Context, level int, b []byte) *object {
-	o := &object{bytes: b, size: len(b), opened: make(chan struct{})}
+	o := &object{bytes: b, opened: make(chan struct{})}
 	if level > 0 {
 		close(o.opened)
 		return o
@@ -292,7 +283,7 @@ func (p *plan) open(ctx context.Context, level int, b []byte) *object {
 		for len(manifests) > 0 && o.err == nil && ctx.Err() == nil {
 			step := manifests[:min(len(manifests), stepVersions)]
 			manifests = manifests[len(step):]
-			p.e.processors.long(ctx, func() { o.check(p.e.opener, step) })
+			p.u.e.processors.long(ctx, func() { o.check(p.u.e.opener, step) })
 		}
 		if o.err == nil {
 			o.err = ctx.Err()
@@ -301,7 +292,6 @@ func (p *plan) open(ctx context.Context, level int, b []byte) *object {
 	return o
 }
 
-// check decodes manifests and checks their signatures.
 func (o *object) check(opener *bucket.Opener, manifests [][]byte) {
 	for _, m := range manifests {
 		v, err := opener.Open(bucket.ManifestLink(m), m)
@@ -353,15 +343,14 @@ func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Ve
 	}
 }
 
-// release gives the memory of an object back.
 func (p *plan) release(o *object) {
-	p.holds.Add(int64(-o.size))
-	p.share.give(o.size)
+	p.holds.Add(int64(-len(o.bytes)))
+	p.u.share.give(len(o.bytes))
 }
 
 // close forgets what is held, once nothing is being opened any more. The plan can be used on.
 func (p *plan) close() {
 	p.opening.Wait()
 	clear(p.held)
-	p.share.give(int(p.holds.Swap(0)))
+	p.u.share.give(int(p.holds.Swap(0)))
 }

@@ -10,7 +10,7 @@ import (
 	"headwater/bucket"
 )
 
-// A batch of versions is what is verified, yielded and written in one go.
+// A batch of versions is what is verified, handed on and written in one go.
 const (
 	batchVersions = 1024
 	batchBytes    = 8 << 20
@@ -31,7 +31,6 @@ type run struct {
 	file *runFile // nil as long as all is in memory
 }
 
-// count is how many versions there are.
 func (r *run) count() uint64 { return r.end - r.first }
 
 // add takes one more version at the end that grows.
@@ -56,7 +55,6 @@ func (r *run) forget(n int) {
 	r.mem = slices.Clip(slices.Delete(r.mem, 0, n))
 }
 
-// at returns the version at a height if it is in memory.
 func (r *run) at(height uint64) *bucket.Version {
 	i := height - (r.end - uint64(len(r.mem)))
 	if !r.up {
@@ -68,7 +66,6 @@ func (r *run) at(height uint64) *bucket.Version {
 	return r.mem[i]
 }
 
-// link returns the link at a height that the run has.
 func (r *run) link(height uint64) (bucket.Link, error) {
 	if v := r.at(height); v != nil {
 		return v.Link, nil
@@ -76,7 +73,14 @@ func (r *run) link(height uint64) (bucket.Link, error) {
 	return r.file.link(height)
 }
 
-// has reports whether a version is in the run, at its height.
+// before returns the link of the version before the oldest one, which is no genesis.
+func (r *run) before() (bucket.Link, error) {
+	if v := r.at(r.first); v != nil {
+		return v.Previous, nil
+	}
+	return r.file.before()
+}
+
 func (r *run) has(link bucket.Link, height uint64) (bool, error) {
 	if height < r.first || height >= r.end {
 		return false, nil
@@ -85,7 +89,6 @@ func (r *run) has(link bucket.Link, height uint64) (bool, error) {
 	return l == link, err
 }
 
-// version returns the version at a height that the run has.
 func (r *run) version(height uint64) (*bucket.Version, error) {
 	if v := r.at(height); v != nil {
 		return v, nil

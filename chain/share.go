@@ -39,7 +39,6 @@ func (s *share) reserve(want int) (granted int) {
 // take accounts for n bytes of versions, whether there is room or not.
 func (s *share) take(n int) { s.give(-n) }
 
-// give returns the memory of n bytes.
 func (s *share) give(n int) {
 	s.held.Add(int64(-counted * n))
 	s.m.free.Add(int64(counted * n))
@@ -48,7 +47,6 @@ func (s *share) give(n int) {
 // full reports whether n bytes of versions are more than may be held.
 func (s *share) full(n int) bool { return n > floor && s.m.free.Load() <= 0 }
 
-// close returns all that is left.
 func (s *share) close() { s.m.free.Add(s.held.Swap(0)) }
 
 // processors is what decoding and verifying may use: all of them, but no more than half for half of the time for long stretches

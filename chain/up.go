@@ -8,20 +8,20 @@ import (
 )
 
 // goUp fetches what hints lead to, oldest first, and holds it for the walk from the head, which alone decides. What does not fit
-// into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is yielded at once, since
+// into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is handed on at once, since
 // it stands by its owners' signatures whatever becomes of the head. Else it goes into a file.
 //
 // Hints that lie cost what they made fetch. Then, as without any, the walk goes on by itself.
-func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
+func (u *catchUp) goUp(ctx context.Context, take takeFunc) error {
 	head := u.req.Head
 	var err error
-	if u.plan, err = newPlan(ctx, u, u.newestKnown); err != nil || len(u.plan.items) == 0 {
+	if u.plan, err = newPlan(ctx, u); err != nil || len(u.plan.items) == 0 {
 		return err
 	}
 	u.goesLong()
 	missing := head.Height - min(head.Height, u.req.Known.Height)
 	u.put = missing*manifestBytes/4 > uint64(u.e.cfg.Memory)/counted/2 // by some 1 KiB for a manifest
-	wrong, err := u.plan.each(ctx, func(v *bucket.Version) error { return u.take(ctx, v, yield) })
+	wrong, err := u.plan.each(ctx, func(v *bucket.Version) error { return u.add(ctx, v, take) })
 	if errors.Is(err, errMisled) || bucket.ClassOf(err) != "" {
 		wrong, err = err, nil
 	}
@@ -34,7 +34,7 @@ func (u *CatchUp) goUp(ctx context.Context, yield yieldFunc) error {
 }
 
 // newestKnown returns the index of the newest of links that the log has, or a run that goes up, and so all below it; -1 for none.
-func (u *CatchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
+func (u *catchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
 	newest := -1
 	for i := len(links) - 1; i > newest; i-- {
 		known, err := u.e.logged(ctx, u.id, links[i])
@@ -58,8 +58,8 @@ func (u *CatchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, er
 	return newest, nil
 }
 
-// take holds one more version from below, unless it is known.
-func (u *CatchUp) take(ctx context.Context, v *bucket.Version, yield yieldFunc) error {
+// add holds one more version from below, unless it is known.
+func (u *catchUp) add(ctx context.Context, v *bucket.Version, take takeFunc) error {
 	switch {
 	case v.Bucket != u.id || v.Height >= u.req.Head.Height:
 		return errMisled // another chain: what it costs is bounded by the length of the right one
@@ -78,14 +78,14 @@ func (u *CatchUp) take(ctx context.Context, v *bucket.Version, yield yieldFunc) 
 	full := u.share.full(u.tail.bytes)
 	u.put = u.put || full
 	if full || (u.put && (len(u.tail.mem) >= batchVersions || u.tail.bytes >= batchBytes)) {
-		return u.putAway(ctx, yield)
+		return u.putAway(ctx, take)
 	}
 	return nil
 }
 
 // begin finds what the first version that hints lead to follows on: the log, what an earlier catch-up has left, or nothing, as a
 // genesis. known reports that the version itself is there.
-func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err error) {
+func (u *catchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err error) {
 	if known, err := u.e.logged(ctx, u.id, v.Link); known || err != nil {
 		return known, err
 	}
@@ -121,14 +121,13 @@ func (u *CatchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 	if !follows {
 		return false, errMisled // they do not reach down to us: the walk has to, and may use them on its way
 	}
-	shared := u.e.shared(u.req.Head)
-	u.early = shared
+	u.early = u.e.Shared(u.req.Head) == nil
 	u.base, err = u.e.Manifest(ctx, u.req.Stores, v.Previous)
 	return false, err
 }
 
-// putAway verifies what came from below, and yields it or writes it.
-func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
+// putAway verifies what came from below, and hands it on or writes it.
+func (u *catchUp) putAway(ctx context.Context, take takeFunc) error {
 	for u.tail.count() > 0 {
 		batch, err := u.tail.batch(u.tail.first, u.tail.end)
 		if err == nil {
@@ -140,7 +139,7 @@ func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
 			return err
 		}
 		if u.early {
-			err = yield(batch)
+			err = take(batch)
 		} else {
 			err = u.write(batch)
 		}
@@ -157,7 +156,7 @@ func (u *CatchUp) putAway(ctx context.Context, yield yieldFunc) error {
 }
 
 // write adds verified versions to what is in the file. Only now, that they are known to be good, do they take the place of others.
-func (u *CatchUp) write(batch []*bucket.Version) error {
+func (u *catchUp) write(batch []*bucket.Version) error {
 	if u.below == nil {
 		prefix := prefixUp
 		if u.e.cfg.Rules.AllowUnsigned {

@@ -10,22 +10,40 @@ import (
 	"headwater/logstore"
 )
 
-// handleAnnouncement takes one announcement from its bytes to a logged and published head. Other heads that it names are looked
-// at in the same way.
+// handleAnnouncement takes one announcement from its bytes to a logged and published head, and tells of that. Other heads that it
+// names are looked at in the same way: the announcement comes again for one that cannot be had, as an [*otherHead].
 func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, error) {
 	a, err := readAnnouncement(m)
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
-	r, err := c.takeHead(ctx, a)
+	r, err := c.takeHead(ctx, m, a)
+	if len(a.Heads) == 0 {
+		return r, err
+	}
+	if err == nil {
+		c.tell(m, r)
+	}
 	for _, link := range a.Heads {
-		other := bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores}
-		if otherErr := c.look(ctx, other); err == nil && !errors.Is(otherErr, ErrDiverged) && !errors.Is(otherErr, ErrNotShared) {
-			err = otherErr
+		failed := c.look(ctx, bucket.Announcement{Bucket: a.Bucket, Peer: a.Peer, Link: link, Stores: a.Stores})
+		if failed != nil && err == nil && !errors.Is(failed, ErrDiverged) && !errors.Is(failed, ErrNotShared) {
+			err = &otherHead{link, failed}
 		}
 	}
-	return r, err
+	return result{}, err
 }
+
+// otherHead is why a head that an announcement names beside its own could not be had.
+type otherHead struct {
+	link bucket.Link
+	err  error
+}
+
+func (o *otherHead) Error() string {
+	return fmt.Sprintf("head %s, named beside the announced one: %v", o.link, o.err)
+}
+
+func (o *otherHead) Unwrap() error { return o.err }
 
 // readAnnouncement decodes an announcement and compares it with its subject, which decides.
 func readAnnouncement(m Message) (bucket.Announcement, error) {
@@ -45,12 +63,16 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 }
 
 // takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
-func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result, error) {
+// m is what brought it: one without a subject is settled by nobody.
+func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
 		return result{}, err
 	}
 	defer done()
+	if m.Subject == "" {
+		defer c.board.ended(m)
+	}
 	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
 	switch {
 	case err == nil:
@@ -58,12 +80,12 @@ func (c *Consumer) takeHead(ctx context.Context, a bucket.Announcement) (result,
 	case !errors.Is(err, logstore.ErrNotFound):
 		return result{}, err
 	}
-	return c.sync(ctx, a)
+	return c.sync(ctx, m, a)
 }
 
 // sync catches up with an announced head: what is missing is found and verified by package chain, and appended here, batch by
 // batch, each with its job. Whatever was appended has its job published, however this ends.
-func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, error) {
+func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	head, err := c.fetchHead(ctx, a)
 	if err != nil {
 		return result{}, err
@@ -72,29 +94,23 @@ func (c *Consumer) sync(ctx context.Context, a bucket.Announcement) (result, err
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 		return result{}, err
 	}
-	if _, shared := head.Share(c.Peer); !shared && !c.Visit && mine.Known.IsZero() {
-		return c.recordUnapplied(ctx, a, head, chain.NotShared, bucket.Link{})
+	if mine.Known.IsZero() {
+		if err := c.chain.Shared(head); err != nil {
+			return c.recordUnapplied(ctx, a, head, err)
+		}
 	}
-	w := c.newAppender(a, mine, head)
-	up, err := c.chain.CatchUp(ctx, chain.Request{
+	w := c.newAppender(m, a.Stores, mine, head)
+	defer w.close(ctx)
+	err = c.chain.CatchUp(ctx, chain.Request{
 		Head: head, Known: mine.Known, Stores: a.Stores, Hints: a.Hints, Report: w.fetched,
-	})
-	if err != nil {
+	}, func(batch []*bucket.Version) error { return w.append(ctx, batch) })
+	switch {
+	case errors.Is(err, ErrDiverged) || errors.Is(err, ErrNotShared):
+		return c.recordUnapplied(ctx, a, head, err)
+	case err != nil:
 		return result{}, err
 	}
-	defer w.close(ctx, up)
-	for batch, err := range up.Verified(ctx) {
-		if err == nil {
-			err = w.append(ctx, batch)
-		}
-		if err != nil {
-			return result{}, err
-		}
-	}
-	if up.Relation() != chain.Follows {
-		return c.recordUnapplied(ctx, a, head, up.Relation(), up.Genesis())
-	}
-	return w.finish(ctx, up)
+	return w.finish(ctx)
 }
 
 // fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. What the announcement says of
@@ -115,7 +131,6 @@ func (c *Consumer) fetchHead(ctx context.Context, a bucket.Announcement) (head *
 	return head, checkHeight(a, head.Height)
 }
 
-// checkHeight compares an announced height with the manifest's.
 func checkHeight(a bucket.Announcement, height uint64) error {
 	if a.Height != nil && *a.Height != height {
 		return &badMessage{bucket.Refuse(bucket.HeightGap, a.Link, "announced at height %d; its manifest says %d", *a.Height, height)}
@@ -132,7 +147,7 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 	if err := c.clearBlocked(ctx, a); err != nil {
 		return result{}, err
 	}
-	r := result{ClassDuplicate, Event{Link: a.Link, Height: e.Height}}
+	r := result{outcome: ClassDuplicate, event: Event{Link: a.Link, Height: e.Height}}
 	if e.Complete {
 		return r, nil
 	}
@@ -162,18 +177,14 @@ func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) erro
 // recordUnapplied ends the sync of a head that is not to be appended; status says why. One of a bucket that we hold was verified
 // all the same, so that nobody can take a bucket from us with a version that no owner signed. Another genesis proves nothing
 // about its author: anybody can make one, so that state says only who announced it.
-func (c *Consumer) recordUnapplied(
-	ctx context.Context, a bucket.Announcement, head *bucket.Version, relation chain.Relation, genesis bucket.Link,
-) (result, error) {
-	cond := logstore.Condition{
-		State: string(StateNotShared), Class: string(ClassNotShared), Link: head.Link, Height: head.Height, Peer: a.Peer,
-		Reason: fmt.Sprintf("peer %s is not among the shares of version %s", c.Peer, head.Link),
+func (c *Consumer) recordUnapplied(ctx context.Context, a bucket.Announcement, head *bucket.Version, why error) (result, error) {
+	state, r := StateNotShared, result{outcome: ClassNotShared, why: why}
+	if errors.Is(why, ErrDiverged) {
+		state, r.outcome = StateDiverged, ClassDiverged
 	}
-	r := result{ClassNotShared, Event{Link: head.Link, Height: head.Height}}
-	if relation == chain.Diverged {
-		cond.State, cond.Class = string(StateDiverged), string(ClassDiverged)
-		cond.Reason = fmt.Sprintf("the chain that peer %s announces reaches the genesis %s, which is not ours", a.Peer, genesis)
-		r = result{ClassDiverged, Event{Link: head.Link, Height: head.Height, Class: cond.Class, Reason: cond.Reason}}
-	}
-	return r, c.setCondition(ctx, a.Bucket, cond)
+	reason := fmt.Sprintf("announced by peer %s: %v", a.Peer, why)
+	r.event = Event{Link: head.Link, Height: head.Height, Class: string(r.outcome), Reason: reason}
+	return r, c.setCondition(ctx, a.Bucket, logstore.Condition{
+		State: string(state), Class: r.event.Class, Reason: reason, Link: head.Link, Height: head.Height, Peer: a.Peer,
+	})
 }

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"headwater/blobstore"
 	"headwater/bucket"
-	"headwater/chain"
 	"headwater/logstore"
 )
 
@@ -19,58 +19,67 @@ const (
 	maxJobPeers = 512
 	// manyVersions are enough to append them while the next ones are got ready.
 	manyVersions = 128
+	// tellEvery is how often a catch-up that takes longer than that tells how far it is.
+	tellEvery = time.Second
 )
 
+// Progress is how far a catch-up has come. What an interrupted one has left counts as here.
+type Progress struct {
+	Total    uint64 `json:"total"`    // versions that were missing when it began, by the height of the announced head
+	Fetched  uint64 `json:"fetched"`  // of those, how many are here
+	Appended uint64 `json:"appended"` // of those, how many are in the log
+}
+
 // appender makes the verified versions of one catch-up durable, batch by batch: their manifests, then the log entries with the
-// job. It is used by the bucket's one worker.
+// job. It tells how far that is: status whenever it is asked, and everybody by events. It is used by the bucket's one worker.
 type appender struct {
-	progress
+	c      *Consumer
+	m      Message         // that led here
 	stores []string        // named by the announcement
 	mine   logstore.Bucket // as it was before
 	head   *bucket.Version
 
-	oldest, newest *bucket.Version // appended
-	added          uint64          // of those, how many the log did not have
-	published      bool            // the job of the newest
-	under          chan appended   // the append that is under way; nil for none
+	newest    *bucket.Version // appended
+	added     uint64          // how many the log did not have
+	published bool            // the job of the newest
+	under     chan appended   // the append that is under way; nil for none
+
+	now  Progress
+	told time.Time
 }
 
 // appended is how an append ended.
 type appended struct {
-	newest *bucket.Version
-	added  []logstore.Entry
-	err    error
+	batch []*bucket.Version
+	added []logstore.Entry
+	err   error
 }
 
 // newAppender notes that the way to a head is being made.
-func (c *Consumer) newAppender(a bucket.Announcement, mine logstore.Bucket, head *bucket.Version) *appender {
-	w := &appender{stores: a.Stores, mine: mine, head: head}
-	w.progress = progress{c: c, id: head.Bucket, target: head.Head(), known: mine.Known, told: c.Now()}
-	w.now = Progress{Total: versionsBetween(mine.Known, w.target), Fetched: 1}
-	c.board.catchingUp(w.id, w.target, w.now)
+func (c *Consumer) newAppender(m Message, stores []string, mine logstore.Bucket, head *bucket.Version) *appender {
+	w := &appender{c: c, m: m, stores: stores, mine: mine, head: head, told: time.Now()}
+	w.now = Progress{Total: versionsBetween(mine.Known, head.Head()), Fetched: 1}
+	w.tell()
 	return w
 }
 
-// append makes a batch durable. A large one is appended while the next one is fetched; the next call waits for it.
+// append makes a batch durable. A large one is appended while the next one is fetched; the next call, if only with an empty one,
+// waits for it.
 func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
-	if w.oldest == nil {
-		w.oldest = batch[0]
+	if len(batch) == 0 {
+		return w.wait(ctx)
 	}
 	if err := putVersions(ctx, w.c.Manifests, batch); err != nil {
-		return err
-	}
-	if len(batch) == 1 && w.under == nil && !w.c.AllVersions {
-		added, err := appendVersions(ctx, w.c.Log, batch, w.stores, true)
-		w.newest, w.added = batch[0], w.added+uint64(len(added))
 		return err
 	}
 	if err := w.wait(ctx); err != nil {
 		return err
 	}
-	w.under = make(chan appended, 1)
+	under := make(chan appended, 1)
+	w.under = under
 	log := func() {
 		added, err := appendVersions(ctx, w.c.Log, batch, w.stores, !w.c.AllVersions)
-		w.under <- appended{batch[len(batch)-1], added, err}
+		under <- appended{batch, added, err}
 	}
 	if len(batch) >= manyVersions {
 		go log()
@@ -80,7 +89,6 @@ func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
 	return w.wait(ctx)
 }
 
-// wait returns when no append is under way.
 func (w *appender) wait(ctx context.Context) error {
 	if w.under == nil {
 		return nil
@@ -90,8 +98,15 @@ func (w *appender) wait(ctx context.Context) error {
 	if done.err != nil {
 		return done.err
 	}
-	w.newest, w.added = done.newest, w.added+uint64(len(done.added))
-	w.appended(done.newest.Height)
+	first := w.newest == nil
+	w.newest, w.added = done.batch[len(done.batch)-1], w.added+uint64(len(done.added))
+	w.now.Appended = min(versionsBetween(w.mine.Known, w.newest.Head()), w.now.Total)
+	w.fetched(0)
+	if first {
+		if err := w.tellFork(context.WithoutCancel(ctx), done.batch[0]); err != nil {
+			return err
+		}
+	}
 	if !w.c.AllVersions {
 		return nil
 	}
@@ -103,54 +118,55 @@ func (w *appender) wait(ctx context.Context) error {
 	return nil
 }
 
-// finish ends a catch-up that reached its head: it names a fork, and publishes the job.
-func (w *appender) finish(ctx context.Context, up *chain.CatchUp) (_ result, err error) {
-	if w.under != nil {
-		err = w.wait(ctx)
+// fetched notes that n more versions are here. Some may turn out to be others than those that are missing.
+func (w *appender) fetched(n uint64) {
+	w.now.Fetched = max(min(w.now.Fetched+n, w.now.Total), w.now.Appended)
+	w.tell()
+}
+
+func (w *appender) tell() {
+	w.c.board.catchingUp(w.m, w.head.Head(), w.now)
+	if now := time.Now(); now.Sub(w.told) >= tellEvery {
+		w.told = now
+		progress := w.now
+		w.c.emit(Message{Bucket: w.m.Bucket}, EventProgress, Event{Link: w.head.Link, Height: w.head.Height, Progress: &progress})
 	}
-	if err != nil {
-		return result{}, err
-	}
-	up.Applied()
-	if !w.mine.Condition.IsZero() { // the bucket has moved on
-		err = w.c.Log.SetCondition(ctx, w.id, logstore.Condition{})
-	}
-	if err == nil && !w.mine.Known.IsZero() && w.oldest != nil && w.oldest.Previous != w.mine.Known.Link {
-		err = w.tellFork(ctx)
-	}
+}
+
+// finish ends a catch-up that reached its head, and publishes the job.
+func (w *appender) finish(ctx context.Context) (result, error) {
+	err := w.c.clearCondition(ctx, w.m.Bucket)
 	if err == nil {
-		err = w.c.publishPending(ctx, w.id, w.head.Link)
+		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)
 		w.published = err == nil
 	}
-	return result{ClassApplied, Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
+	return result{outcome: ClassApplied, event: Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
 }
 
 // close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not
 // reached, a part may be in the log.
-func (w *appender) close(ctx context.Context, up *chain.CatchUp) {
-	if w.under != nil {
-		_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
-	}
+func (w *appender) close(ctx context.Context) {
+	_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
 	if w.newest != nil && !w.published {
-		w.c.publishLater(ctx, w.id, w.newest.Link)
-	}
-	if err := up.Close(); err != nil {
-		w.c.Logger.Warn("a catch-up is not closed well", "bucket", w.id, "error", err)
+		w.c.publishLater(ctx, w.m.Bucket, w.newest.Link)
 	}
 }
 
-// tellFork names a fork at first sight of both heads: the versions leave our chain below the head that we had.
-func (w *appender) tellFork(ctx context.Context) error {
-	ancestor := w.oldest.Previous
-	ours, err := w.c.otherThan(ctx, w.oldest)
+// tellFork names a fork at first sight of both heads, once the oldest version of its branch is in the log, whatever becomes of the
+// others: it leaves our chain below the head that we had.
+func (w *appender) tellFork(ctx context.Context, oldest *bucket.Version) error {
+	ours, err := w.c.otherThan(ctx, oldest)
 	if err != nil || ours.Link.IsZero() {
-		return err // without another one, they go on from the end of a branch that was named before
+		return err // without another one, it goes on from the end of a branch that was named before
 	}
-	theirs := entryOf(w.oldest)
-	w.c.Logger.Warn("fork", "bucket", w.head.Bucket, "ancestor", ancestor, "ours", ours.Link, "theirs", theirs.Link)
-	w.c.Events.Emit(Event{
-		At: w.c.Now().UTC(), Kind: EventForked, BucketID: w.head.Bucket, PeerID: w.c.Peer, Link: w.head.Link, Height: w.head.Height,
-		Ancestor: ancestor, Heads: []bucket.Link{w.mine.Known.Link, w.head.Link}, Authors: []bucket.PublicKey{ours.Author, theirs.Author},
+	before := w.mine.Known.Link
+	if before == oldest.Previous {
+		before = ours.Link // made here meanwhile
+	}
+	w.c.Logger.Warn("fork", "bucket", oldest.Bucket, "ancestor", ours.Previous, "ours", ours.Link, "theirs", oldest.Link)
+	w.c.emit(Message{Bucket: oldest.Bucket}, EventForked, Event{
+		Link: w.head.Link, Height: w.head.Height, Ancestor: ours.Previous, Heads: []bucket.Link{before, w.head.Link},
+		Authors: []bucket.PublicKey{ours.Author, entryOf(oldest).Author},
 	})
 	return nil
 }
@@ -170,58 +186,6 @@ func (c *Consumer) otherThan(ctx context.Context, v *bucket.Version) (logstore.E
 	return logstore.Entry{}, err
 }
 
-// AppendOwn appends a version that was made here: once its rules hold against its predecessor it is durable, in one step with its
-// outbox entry. held counts its pins if all are held; else, with nil, a pin job is recorded for those that are not. A version
-// that does not follow on the known head any more is logstore.ErrStale. Whether the broker answers does not matter. Safe for
-// concurrent use, also without Run.
-func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logstore.PinCount) error {
-	prev, err := c.before(ctx, v)
-	if err != nil {
-		return err
-	}
-	if err := c.Rules.Succeed(v.Bucket, prev, v); err != nil {
-		return err
-	}
-	if err := putVersions(ctx, c.Manifests, []*bucket.Version{v}); err != nil {
-		return err
-	}
-	var job *logstore.Job
-	if held == nil {
-		job = jobFor(v, nil)
-	}
-	if err := c.Log.AppendOwn(ctx, entryOf(v), job, held); err != nil {
-		return err
-	}
-	if job != nil {
-		c.publishLater(ctx, v.Bucket, v.Link)
-	}
-	c.Events.Emit(Event{
-		At: c.Now().UTC(), Kind: EventApplied, BucketID: v.Bucket, PeerID: c.Peer, Link: v.Link, Height: v.Height, Versions: 1,
-	})
-	return nil
-}
-
-// before returns the version before one that is made here, which the log has to have; nil for a genesis of a bucket that is new.
-// It comes before the manifest is kept, so that what is refused leaves nothing for a rebuild to find.
-func (c *Consumer) before(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
-	if !v.Previous.IsZero() {
-		if _, err := c.Log.Entry(ctx, v.Bucket, v.Previous); err != nil {
-			return nil, fmt.Errorf("what version %s follows on: %w", v.Link, err)
-		}
-		return c.chain.Manifest(ctx, nil, v.Previous)
-	}
-	b, err := c.Log.Bucket(ctx, v.Bucket)
-	if errors.Is(err, logstore.ErrNotFound) {
-		return nil, nil
-	}
-	if err == nil && b.Versions > 0 {
-		if _, err = c.Log.Entry(ctx, v.Bucket, v.Link); errors.Is(err, logstore.ErrNotFound) {
-			return nil, fmt.Errorf("genesis %s of bucket %s, which has versions: %w", v.Link, v.Bucket, logstore.ErrStale)
-		}
-	}
-	return nil, err
-}
-
 // appendVersions appends the entries of verified versions, oldest first, with the job of the newest one.
 func appendVersions(
 	ctx context.Context, log logstore.Store, batch []*bucket.Version, stores []string, newestOnly bool,
@@ -233,7 +197,6 @@ func appendVersions(
 	return log.Append(ctx, entries, jobFor(batch[len(batch)-1], stores), newestOnly)
 }
 
-// entryOf is what the log keeps of a version.
 func entryOf(v *bucket.Version) logstore.Entry {
 	e := logstore.Entry{
 		Bucket: v.Bucket, Link: v.Link, Height: v.Height, Previous: v.Previous, Pins: v.Pins, Name: v.Name,
@@ -245,7 +208,6 @@ func entryOf(v *bucket.Version) logstore.Entry {
 	return e
 }
 
-// jobFor makes the pin job of a version.
 func jobFor(v *bucket.Version, stores []string) *logstore.Job {
 	peers := make([]bucket.PublicKey, 0, min(len(v.Shares), maxJobPeers))
 	for _, s := range v.Shares[:cap(peers)] {

@@ -2,86 +2,79 @@ package consumer
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"headwater/bucket"
 )
 
-// maxNotes is how many buckets, and how many subjects, the board remembers failures of. Beyond that it forgets some, so that
-// announcements of strangers cannot fill the memory.
+// maxNotes is how many messages the board has notes of. Beyond that it forgets some, so that announcements of strangers cannot
+// fill the memory.
 const maxNotes = 10_000
 
 // board is what the consumer knows of its own work and does not keep: what is going on now, and what went wrong last. It
 // answers status, and counts failures. Safe for concurrent use.
 type board struct {
-	mu       sync.Mutex
-	activity map[bucket.ID]*activity
-	failures map[string]failure // by subject
-	counts   map[Kind]map[Outcome]uint64
+	mu        sync.Mutex
+	notes     map[bucket.ID]map[string]*note // by subject, "" for a head that nobody delivered: a subject has one message only
+	n         int                            // of those
+	transfers map[bucket.ID]*transfer        // pins being fetched
+	counts    map[Kind]map[Outcome]uint64
 }
 
-// activity is what is going on with one bucket, or went wrong with it last.
-type activity struct {
-	target   bucket.Head // announced head that is being caught up with; zero for none
-	progress Progress    // of that
+// note is what there is to know of a message that is in work, waits for its next try, or was set aside.
+type note struct {
+	kind     Kind
+	sequence uint64
+
+	target   bucket.Head // of an announcement, once its manifest is here; zero for none
+	progress Progress    // of the way there
 	working  bool        // the catch-up is in work now, not waiting for its next try
 
-	transfer *transfer // pins being fetched; nil for none
-
+	failures  int // in a row
 	lastError string
-	since     time.Time // of the first of the failures in a row
+	since     time.Time // of the first of them
 	next      time.Time // next try; zero where none is waiting
-}
-
-// failure counts the failures of one message in a row.
-type failure struct {
-	sequence uint64
-	n        int
-	since    time.Time
+	dead      bool      // it was set aside
 }
 
 func newBoard() *board {
 	return &board{
-		activity: map[bucket.ID]*activity{}, failures: map[string]failure{},
+		notes: map[bucket.ID]map[string]*note{}, transfers: map[bucket.ID]*transfer{},
 		counts: map[Kind]map[Outcome]uint64{KindHeads: {}, KindPins: {}},
 	}
 }
 
-// of returns the activity of a bucket, made where missing. The lock is held.
-func (b *board) of(id bucket.ID) *activity {
-	a := b.activity[id]
-	if a == nil {
-		makeRoom(b.activity)
-		a = new(activity)
-		b.activity[id] = a
+// of returns the note of a message, made where missing. The lock is held.
+func (b *board) of(m Message) *note {
+	n := b.notes[m.Bucket][m.Subject]
+	if n != nil && n.sequence == m.Sequence {
+		return n
 	}
-	return a
-}
-
-// makeRoom forgets some entry of a map that is full.
-func makeRoom[K comparable, V any](m map[K]V) {
-	for k := range m {
-		if len(m) < maxNotes {
-			return
+	if n == nil {
+		for id := range b.notes { // any
+			if b.n < maxNotes {
+				break
+			}
+			b.n -= len(b.notes[id])
+			delete(b.notes, id)
 		}
-		delete(m, k)
+		b.n++
 	}
+	if b.notes[m.Bucket] == nil {
+		b.notes[m.Bucket] = map[string]*note{}
+	}
+	n = &note{kind: m.Kind, sequence: m.Sequence}
+	b.notes[m.Bucket][m.Subject] = n
+	return n
 }
 
-// catchingUp notes that the way to target is being made.
-func (b *board) catchingUp(id bucket.ID, target bucket.Head, now Progress) {
+func (b *board) catchingUp(m Message, target bucket.Head, now Progress) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a := b.of(id)
-	a.target, a.progress, a.working = target, now, true
-}
-
-// progress notes how far that way is made.
-func (b *board) progress(id bucket.ID, now Progress) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.of(id).progress = now
+	n := b.of(m)
+	n.target, n.progress, n.working = target, now, true
 }
 
 // fetching notes that pins are being fetched, and returns their counter.
@@ -89,79 +82,61 @@ func (b *board) fetching(id bucket.ID, head bucket.Head, needed int) *transfer {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	t := &transfer{head: head, needed: needed}
-	b.of(id).transfer = t
+	b.transfers[id] = t
 	return t
 }
 
-// fetchEnded notes that no pins of the bucket are being fetched any more.
 func (b *board) fetchEnded(id bucket.ID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.of(id).transfer = nil
+	delete(b.transfers, id)
 }
 
-// done counts an outcome that ends a message well, and forgets what went wrong before it.
-func (b *board) done(m Message, class Outcome) {
+func (b *board) count(k Kind, class Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.counts[m.Kind][class]++
-	failed := b.failures[m.Subject].n > 0
-	delete(b.failures, m.Subject)
-	a := b.activity[m.Bucket]
-	if a == nil {
-		return
-	}
-	if m.Kind == KindHeads && class != ClassDuplicate && class != ClassStale {
-		a.target, a.working = bucket.Head{}, false
-	}
-	if failed || class == ClassApplied {
-		a.lastError, a.since, a.next = "", time.Time{}, time.Time{}
-	}
-	if a.target.IsZero() && a.transfer == nil && a.lastError == "" {
-		delete(b.activity, m.Bucket)
-	}
+	b.counts[k][class]++
 }
 
-// looked notes that nobody works on the way to an announced head any more, which nobody delivered.
-func (b *board) looked(id bucket.ID) {
+// ended forgets a message, and what its subject had before it.
+func (b *board) ended(m Message) {
+	b.forget(m.Bucket, func(subject string, n *note) bool { return subject == m.Subject && n.sequence <= m.Sequence })
+}
+
+// applied forgets messages of a kind that were set aside: now that another one is applied they are no error any more.
+func (b *board) applied(m Message) {
+	b.forget(m.Bucket, func(_ string, n *note) bool { return n.dead && n.kind == m.Kind })
+}
+
+func (b *board) forget(id bucket.ID, done func(subject string, n *note) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	a := b.activity[id]
-	if a == nil {
-		return
-	}
-	if a.target, a.working = (bucket.Head{}), false; a.transfer == nil && a.lastError == "" {
-		delete(b.activity, id)
+	notes := b.notes[id]
+	before := len(notes)
+	maps.DeleteFunc(notes, done)
+	b.n -= before - len(notes)
+	if len(notes) == 0 {
+		delete(b.notes, id)
 	}
 }
 
-// failed counts one more failure of a message and returns how many there were in a row.
+// failed notes one more failure of a message and returns how many there were in a row.
 func (b *board) failed(m Message, err error, now time.Time) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f, ok := b.failures[m.Subject]
-	if !ok {
-		makeRoom(b.failures)
+	n := b.of(m)
+	if n.failures++; n.failures == 1 {
+		n.since = now
 	}
-	if f.sequence != m.Sequence {
-		f = failure{sequence: m.Sequence, since: now}
-	}
-	f.n++
-	b.failures[m.Subject] = f
-	a := b.of(m.Bucket)
-	a.lastError, a.since = err.Error(), f.since
-	if m.Kind == KindHeads {
-		a.working = false
-	}
-	return f.n
+	n.lastError, n.working = err.Error(), false
+	return n.failures
 }
 
-// retrying counts a retry and notes when it is due.
 func (b *board) retrying(m Message, next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts[m.Kind][ClassRetry]++
-	b.of(m.Bucket).next = next
+	b.of(m).next = next
 }
 
 // dead counts a message that was set aside.
@@ -169,39 +144,36 @@ func (b *board) dead(m Message, class Outcome, reason string, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.counts[m.Kind][class]++
-	delete(b.failures, m.Subject)
-	a := b.of(m.Bucket)
-	a.lastError, a.next = string(class)+": "+reason, time.Time{}
-	if a.since.IsZero() {
-		a.since = now
+	n := b.of(m)
+	since := n.since
+	if since.IsZero() {
+		since = now
 	}
-	if m.Kind == KindHeads {
-		a.target, a.working = bucket.Head{}, false
-	}
+	*n = note{kind: m.Kind, sequence: m.Sequence, lastError: string(class) + ": " + reason, since: since, dead: true}
 }
 
-// view returns a copy of a bucket's activity.
-func (b *board) view(id bucket.ID) activity {
+// view sums up what is going on with one bucket: work in hand comes before what waits, and what waits before what was set aside.
+func (b *board) view(id bucket.ID) (v note, t *transfer) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if a := b.activity[id]; a != nil {
-		return *a
+	for _, n := range b.notes[id] {
+		if n.working && !v.working || n.working == v.working && n.target.Compare(v.target) > 0 {
+			v.target, v.progress, v.working = n.target, n.progress, n.working
+		}
+		if n.lastError != "" && (v.lastError == "" || v.dead && !n.dead || v.dead == n.dead && n.since.After(v.since)) {
+			v.lastError, v.since, v.next, v.dead = n.lastError, n.since, n.next, n.dead
+		}
 	}
-	return activity{}
+	return v, b.transfers[id]
 }
 
-// buckets lists the buckets with an activity, in no order.
+// buckets lists the buckets that there are notes of, in no order.
 func (b *board) buckets() []bucket.ID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ids := make([]bucket.ID, 0, len(b.activity))
-	for id := range b.activity {
-		ids = append(ids, id)
-	}
-	return ids
+	return slices.Collect(maps.Keys(b.notes))
 }
 
-// outcomes returns a copy of the counts.
 func (b *board) outcomes() map[Kind]map[Outcome]uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 type Manifests interface {
 	blobstore.Store
 	blobstore.BatchPutter
+	blobstore.Deleter
+	blobstore.Sizer
 }
 
 // Blobs is the blob store that the peer keeps pinned blobs in.
@@ -50,10 +52,10 @@ type Config struct {
 
 	MaxVersions   uint64        // versions that one catch-up may fetch; default bucket.MaxChainLength
 	MaxBlobSize   int64         // bytes of a pinned blob; default blobstore.DefaultMaxBlobSize
-	FetchTimeout  time.Duration // for one manifest or pins list; default 10 s. Blobs have it for each silent stretch
-	SyncTimeout   time.Duration // for one delivery; then it is retried, going on where it stopped; default 1 h
+	FetchTimeout  time.Duration // of each silent stretch of a transfer; default 10 s
+	SyncTimeout   time.Duration // for one delivery, or head looked at; the next try goes on where it stopped; default 1 h
 	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
-	Reconcile     time.Duration // how often published jobs are compared with the broker's queue; default 1 min
+	Reconcile     time.Duration // how often jobs are compared with the broker's queue; default 1 min
 	RetryLimit    int           // failures after which a message is set aside; default 10
 	RetryMin      time.Duration // first delay; default 250 ms
 	RetryMax      time.Duration // longest delay; default 5 min
@@ -62,13 +64,9 @@ type Config struct {
 	StageLimit int64  // bytes that all of them may take; default 8 GiB
 	Memory     int64  // bytes that all of them may hold in memory; default 64 MiB
 
-	Now    func() time.Time // default time.Now
-	Logger *slog.Logger     // nil discards
+	Logger *slog.Logger // nil discards
 }
 
-const defaultRetryLimit = 10
-
-// check reports which required field is missing.
 func (c *Config) check() error {
 	missing := map[string]bool{
 		"Peer": c.Peer.IsZero(), "Log": c.Log == nil, "Manifests": c.Manifests == nil, "Blobs": c.Blobs == nil,
@@ -87,27 +85,21 @@ func (c *Config) setDefaults() {
 	c.Buckets = cmp.Or(c.Buckets, 64)
 	c.PinJobsMax = cmp.Or(c.PinJobsMax, 4)
 	c.Fetches = cmp.Or(c.Fetches, 16)
-	c.MaxVersions = cmp.Or(c.MaxVersions, bucket.MaxChainLength)
 	c.MaxBlobSize = cmp.Or(c.MaxBlobSize, blobstore.DefaultMaxBlobSize)
-	c.FetchTimeout = cmp.Or(c.FetchTimeout, 10*time.Second)
 	c.SyncTimeout = cmp.Or(c.SyncTimeout, time.Hour)
 	c.LeaseInterval = cmp.Or(c.LeaseInterval, 10*time.Second)
 	c.Reconcile = cmp.Or(c.Reconcile, time.Minute)
-	c.RetryLimit = cmp.Or(c.RetryLimit, defaultRetryLimit)
+	c.RetryLimit = cmp.Or(c.RetryLimit, 10)
 	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
 	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
 	if c.Events == nil {
 		c.Events = silence{}
-	}
-	if c.Now == nil {
-		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 }
 
-// silence is the Events of a configuration that names none.
 type silence struct{}
 
 func (silence) Emit(Event) {}

@@ -26,8 +26,8 @@ func New(cfg Config) (*Consumer, error) {
 	}
 	cfg.setDefaults()
 	engine, err := chain.New(chain.Config{
-		Peer: cfg.Peer, Visit: cfg.Visit, Log: cfg.Log, Manifests: cfg.Manifests, Objects: cfg.Objects, Stores: cfg.ManifestStores, Rules: cfg.Rules,
-		Dir: cfg.StageDir, DiskLimit: cfg.StageLimit, Memory: cfg.Memory, MaxVersions: cfg.MaxVersions,
+		Peer: cfg.Peer, Visit: cfg.Visit, Log: cfg.Log, Manifests: cfg.Manifests, Objects: cfg.Objects, Stores: cfg.ManifestStores,
+		Rules: cfg.Rules, Dir: cfg.StageDir, DiskLimit: cfg.StageLimit, Memory: cfg.Memory, MaxVersions: cfg.MaxVersions,
 		FetchTimeout: cfg.FetchTimeout, Logger: cfg.Logger,
 	})
 	if err != nil {
@@ -86,7 +86,6 @@ func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Sou
 // handler does the work that a message asks for. What it returns says how the message is to be settled.
 type handler func(ctx context.Context, m Message) (result, error)
 
-// work handles one delivery and settles it.
 func (c *Consumer) work(ctx context.Context, d Delivery, q *queue, h handler) {
 	m := d.Message()
 	if m.Kind == KindHeads && q.superseded(m) {

@@ -3,8 +3,9 @@ package consumer_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -13,7 +14,6 @@ import (
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
-	"headwater/logstore"
 )
 
 // slowStore takes its time for each object.
@@ -203,22 +203,6 @@ func TestPrefix_RebuiltWithTheGenesisThatWasLogged(t *testing.T) {
 	checkPrefix(t, w.log, chain)
 }
 
-// A genesis of a bucket that has another one leaves nothing behind.
-func TestOnlyWhoMay_SecondGenesisMadeHereIsStale(t *testing.T) {
-	w, c, chain := made(t, 1)
-	held := &logstore.PinCount{}
-	if err := c.AppendOwn(t.Context(), chain.Versions[0], held); err != nil {
-		t.Fatal(err)
-	}
-	second := chain.Fork(0).Restart(t).Head()
-	if err := c.AppendOwn(t.Context(), second, held); !errors.Is(err, logstore.ErrStale) {
-		t.Errorf("got %v, want %v", err, logstore.ErrStale)
-	}
-	if has, err := w.kept.Has(t.Context(), second.Link.Hash()); has || err != nil {
-		t.Errorf("its manifest is kept (%v)", err)
-	}
-}
-
 // Other heads that an announcement names are looked at as if they were announced.
 func TestForksAreNamed_OtherHeadsOfAnAnnouncement(t *testing.T) {
 	w := newWorld(t)
@@ -241,4 +225,60 @@ func TestForksAreNamed_OtherHeadsOfAnAnnouncement(t *testing.T) {
 	if got, err := w.log.Bucket(t.Context(), chain.ID); err != nil || got.Versions != 6 || got.Forks != 1 {
 		t.Errorf("got %d versions, %d forks, %v, want 6, 1", got.Versions, got.Forks, err)
 	}
+}
+
+// What becomes of another head that an announcement names takes nothing from its own, and is told by that other's link.
+func TestPoisonDoesNotBlock_AnotherHeadThatCannotBeHad(t *testing.T) {
+	nowhere := bucket.ManifestLink([]byte("nowhere"))
+	chain := buckettest.New(t, buckettest.Identity(t, 1), buckettest.Identity(t, 200).PublicKey()).Grow(t, 5)
+	forged := signedBy(t, chain.Fork(2), buckettest.Identity(t, 9))
+	refused := consumer.Outcome(bucket.AuthorNotInShares)
+	for other, want := range map[bucket.Link]consumer.Outcome{nowhere: consumer.ClassExhausted, forged.Link: refused} {
+		t.Run(string(want), func(t *testing.T) {
+			w := newWorld(t)
+			w.putChain(chain)
+			w.put("manifests", forged.Link.Hash(), forged.Encoded())
+			cfg := w.config()
+			cfg.RetryLimit = 2
+			c, _ := w.run(cfg)
+			w.announce(chain.ID, chain.Head().Link, 1, `,"heads":["`+other.String()+`"]`)
+			if e := w.wait(consumer.EventApplied); e.Link != chain.Head().Link || e.Versions != 5 {
+				t.Errorf("got %+v, want the announced head applied", e)
+			}
+			end := consumer.EventRejected
+			if want == consumer.ClassExhausted {
+				end = consumer.EventDead
+			}
+			e := w.wait(end)
+			if e.Class != string(want) || e.Link != other || !strings.Contains(e.Reason, other.String()) {
+				t.Errorf("got %+v, want class %s of %s", e, want, other)
+			}
+			if n := c.Outcomes()[consumer.KindHeads][consumer.ClassApplied]; n != 1 {
+				t.Errorf("%d announced heads count as applied, want 1", n)
+			}
+			b, err := w.log.Bucket(t.Context(), chain.ID)
+			if blocked := want == consumer.ClassExhausted; err != nil || blocked != (b.Condition.Link == other) {
+				t.Errorf("got condition %+v, %v, want one of the other head: %t", b.Condition, err, blocked)
+			}
+		})
+	}
+}
+
+// A fork is named once it is in the log, whatever becomes of the head that led to it: the next try would not see it any more.
+func TestForksAreNamed_BelowARefusedHead(t *testing.T) {
+	w := newWorld(t)
+	ours := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 60)
+	theirs := ours.Fork(50).Grow(t, 1000)
+	w.putChain(ours)
+	w.putChain(theirs)
+	w.runsNarrow(ours, 60, 1)
+	hints := w.packChain(theirs.Versions)
+	refused := signedBy(t, theirs, buckettest.Identity(t, 9))
+	w.put("manifests", refused.Link.Hash(), refused.Encoded())
+	w.tell(refused, hints)
+	e := w.wait(consumer.EventForked)
+	if want := []bucket.Link{ours.Head().Link, refused.Link}; e.Ancestor != ours.Versions[50].Link || !slices.Equal(e.Heads, want) {
+		t.Errorf("got ancestor %s, heads %s, want %s, %s", e.Ancestor, e.Heads, ours.Versions[50].Link, want)
+	}
+	w.wait(consumer.EventRejected)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	"headwater/bucket"
@@ -15,12 +14,10 @@ import (
 // maxLooked is the most announced heads that one Look works on.
 const maxLooked = 256
 
-// Reasons why an announced head is not taken that are no refusals.
+// Reasons why an announced head is not taken that are no refusals: see package chain.
 var (
-	// ErrDiverged: its chain begins with another genesis than ours.
-	ErrDiverged = errors.New("the chain begins with another genesis")
-	// ErrNotShared: this peer is not among the shares of it.
-	ErrNotShared = errors.New("not shared with us")
+	ErrDiverged  = chain.ErrDiverged
+	ErrNotShared = chain.ErrNotShared
 )
 
 // Ignored is an announced head that was not taken into the log.
@@ -85,24 +82,17 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)
 	defer cancel()
-	r, err := c.takeHead(ctx, a)
-	c.board.looked(a.Bucket)
+	m := Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}
+	r, err := c.takeHead(ctx, m, a)
 	if err != nil {
 		return err
 	}
-	switch r.outcome {
-	case ClassDiverged:
-		return fmt.Errorf("%w: %s", ErrDiverged, r.event.Reason)
-	case ClassNotShared:
-		return fmt.Errorf("%w: peer %s is not among the shares of version %s", ErrNotShared, c.Peer, a.Link)
-	case ClassApplied:
-		c.emit(Message{Kind: KindHeads, Bucket: a.Bucket, Peer: a.Peer}, EventApplied, r.event)
+	if r.outcome == ClassApplied {
+		c.board.applied(m)
+		c.emit(m, EventApplied, r.event)
 	}
-	return nil
+	return r.why
 }
-
-// Fetcher reads the object stores, for what is not held here. Safe for concurrent use, also without Run.
-func (c *Consumer) Fetcher() *chain.Fetcher { return c.chain.Fetcher() }
 
 // Hold holds one blob when it returns: it fetches it from the configured stores unless it is held. [ErrNotFound], or why a store
 // could not be asked. Safe for concurrent use, also without Run.

@@ -52,9 +52,14 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 // not have any more.
 func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) (missing map[bucket.Link]bool, err error) {
 	missing = map[bucket.Link]bool{}
-	jobs, err := c.jobsNotDead(ctx)
-	if err != nil {
-		return missing, backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+	var jobs []logstore.Job
+	for job, err := range c.Log.Jobs(ctx) {
+		if err != nil {
+			return missing, backoff.Permanent(fmt.Errorf("read outbox: %w", err))
+		}
+		if job.State != logstore.JobDead {
+			jobs = append(jobs, job)
+		}
 	}
 	if len(jobs) == 0 {
 		return missing, nil
@@ -81,19 +86,6 @@ func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) 
 	return missing, nil
 }
 
-// jobsNotDead lists the jobs that are to be done.
-func (c *Consumer) jobsNotDead(ctx context.Context) (jobs []logstore.Job, err error) {
-	for job, err := range c.Log.Jobs(ctx) {
-		if err != nil {
-			return nil, err
-		}
-		if job.State != logstore.JobDead {
-			jobs = append(jobs, job)
-		}
-	}
-	return jobs, nil
-}
-
 // revive makes a job pending again under a new id.
 func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, error) {
 	if err := c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPending); err != nil {
@@ -102,7 +94,6 @@ func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, 
 	return c.Log.Job(ctx, job.Bucket, job.Link)
 }
 
-// publishPending publishes one job where that is still to be done.
 func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket.Link) error {
 	job, err := c.Log.Job(ctx, id, link)
 	if errors.Is(err, logstore.ErrNotFound) {

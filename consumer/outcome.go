@@ -41,10 +41,11 @@ func (o Outcome) event(k Kind) EventKind {
 	return ""
 }
 
-// result is how work ended that no error stopped.
+// result is how work ended that no error stopped; zero if that has been told.
 type result struct {
 	outcome Outcome
 	event   Event // further fields of the event; kind, time and subject are set when it is settled
+	why     error // [ErrDiverged] or [ErrNotShared], if it was not applied for that
 }
 
 // settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.
@@ -58,35 +59,47 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	m := d.Message()
 	switch class := bucket.ClassOf(err); {
 	case err == nil:
-		c.board.done(m, r.outcome)
+		c.board.ended(m)
 		c.logSettle(m, d.Ack(ctx))
-		if kind := r.outcome.event(m.Kind); kind != "" {
-			c.emit(m, kind, r.event)
+		if r.outcome != "" {
+			c.tell(m, r)
 		}
 	case stopping && class == "":
 		c.logSettle(m, d.Retry(ctx, 0)) // no failure: the process stops
 	case class != "":
 		_, forged := errors.AsType[*badMessage](err)
-		c.setAside(ctx, d, m, Outcome(class), refusalReason(err), !forged)
+		c.setAside(ctx, d, m, Outcome(class), linkOf(m, err), refusalReason(err), !forged)
 	default:
 		c.settleLater(ctx, d, m, err)
 	}
 }
 
+// tell counts an outcome that no error stopped, and tells of it.
+func (c *Consumer) tell(m Message, r result) {
+	c.board.count(m.Kind, r.outcome)
+	if r.outcome == ClassApplied {
+		c.board.applied(m)
+	}
+	if kind := r.outcome.event(m.Kind); kind != "" {
+		c.emit(m, kind, r.event)
+	}
+}
+
 // settleLater gives the message back for a growing delay, or sets it aside after too many failures.
 func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err error) {
-	failures := c.board.failed(m, err, c.Now())
+	failures := c.board.failed(m, err, time.Now())
 	if failures >= c.RetryLimit {
 		reason := fmt.Sprintf("given up after %d failures; the last: %v", failures, err)
-		c.setAside(ctx, d, m, ClassExhausted, reason, true)
+		c.setAside(ctx, d, m, ClassExhausted, linkOf(m, err), reason, true)
 		return
 	}
 	delay := c.retryDelay(failures)
-	c.board.retrying(m, c.Now().Add(delay))
+	c.board.retrying(m, time.Now().Add(delay))
 	c.Logger.Info("retry later", "subject", m.Subject, "failures", failures, "in", delay.Round(time.Millisecond), "error", err)
 	c.logSettle(m, d.Retry(ctx, delay))
 	c.emit(m, EventRetrying, Event{
-		Class: string(ClassRetry), Reason: err.Error(), Attempt: failures, RetryIn: delay.Round(time.Millisecond).String(),
+		Link: linkOf(m, err), Class: string(ClassRetry), Reason: err.Error(), Attempt: failures,
+		RetryIn: delay.Round(time.Millisecond).String(),
 	})
 }
 
@@ -110,33 +123,34 @@ type badMessage struct{ error }
 
 func (b *badMessage) Unwrap() error { return b.error }
 
-// setAside stores a dead letter, and only then ends the message. What cannot be stored is tried again. blocks says that a
-// version that we wait for is given up with it.
-func (c *Consumer) setAside(ctx context.Context, d Delivery, m Message, class Outcome, reason string, blocks bool) {
+// setAside stores a dead letter, and only then ends the message. What cannot be stored is tried again. blocks says that the
+// version at link, which we wait for, is given up with it.
+func (c *Consumer) setAside(
+	ctx context.Context, d Delivery, m Message, class Outcome, link bucket.Link, reason string, blocks bool,
+) {
 	if err := c.DeadLetters.Bury(ctx, m, string(class), reason); err != nil {
 		c.Logger.Error("dead letter cannot be stored", "subject", m.Subject, "class", class, "error", err)
 		c.logSettle(m, d.Retry(ctx, c.RetryMax))
 		return
 	}
 	if blocks {
-		if err := c.recordBlocked(ctx, m, class, reason); err != nil {
+		if err := c.recordBlocked(ctx, m, class, link, reason); err != nil {
 			c.Logger.Error("condition cannot be recorded", "subject", m.Subject, "error", err)
 		}
 	}
-	c.board.dead(m, class, reason, c.Now())
+	c.board.dead(m, class, reason, time.Now())
 	c.Logger.Warn("set aside", "subject", m.Subject, "class", class, "reason", reason)
 	c.logSettle(m, d.Terminate(ctx, string(class)+": "+reason))
 	kind := EventRejected
 	if class == ClassExhausted {
 		kind = EventDead
 	}
-	c.emit(m, kind, Event{Class: string(class), Reason: reason})
+	c.emit(m, kind, Event{Link: link, Class: string(class), Reason: reason})
 }
 
 // recordBlocked remembers what a person has to look at: a version whose pins, or whose chain, were given up. An announced
 // head that can never become right blocks nothing.
-func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, reason string) error {
-	link := linkOf(m)
+func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, link bucket.Link, reason string) error {
 	if m.Kind == KindHeads && class != ClassExhausted {
 		return nil
 	}
@@ -158,7 +172,7 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, 
 
 // setCondition records why a bucket is not simply in sync.
 func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore.Condition) error {
-	cond.Since = c.Now()
+	cond.Since = time.Now()
 	err := c.Log.SetCondition(ctx, id, cond)
 	if errors.Is(err, logstore.ErrTooMany) {
 		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", id, "state", cond.State)
@@ -169,10 +183,7 @@ func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore
 
 // emit tells what happened to the message's bucket.
 func (c *Consumer) emit(m Message, kind EventKind, e Event) {
-	e.At, e.Kind, e.BucketID, e.PeerID, e.Subject = c.Now().UTC(), kind, m.Bucket, c.Peer, m.Subject
-	if e.Link.IsZero() {
-		e.Link = linkOf(m)
-	}
+	e.At, e.Kind, e.BucketID, e.PeerID, e.Subject = time.Now().UTC(), kind, m.Bucket, c.Peer, m.Subject
 	c.Events.Emit(e)
 }
 
@@ -183,8 +194,11 @@ func (c *Consumer) logSettle(m Message, err error) {
 	}
 }
 
-// linkOf reads the link that a message is about; zero where it cannot be read.
-func linkOf(m Message) bucket.Link {
+// linkOf is what a message's failure is about: its own link, zero where it cannot be read, or another head that it names.
+func linkOf(m Message, err error) bucket.Link {
+	if o, ok := errors.AsType[*otherHead](err); ok {
+		return o.link
+	}
 	if m.Kind == KindPins {
 		j, _ := bucket.DecodePinJob(contentType(m), m.Body)
 		return j.Link
@@ -199,10 +213,14 @@ func refusalReason(err error) string {
 	if !ok {
 		return err.Error()
 	}
-	if r.Link.IsZero() {
-		return r.Reason
+	reason := r.Reason
+	if !r.Link.IsZero() {
+		reason = fmt.Sprintf("version %s: %s", r.Link, reason)
 	}
-	return fmt.Sprintf("version %s: %s", r.Link, r.Reason)
+	if o, ok := errors.AsType[*otherHead](err); ok {
+		reason = fmt.Sprintf("head %s, named beside the announced one: %s", o.link, reason)
+	}
+	return reason
 }
 
 // contentType returns the message's Content-Type, whatever the case of the header's name.

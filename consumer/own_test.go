@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -88,6 +89,50 @@ func TestOnlyWhoMay_AVersionMadeHereKeepsTheRules(t *testing.T) {
 		t.Errorf("got %v, want ErrStale for a second version after the same one", err)
 	}
 	checkPrefix(t, w.log, chain)
+}
+
+// overtakenLog appends another version just before the one that is made here.
+type overtakenLog struct {
+	logstore.Store
+	by *bucket.Version
+}
+
+func (l *overtakenLog) AppendOwn(ctx context.Context, e logstore.Entry, job *logstore.Job, held *logstore.PinCount) error {
+	other := logstore.Entry{Bucket: l.by.Bucket, Link: l.by.Link, Height: l.by.Height, Previous: l.by.Previous, Pins: l.by.Pins}
+	if _, err := l.Append(ctx, []logstore.Entry{other}, nil, true); err != nil {
+		return err
+	}
+	return l.Store.AppendOwn(ctx, e, job, held)
+}
+
+// A version that comes too late was refused to its maker: no rebuild may bring it back.
+func TestAVersionMadeHereThatIsStaleLeavesNothing(t *testing.T) {
+	for _, name := range []string{"another one is there", "another one comes just before", "a second genesis"} {
+		t.Run(name, func(t *testing.T) {
+			w, c, chain := made(t, 2)
+			held := &logstore.PinCount{}
+			late := chain.Fork(0).Grow(t, 1).Head()
+			if err := c.AppendOwn(t.Context(), chain.Versions[0], held); err != nil {
+				t.Fatal(err)
+			}
+			switch name {
+			case "another one is there":
+				if err := c.AppendOwn(t.Context(), chain.Versions[1], held); err != nil {
+					t.Fatal(err)
+				}
+			case "another one comes just before":
+				c.Log = &overtakenLog{w.log, chain.Versions[1]}
+			case "a second genesis":
+				late = chain.Fork(0).Restart(t).Head()
+			}
+			if err := c.AppendOwn(t.Context(), late, held); !errors.Is(err, logstore.ErrStale) {
+				t.Errorf("got %v, want %v", err, logstore.ErrStale)
+			}
+			if has, err := w.kept.Has(t.Context(), late.Link.Hash()); has || err != nil {
+				t.Errorf("its manifest is kept (%v)", err)
+			}
+		})
+	}
 }
 
 func TestLookTakesWhatIsAnnouncedAndSaysWhatNot(t *testing.T) {

@@ -27,7 +27,7 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err != nil {
 		return result{}, err // not logged here, or not yet: another time
 	}
-	r := result{ClassDuplicate, Event{Link: e.Link, Height: e.Height}}
+	r := result{outcome: ClassDuplicate, event: Event{Link: e.Link, Height: e.Height}}
 	if e.Complete {
 		return r, nil
 	}
@@ -134,7 +134,7 @@ func (c *Consumer) download(ctx context.Context, e logstore.Entry, stores []stri
 // pins returns a version's pins list, which becomes a held blob itself.
 func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) (bucket.Pins, error) {
 	b, err := blobstore.ReadAll(ctx, c.Blobs, link.Hash(), bucket.MaxPinsSize)
-	if isMissing(err) {
+	if blobstore.IsMissing(err) {
 		if b, err = c.chain.Fetcher().Bytes(ctx, "pins list", stores, link, bucket.MaxPinsSize); err != nil {
 			return nil, err
 		}
@@ -149,11 +149,8 @@ func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) 
 // hold makes sure that one blob is held, and returns its size. patient is for the first that is missing: where one has not
 // become visible in time, waiting for each of the others would only take longer.
 func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *transfer, patient bool) (int64, error) {
-	size, err := c.Blobs.Size(ctx, h)
-	if err == nil || !errors.Is(err, blobstore.ErrNotFound) {
-		return size, err
-	}
-	if size, err := sizeOf(ctx, c.Manifests, h); err == nil || !isMissing(err) {
+	size, err := sizeOf(ctx, c.Blobs, c.Manifests, h)
+	if !errors.Is(err, blobstore.ErrNotFound) {
 		return size, err
 	}
 	take := func(r io.Reader, told int64) (err error) {
@@ -165,21 +162,41 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	return size, err
 }
 
-// isMissing reports whether a local blob store does not have a blob, or has it no more.
-func isMissing(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
+// CountPins counts what a pins list names, of how many bytes that is what is held, and how much is not. A list that is not held
+// is an error of its store: see [blobstore.IsMissing].
+func CountPins(
+	ctx context.Context, blobs Blobs, manifests blobstore.Sizer, list bucket.Link,
+) (count logstore.PinCount, missing int, err error) {
+	b, err := blobstore.ReadAll(ctx, blobs, list.Hash(), bucket.MaxPinsSize)
+	if err != nil {
+		return count, 0, fmt.Errorf("pins list %s: %w", list, err)
+	}
+	pins, err := bucket.ParsePins(b)
+	if err != nil {
+		return count, 0, err
+	}
+	count.Needed = uint64(len(pins))
+	for _, h := range pins {
+		size, err := sizeOf(ctx, blobs, manifests, h)
+		switch {
+		case errors.Is(err, blobstore.ErrNotFound):
+			missing++
+		case err != nil:
+			return count, missing, err
+		default:
+			count.Bytes += uint64(size)
+		}
+	}
+	return count, missing, nil
 }
 
-// sizeOf returns the size of a blob in a store that need not know sizes without reading.
-func sizeOf(ctx context.Context, r blobstore.Reader, h bucket.Hash) (int64, error) {
-	if s, ok := r.(blobstore.Sizer); ok {
-		return s.Size(ctx, h)
+// sizeOf returns the size of what a version pins, or blobstore.ErrNotFound: a blob, or the manifest of a version before.
+func sizeOf(ctx context.Context, blobs, manifests blobstore.Sizer, h bucket.Hash) (int64, error) {
+	size, err := blobs.Size(ctx, h)
+	if errors.Is(err, blobstore.ErrNotFound) {
+		return manifests.Size(ctx, h)
 	}
-	b, err := r.Get(ctx, h)
-	if err != nil {
-		return 0, err
-	}
-	return b.Size(), b.Close()
+	return size, err
 }
 
 // failures gathers what went wrong with the pins of one version, from several goroutines.
@@ -227,7 +244,6 @@ func (t *transfer) expect(size int64) func() {
 	return func() { t.inFlight.Add(-size) }
 }
 
-// hold counts one more held blob.
 func (t *transfer) hold(size int64) {
 	t.pins.Add(1)
 	t.bytes.Add(size)

@@ -43,7 +43,6 @@ func newQueue(width int, work func(context.Context, Delivery)) *queue {
 	return &queue{width: width, work: work, waiting: map[bucket.ID][]Delivery{}, held: map[Delivery]struct{}{}}
 }
 
-// wait returns when no worker is left.
 func (q *queue) wait() { q.workers.Wait() }
 
 // add takes over a delivery: it starts a worker, or lets it wait for one, or gives it back.

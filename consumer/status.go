@@ -67,7 +67,7 @@ func (c *Consumer) Outcomes() map[Kind]map[Outcome]uint64 { return c.board.outco
 func (c *Consumer) Status(ctx context.Context, id bucket.ID) (Status, error) {
 	b, err := c.Log.Bucket(ctx, id)
 	if errors.Is(err, logstore.ErrNotFound) {
-		if a := c.board.view(id); a.lastError != "" || !a.target.IsZero() {
+		if n, _ := c.board.view(id); n.lastError != "" || !n.target.IsZero() {
 			return c.statusOf(ctx, logstore.Bucket{ID: id})
 		}
 	}
@@ -110,25 +110,25 @@ func (c *Consumer) Statuses(ctx context.Context, after bucket.ID, limit int) ([]
 }
 
 func (c *Consumer) statusOf(ctx context.Context, b logstore.Bucket) (Status, error) {
-	a := c.board.view(b.ID)
+	n, t := c.board.view(b.ID)
 	s := Status{
 		BucketID: b.ID, Name: b.Name, Known: orNil(b.Known), Complete: orNil(b.Complete),
-		Announced: orNil(b.Announced), Published: orNil(b.Published), Versions: b.Versions, LastError: a.lastError,
-		Since: orNil(a.since), NextTry: orNil(a.next),
+		Announced: orNil(b.Announced), Published: orNil(b.Published), Versions: b.Versions, LastError: n.lastError,
+		Since: orNil(n.since), NextTry: orNil(n.next),
 	}
 	if s.LastError == "" && !b.Condition.IsZero() {
 		s.LastError, s.Since = b.Condition.Class+": "+b.Condition.Reason, orNil(b.Condition.Since)
 	}
-	if a.target.Compare(b.Known) > 0 {
-		s.Target, s.CatchUp = orNil(a.target), a.progress
-		s.Behind = versionsBetween(b.Known, a.target)
+	if n.target.Compare(b.Known) > 0 {
+		s.Target, s.CatchUp = orNil(n.target), n.progress
+		s.Behind = versionsBetween(b.Known, n.target)
 	}
 	var err error
 	if s.Forks, err = c.forks(ctx, b); err != nil {
 		return s, err
 	}
-	s.Pins, err = c.pinStatus(ctx, b, a)
-	s.State = stateOf(b, a)
+	s.Pins, err = c.pinStatus(ctx, b, t)
+	s.State = stateOf(b, n, t)
 	return s, err
 }
 
@@ -147,13 +147,13 @@ func (c *Consumer) forks(ctx context.Context, b logstore.Bucket) (n uint64, err 
 }
 
 // stateOf picks the one state that a person should see: work in hand first, then what stops it.
-func stateOf(b logstore.Bucket, a activity) State {
+func stateOf(b logstore.Bucket, n note, t *transfer) State {
 	switch {
-	case a.working:
+	case n.working:
 		return StateCatchingUp
-	case a.transfer != nil:
+	case t != nil:
 		return StateFetching
-	case !a.target.IsZero() && a.target.Compare(b.Known) > 0:
+	case n.target.Compare(b.Known) > 0:
 		return StateBehind
 	case !b.Condition.IsZero():
 		return State(b.Condition.State)
@@ -165,7 +165,6 @@ func stateOf(b logstore.Bucket, a activity) State {
 	return StateInSync
 }
 
-// versionsBetween counts the versions from known up to target.
 func versionsBetween(known, target bucket.Head) uint64 {
 	if known.IsZero() {
 		return target.Height + 1
@@ -175,52 +174,25 @@ func versionsBetween(known, target bucket.Head) uint64 {
 
 // pinStatus counts the pins of the known head: as recorded where it is complete, as being fetched, or by asking the blob
 // store where the job waits.
-func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, a activity) (PinStatus, error) {
+func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, t *transfer) (PinStatus, error) {
 	if b.Known == b.Complete {
 		return PinStatus{b.Pins.Needed, b.Pins.Needed, b.Pins.Bytes, b.Pins.Bytes}, nil
 	}
-	if t := a.transfer; t != nil && t.head == b.Known {
+	if t != nil && t.head == b.Known {
 		bytes := uint64(t.bytes.Load())
 		return PinStatus{uint64(t.needed), uint64(t.pins.Load()), bytes + uint64(t.inFlight.Load()), bytes}, nil
 	}
-	return c.countPins(ctx, b)
-}
-
-func (c *Consumer) countPins(ctx context.Context, b logstore.Bucket) (s PinStatus, err error) {
 	e, err := c.Log.Entry(ctx, b.ID, b.Known.Link)
 	if err != nil {
-		return s, err
+		return PinStatus{}, err
 	}
-	list, err := blobstore.ReadAll(ctx, c.Blobs, e.Pins.Hash(), bucket.MaxPinsSize)
-	if isMissing(err) {
-		return s, nil // how many there are is not known before the list is here
+	n, missing, err := CountPins(ctx, c.Blobs, c.Manifests, e.Pins)
+	if blobstore.IsMissing(err) || bucket.ClassOf(err) != "" {
+		return PinStatus{}, nil // how many there are is not known before the list is here; its job says why one is refused
 	}
-	if err != nil {
-		return s, err
-	}
-	pins, err := bucket.ParsePins(list)
-	if err != nil {
-		return s, nil //nolint:nilerr // a list that is none needs nothing; its job says why it is refused
-	}
-	s.Needed = uint64(len(pins))
-	for _, h := range pins {
-		size, err := c.Blobs.Size(ctx, h)
-		if errors.Is(err, blobstore.ErrNotFound) {
-			size, err = sizeOf(ctx, c.Manifests, h)
-		}
-		if isMissing(err) {
-			continue
-		}
-		if err != nil {
-			return s, err
-		}
-		s.Held, s.BytesHeld = s.Held+1, s.BytesHeld+uint64(size)
-	}
-	s.BytesNeeded = s.BytesHeld
-	return s, nil
+	return PinStatus{n.Needed, n.Needed - uint64(missing), n.Bytes, n.Bytes}, err
 }
 
-// orNil returns nil for what is zero.
 func orNil[T interface{ IsZero() bool }](v T) *T {
 	if v.IsZero() {
 		return nil

@@ -36,7 +36,7 @@ func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error
 		return nil, err
 	}
 	blob, err := h.stores.blobs.Get(ctx, hash)
-	if missing(err) {
+	if blobstore.IsMissing(err) {
 		if err = h.fetch(ctx, hash); err == nil {
 			blob, err = h.stores.blobs.Get(ctx, hash)
 		}
@@ -60,11 +60,6 @@ func (h held) fetch(ctx context.Context, hash bucket.Hash) error {
 		return ended(ctx, fmt.Errorf("blob %s is not held here: %w", hash, err))
 	}
 	return ended(ctx, notHeld(h.consumer.Hold(ctx, hash)))
-}
-
-// missing reports whether a blob of the peer's own is not held, or held damaged.
-func missing(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }
 
 // notHeld makes an error of the object stores one of the peer's own: what nobody has is not held, and what cannot be asked is
@@ -113,7 +108,7 @@ func (h held) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 
 func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 	b, err := blobstore.ReadAll(ctx, p.stores.manifests, link.Hash(), bucket.MaxManifestSize)
-	if !missing(err) {
+	if !blobstore.IsMissing(err) {
 		return b, err
 	}
 	if _, waitErr := p.broker.wait(ctx); waitErr != nil {
@@ -137,7 +132,7 @@ func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err e
 	if err != nil {
 		return kept, err
 	}
-	count, missing, err := h.stores.countPins(ctx, v.Pins)
+	count, missing, err := consumer.CountPins(ctx, h.stores.blobs, h.stores.manifests, v.Pins)
 	if err != nil {
 		return kept, err
 	}

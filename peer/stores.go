@@ -182,39 +182,14 @@ func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 
 // completeHeld marks a version complete if all its pins are held.
 func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
-	count, lack, err := s.countPins(ctx, e.Pins)
-	if lack > 0 || missing(err) {
+	count, lack, err := consumer.CountPins(ctx, s.blobs, s.manifests, e.Pins)
+	if lack > 0 || blobstore.IsMissing(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	return s.log.Complete(ctx, e.Bucket, e.Link, count)
-}
-
-// countPins counts what a pins list names, and what of that is not held.
-func (s *stores) countPins(ctx context.Context, list bucket.Link) (count logstore.PinCount, missing int, err error) {
-	b, err := blobstore.ReadAll(ctx, s.blobs, list.Hash(), bucket.MaxPinsSize)
-	if err != nil {
-		return count, 0, fmt.Errorf("pins list %s: %w", list, err)
-	}
-	pins, err := bucket.ParsePins(b)
-	if err != nil {
-		return count, 0, err
-	}
-	count.Needed = uint64(len(pins))
-	for _, h := range pins {
-		size, err := s.size(ctx, h)
-		switch {
-		case errors.Is(err, blobstore.ErrNotFound):
-			missing++
-		case err != nil:
-			return count, missing, err
-		default:
-			count.Bytes += uint64(size)
-		}
-	}
-	return count, missing, nil
 }
 
 // Close closes what was opened, the log last.
@@ -229,13 +204,4 @@ func (s *stores) Close() error {
 		errs = append(errs, s.log.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// size returns the size of a blob that a version pins: a blob of its own, or the manifest of a version before.
-func (s *stores) size(ctx context.Context, h bucket.Hash) (int64, error) {
-	size, err := s.blobs.Size(ctx, h)
-	if errors.Is(err, blobstore.ErrNotFound) {
-		return s.manifests.Size(ctx, h)
-	}
-	return size, err
 }

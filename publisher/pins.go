@@ -3,7 +3,6 @@ package publisher
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -60,7 +59,7 @@ func (r *round) ofBase(ctx context.Context, base bucket.Link) (bucket.Pins, erro
 		return nil, fmt.Errorf("read version %s: %w", base, err)
 	}
 	pins, err := r.pins(ctx, e.Pins)
-	if err == nil || unavailable(err) {
+	if err == nil || blobstore.IsMissing(err) {
 		r.base, r.basePins, err = base, pins, nil
 	}
 	return pins, err
@@ -102,7 +101,7 @@ func compareHashes(a, b bucket.Hash) int { return bytes.Compare(a[:], b[:]) }
 // that is kept as what holds the upload up.
 func (r *round) content(ctx context.Context, o owed, parts part) (ok bool, err error) {
 	since, before, err := r.wanted(ctx, o)
-	if unavailable(err) {
+	if blobstore.IsMissing(err) {
 		r.hold(o, 1, o.pins.Hash())
 		return false, nil
 	}
@@ -166,9 +165,4 @@ func (r *round) hold(o owed, n int, first bucket.Hash) {
 func (r *round) lose(o owed, lost []bucket.Hash) {
 	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
 		"first", lost[0])
-}
-
-// unavailable reports whether a blob of the peer's own is not held, or held damaged.
-func unavailable(err error) bool {
-	return errors.Is(err, blobstore.ErrNotFound) || errors.Is(err, blobstore.ErrCorrupt)
 }

@@ -120,10 +120,10 @@ func (p *Publisher) readOutbox(ctx context.Context) error {
 }
 
 // Publish works off one bucket now, for whoever waits: with or without a Run. If it is being worked off already, Publish
-// waits for that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it is, in the caller's goroutine; it may miss steps,
-// and is told the end. Publish returns nil once the bucket owes nothing, and else why it still does: the bucket stays in the
-// outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement: who waits for that alone may watch for
-// it in the reports and end ctx.
+// waits for that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it
+// is, in the caller's goroutine; it may miss steps, and is told the end. Publish returns nil once the bucket owes nothing, and else
+// why it still does: the bucket stays in the outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement:
+// who waits for that alone may watch for it in the reports and end ctx.
 func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progress)) error {
 	if report == nil {
 		report = func(Progress) {}

@@ -74,7 +74,7 @@ func (t *transfer) all(ctx context.Context, hashes []bucket.Hash) error {
 // put puts a blob: a small one into the batch, a large one as a stream.
 func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 	blob, err := t.from.Get(ctx, h)
-	if unavailable(err) {
+	if blobstore.IsMissing(err) {
 		t.miss(h)
 		return nil
 	}
@@ -89,7 +89,7 @@ func (t *transfer) put(ctx context.Context, h bucket.Hash) error {
 		t.flush(ctx)
 	}
 	b := make([]byte, blob.Size())
-	if _, err := io.ReadFull(blob, b); unavailable(err) {
+	if _, err := io.ReadFull(blob, b); blobstore.IsMissing(err) {
 		t.miss(h)
 		return nil
 	} else if err != nil {
