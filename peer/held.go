@@ -127,34 +127,32 @@ func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 }
 
 // Keep implements [local.Maker].
-func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err error) {
+func (h held) Keep(ctx context.Context, manifest []byte) error {
 	done, err := h.calls.enter()
 	if err != nil {
-		return kept, err
+		return err
 	}
 	defer done()
 	v, err := bucket.Open(bucket.ManifestLink(manifest), manifest)
 	if err != nil {
-		return kept, err
+		return err
 	}
 	count, missing, err := h.stores.countPins(ctx, v.Pins)
 	if err != nil {
-		return kept, err
+		return err
 	}
-	if kept.Missing = missing; missing > 0 {
-		err = h.consumer.AppendOwn(ctx, v, nil)
-	} else {
-		err = h.consumer.AppendOwn(ctx, v, &count)
+	all := &count
+	if missing > 0 {
+		all = nil
 	}
+	err = h.consumer.AppendOwn(ctx, v, all)
 	if errors.Is(err, logstore.ErrStale) {
-		err = fmt.Errorf("version %d of bucket %s: %w", v.Height, v.Bucket, local.ErrStale)
+		return fmt.Errorf("version %d of bucket %s: %w", v.Height, v.Bucket, local.ErrStale)
 	}
-	if err != nil {
-		return kept, err
+	if err == nil {
+		h.publisher.Wake(v.Bucket)
 	}
-	kept.Complete = missing == 0
-	h.publisher.Wake(v.Bucket)
-	return kept, nil
+	return err
 }
 
 // Await implements [local.Maker].

@@ -338,8 +338,9 @@ func (r *roaming) Log(ctx context.Context, id bucket.ID, before bucket.Head, lim
 }
 
 // Keep implements [local.Maker].
-func (r *roaming) Keep(ctx context.Context, manifest []byte) (local.Kept, error) {
-	return ask(ctx, r, func(h local.Holder) (local.Kept, error) { return h.Keep(ctx, manifest) })
+func (r *roaming) Keep(ctx context.Context, manifest []byte) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Keep(ctx, manifest) }))
+	return err
 }
 
 // Await implements [local.Maker].

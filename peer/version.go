@@ -65,7 +65,7 @@ func (s *Session) Create(ctx context.Context, name string, u Upload) (*Made, err
 	d := s.newDraft(nil)
 	v, err := d.genesis(ctx, name)
 	if err == nil {
-		_, err = s.holder.Keep(ctx, v.Encoded())
+		err = s.holder.Keep(ctx, v.Encoded())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create bucket %q: %w", name, err)
@@ -148,7 +148,7 @@ func (s *Session) make(
 		err = before(v)
 	}
 	if err == nil {
-		_, err = s.holder.Keep(ctx, v.Encoded())
+		err = s.holder.Keep(ctx, v.Encoded())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("next version of bucket %s: %w", prev.Bucket, err)

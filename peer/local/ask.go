@@ -73,14 +73,12 @@ func (c *Client) Log(ctx context.Context, id bucket.ID, before bucket.Head, limi
 }
 
 // Keep implements [Maker].
-func (c *Client) Keep(ctx context.Context, manifest []byte) (k Kept, err error) {
+func (c *Client) Keep(ctx context.Context, manifest []byte) error {
 	q := request{Call: callKeep, Size: int64(len(manifest))}
 	if q.inline() {
-		err = c.sendSmall(ctx, q, manifest, &k)
-	} else {
-		err = c.sendLarge(ctx, q, bytes.NewReader(manifest), &k)
+		return c.sendSmall(ctx, q, manifest, nil)
 	}
-	return k, err
+	return c.sendLarge(ctx, q, bytes.NewReader(manifest), nil)
 }
 
 // Announce implements [Maker].

@@ -107,8 +107,7 @@ func (c *serverConn) keep(ctx context.Context, q *request, body *requestBody) er
 	if err != nil {
 		return err
 	}
-	kept, err := c.holder.Keep(ctx, manifest)
-	return c.reply(kept, err)
+	return c.reply(nil, c.holder.Keep(ctx, manifest))
 }
 
 func (c *serverConn) takeover() error {
