@@ -75,7 +75,7 @@ func (c *committing) try(ctx context.Context, v *view) (*bucket.Version, error) 
 	if err := c.loadRecord(ctx, v); err != nil {
 		return nil, err
 	}
-	before, err := loadTree(ctx, c.s.holder, c.s.id, v.head)
+	before, err := c.s.loadTree(ctx, v.head)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,9 @@ package peer_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"headwater/bucket"
@@ -106,3 +109,43 @@ func TestForksAreNamed_AMergeFarAboveItsBranchIsFoundInTheEnd(t *testing.T) {
 		t.Errorf("got %d branches at the second look, want none", n)
 	}
 }
+
+// Versions were heard of, and what they hold was not downloaded.
+func TestLocalFirst_WhatIsNotHeldSaysWhichVersionAndWhatToDo(t *testing.T) {
+	server := natstest.Start(t)
+	aliceConfig, alice := config(t, server.URL())
+	bobConfig, _ := config(t, server.URL())
+	bob, ctx := use(t, bobConfig), t.Context()
+	made := must[*peer.Made](t)
+	src, theirs := t.TempDir(), t.TempDir()
+	id := made(bob.Create(ctx, "photos", peer.Upload{})).BucketID
+	files(t, src, map[string]string{"a": "bob"})
+	made(bob.Commit(ctx, id, src, peer.CommitOptions{}))
+	held := made(bob.Share(ctx, id, alice.PublicKey(), bucket.Owner, peer.Upload{}))
+	a := use(t, aliceConfig)
+	if _, err := a.Checkout(ctx, id, theirs, peer.CheckoutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	files(t, theirs, map[string]string{"a": "alice"})
+	lacks := made(a.Commit(ctx, id, theirs, peer.CommitOptions{}))
+	if n := tips(t, bob, id); n != 0 { // bob has heard of it
+		t.Fatalf("got %d branches", n)
+	}
+	server.Stop()
+	read := func(at string) error { return bob.Read(ctx, id, "a", at, io.Discard) }
+	for what, err := range map[string]error{
+		"read":   read(""),
+		"list":   second(bob.List(ctx, id, "", "", true)),
+		"commit": second(bob.Commit(ctx, id, src, peer.CommitOptions{})),
+		"diff":   second(bob.Diff(ctx, id, "", "")),
+	} {
+		if !errors.Is(err, peer.ErrOffline) || !strings.Contains(err.Error(), lacks.Link.String()) || !strings.Contains(err.Error(), "--at "+held.Link.String()) {
+			t.Errorf("%s: got %v, want it offline, with the version that is lacking and the one that is held", what, err)
+		}
+	}
+	if err := read(held.Link.String()); err != nil {
+		t.Errorf("got %v of the version that is held", err)
+	}
+}
+
+func second[A any](_ A, err error) error { return err }

@@ -196,12 +196,25 @@ func unlock(id bucket.Identity, v *bucket.Version) (bucket.Secret, error) {
 }
 
 // loadTree reads the tree of a version that can be read.
-func loadTree(ctx context.Context, h local.Content, id bucket.Identity, v *bucket.Version) (*tree.Listing, error) {
-	secret, err := unlock(id, v)
+func (s *Session) loadTree(ctx context.Context, v *bucket.Version) (*tree.Listing, error) {
+	secret, err := unlock(s.id, v)
 	if err != nil {
 		return nil, err
 	}
-	return tree.Load(ctx, h, v.Entry, secret)
+	l, err := tree.Load(ctx, s.holder, v.Entry, secret)
+	return l, s.lacking(ctx, v, err)
+}
+
+// lacking returns the error of reading a version; if the broker was missed for it, with what to do.
+func (s *Session) lacking(ctx context.Context, v *bucket.Version, err error) error {
+	if !errors.Is(err, ErrOffline) {
+		return err
+	}
+	what := "try again when the broker answers"
+	if view, err := s.holder.Look(ctx, v.Bucket, false); err == nil && !view.Complete.IsZero() && view.Complete.Link != v.Link {
+		what += fmt.Sprintf("; until then the newest version that can be read is %d, with --at %s", view.Complete.Height, view.Complete.Link)
+	}
+	return fmt.Errorf("version %d (%s) of bucket %s is not all held here: %w; %s", v.Height, v.Link, v.Bucket, err, what)
 }
 
 // Fork is a branch that did not become the head, and was not merged.
