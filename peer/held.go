@@ -225,6 +225,7 @@ func (p *Peer) owes(ctx context.Context, id bucket.ID, link bucket.Link) (bool, 
 func (p *Peer) upload(ctx context.Context, id bucket.ID, report func(publisher.Progress)) error {
 	_, err := p.broker.wait(ctx)
 	if err == nil {
+		p.lookAtBroker(ctx, true)
 		err = offline(p.publisher.Publish(ctx, id, report))
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {

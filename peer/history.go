@@ -223,6 +223,7 @@ func (p *Peer) hear(ctx context.Context, id bucket.ID) (heads []bucket.Announcem
 	if err != nil {
 		return nil, nil, offline(err)
 	}
+	p.lookAtBroker(ctx, false)
 	before := p.verifiedBefore(id)
 	ignored, err = p.consumer.Look(ctx, id, append(before, heads...))
 	if err == nil {

@@ -198,6 +198,10 @@ func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
 // connected is told each time that there is a connection.
 func (p *Peer) connected() {
 	p.publisher.Connected()
+	p.isOnline()
+}
+
+func (p *Peer) isOnline() {
 	select {
 	case p.online <- struct{}{}:
 	default:

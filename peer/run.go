@@ -64,12 +64,12 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	if err := p.hearVerifiedBefore(ctx); err != nil {
 		return err
 	}
-	if err := p.oweNewBroker(ctx, client); err != nil {
+	if err := p.oweNewBroker(ctx, true); err != nil {
 		p.cfg.Logger.Warn("whether the broker is a new one is not known yet", "error", err)
 		p.connected() // asked again
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
-	g.Go(func() error { return p.watchBroker(ctx, client) })
+	g.Go(func() error { return p.watchBroker(ctx) })
 	var sources consumer.Sources
 	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: cmp.Or(p.cfg.Limits.Buckets, 64), Ensure: ensure})
 	if err != nil {
@@ -152,29 +152,37 @@ func toldFile(dir string) string { return filepath.Join(dir, "told") }
 
 // oweNewBroker looks whether the stream of announcements is still the one that this peer told of its heads. Another one, of another
 // broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements. A death
-// on the way leaves some of it owed, and the whole to be found out again.
-func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error {
-	since, err := client.HeadsSince(ctx)
+// on the way leaves some of it owed, and the whole to be found out again. create: a stream that is not there is made, as for
+// an upload.
+func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
+	u := uploads{p.broker, p.cfg.Ensure}
+	u.ensure.BindOnly = u.ensure.BindOnly || !create
+	var since time.Time
+	err := u.with(ctx, func(c *jetstream.Client) (err error) {
+		since, err = c.HeadsSince(ctx)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrNotPermitted) {
 		return nil // who may not ask cannot know
 	}
-	if err != nil {
+	none := !create && errors.Is(err, jetstream.ErrNotFound)
+	if err != nil && !none {
 		return err
 	}
 	now := []byte(since.UTC().Format(time.RFC3339Nano) + "\n")
 	before, err := os.ReadFile(toldFile(p.cfg.Dir))
-	if bytes.Equal(before, now) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	first := errors.Is(err, fs.ErrNotExist) // nobody knows whom an older program's commands told
+	if err != nil && !first {
 		return fmt.Errorf("read which broker was told: %w", err)
 	}
-	first := err != nil // until now there were commands only, and nobody knows whom they told
+	if bytes.Equal(before, now) || first && none {
+		return nil
+	}
 	if !first {
 		p.cfg.Logger.Warn("the broker is a new one; what is held here is uploaded and announced again", "stream_made", since)
 	}
-	if err := p.oweAll(ctx, !first); err != nil {
-		return err
+	if err := p.oweAll(ctx, !first); err != nil || none {
+		return err // without a stream there is nothing to note yet
 	}
 	if err := durable.WriteFile(toldFile(p.cfg.Dir), now); err != nil {
 		return fmt.Errorf("note which broker was told: %w", err)
@@ -182,8 +190,25 @@ func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error
 	return nil
 }
 
+// lookAtBroker does [Peer.oweNewBroker] for a command that has a connection: once for each one, and if a peer runs that one does
+// it. That it is not known yet hinders no command.
+func (p *Peer) lookAtBroker(ctx context.Context, create bool) {
+	if p.isRunning.Load() {
+		return
+	}
+	select {
+	case <-p.online:
+	default:
+		return
+	}
+	if err := p.oweNewBroker(ctx, create); err != nil {
+		p.cfg.Logger.Warn("whether the broker is a new one is not known yet", "error", err)
+		p.isOnline()
+	}
+}
+
 // watchBroker looks at the stream of announcements again each time that the connection comes back.
-func (p *Peer) watchBroker(ctx context.Context, client *jetstream.Client) error {
+func (p *Peer) watchBroker(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -192,7 +217,7 @@ func (p *Peer) watchBroker(ctx context.Context, client *jetstream.Client) error 
 		}
 		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 			backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
-		err := backoff.Retry(func() error { return p.oweNewBroker(ctx, client) }, backoff.WithContext(wait, ctx))
+		err := backoff.Retry(func() error { return p.oweNewBroker(ctx, true) }, backoff.WithContext(wait, ctx))
 		if err != nil {
 			return err
 		}
