@@ -20,11 +20,14 @@ func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err err
 		return nil, err
 	}
 	defer done()
+	if found, err = h.namedBefore(ctx, name); err != nil {
+		return nil, err
+	}
 	for b, err := range h.stores.log.Buckets(ctx, bucket.ID{}) {
 		if err != nil {
 			return nil, err
 		}
-		if !b.Known.IsZero() && (b.Name == name || strings.HasPrefix(b.ID.String(), name)) {
+		if !b.Known.IsZero() && meant(name, b.ID, b.Name) {
 			found = append(found, b.ID)
 		}
 	}
@@ -33,6 +36,11 @@ func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err err
 	}
 	found, err = h.announcedAs(ctx, name)
 	return found, ended(ctx, err)
+}
+
+// meant reports whether a person who says name may mean a bucket.
+func meant(name string, id bucket.ID, called string) bool {
+	return name != "" && (name == called || strings.HasPrefix(id.String(), name))
 }
 
 // maxNamed is the most announced buckets whose manifests are fetched to learn their names.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -182,7 +181,7 @@ func (r Remote) Find(ctx context.Context, name string) (bucket.ID, error) {
 	}
 	var found []bucket.ID
 	for _, s := range all.Buckets {
-		if s.Name == name || name != "" && strings.HasPrefix(s.BucketID.String(), name) {
+		if meant(name, s.BucketID, s.Name) {
 			found = append(found, s.BucketID)
 		}
 	}
