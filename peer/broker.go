@@ -88,8 +88,7 @@ func (b *broker) connect(ctx context.Context) {
 		return // there is nothing to connect to
 	default:
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	wait := retries(ctx, 5*time.Second)
 	for first := true; ctx.Err() == nil; first = false {
 		client, err := jetstream.Dial(ctx, b.cfg)
 		b.mu.Lock()
@@ -102,11 +101,14 @@ func (b *broker) connect(ctx context.Context) {
 			b.online()
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait.NextBackOff()):
-		}
+		pause(ctx, wait.NextBackOff())
 	}
+}
+
+// retries is how something is tried until it works or ctx ends, after longest at the latest each time.
+func retries(ctx context.Context, longest time.Duration) backoff.BackOffContext {
+	return backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithMaxInterval(longest), backoff.WithMaxElapsedTime(0)), ctx)
 }
 
 // wait returns the connection, at the latest when the first attempt to get one has failed, or after [lookTimeout].

@@ -99,7 +99,7 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 				asked = held.Holder
 			}
 		}
-		if !pause(waiting) {
+		if !pause(waiting, moment) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -125,9 +125,12 @@ func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
 	return err == nil, err
 }
 
-// pause waits for a moment before something is looked at again. It reports whether ctx goes on.
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(10 * time.Millisecond)
+// moment is how long it is waited before something is looked at again.
+const moment = 10 * time.Millisecond
+
+// pause waits. It reports whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

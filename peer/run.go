@@ -118,8 +118,6 @@ func (p *Peer) giveBack(ctx context.Context, sources ...*jetstream.Source) {
 func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error) {
 	ensure := p.cfg.Ensure
 	ensure.Peer = p.ID()
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	differences, err := backoff.RetryNotifyWithData(func() ([]jetstream.Difference, error) {
 		if client, err = p.broker.wait(ctx); err != nil {
 			if wrong := p.broker.wrong(); wrong != nil {
@@ -132,7 +130,7 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 			return d, backoff.Permanent(err)
 		}
 		return d, err
-	}, backoff.WithContext(wait, ctx), func(err error, in time.Duration) {
+	}, retries(ctx, 5*time.Second), func(err error, in time.Duration) {
 		p.deaf.Store(new(err.Error()))
 		if in > time.Second {
 			p.cfg.Logger.Warn("the broker does not answer yet", "error", err, "retry", in.Round(time.Millisecond))
@@ -215,10 +213,7 @@ func (p *Peer) watchBroker(ctx context.Context) error {
 			return ctx.Err()
 		case <-p.online:
 		}
-		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-			backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
-		err := backoff.Retry(func() error { return p.oweNewBroker(ctx, true) }, backoff.WithContext(wait, ctx))
-		if err != nil {
+		if err := backoff.Retry(func() error { return p.oweNewBroker(ctx, true) }, retries(ctx, 30*time.Second)); err != nil {
 			return err
 		}
 		p.publisher.Connected()
@@ -250,16 +245,13 @@ func (p *Peer) oweAll(ctx context.Context, others bool) error {
 
 // reachable returns once the peer answers its own question through the broker.
 func (p *Peer) reachable(ctx context.Context, client *jetstream.Client) error {
-	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0),
-	)
 	return backoff.Retry(func() error {
 		_, err := client.Ask(ctx, p.ID(), QuestionStatus, []byte(`{"limit":1}`))
 		if err != nil && !errors.Is(err, jetstream.ErrNoPeer) && !errors.Is(err, jetstream.ErrTimeout) {
 			return backoff.Permanent(fmt.Errorf("ask myself: %w", err))
 		}
 		return err
-	}, backoff.WithContext(b, ctx))
+	}, retries(ctx, time.Second))
 }
 
 // settings are the broker's, as other processes are told them.

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 		if time.Now().After(deadline) {
 			return nil, &local.HungError{Dir: r.cfg.Dir, Timeout: findTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
 		}
-		if !pause(ctx) {
+		if !pause(ctx, moment) {
 			return nil, ctx.Err()
 		}
 	}
@@ -136,20 +137,12 @@ func (r *roaming) sameBroker(holder local.Info) error {
 		return err
 	}
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
-	want.Prefix = r.cfg.NATS.Prefix
 	have.Embedded = false
 	if want.Context == "" && want.URL == "" || r.cfg.NATS.Conn != nil {
 		want.URL = have.URL
 	}
-	if want.Domain == "" {
-		want.Domain = have.Domain
-	}
-	if want.Prefix == "" {
-		want.Prefix = have.Prefix
-	}
-	if want.Context == "" {
-		want.Context = have.Context
-	}
+	want.Context, want.Domain = cmp.Or(want.Context, have.Context), cmp.Or(want.Domain, have.Domain)
+	want.Prefix = cmp.Or(r.cfg.NATS.Prefix, have.Prefix)
 	if want != have {
 		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats, --context, --domain and --prefix out, or stop it first", ErrOtherBroker,
 			holder.PID, holder.Role, brokerText(have), brokerText(want))
@@ -179,10 +172,7 @@ func brokerText(s local.BrokerSettings) string {
 	if s.URL == "" && s.Context == "" {
 		return "no broker"
 	}
-	text := s.URL
-	if s.URL == "" {
-		text = "context " + s.Context
-	}
+	text := cmp.Or(s.URL, "context "+s.Context)
 	if s.Domain != "" {
 		text += ", domain " + s.Domain
 	}
@@ -251,7 +241,7 @@ func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)
 			return a, err
 		}
 		r.lost(h)
-		if !pause(ctx) { // it may be closing still
+		if !pause(ctx, moment) { // it may be closing still
 			return a, err
 		}
 	}

@@ -127,12 +127,8 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 			return v, err
 		}
 		s.log.Debug("another version came first; made anew on that", "bucket", id, "try", try)
-		pause := time.NewTimer(rand.N(maxPause))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if !pause(ctx, rand.N(maxPause)) {
 			return nil, ctx.Err()
-		case <-pause.C:
 		}
 	}
 }
