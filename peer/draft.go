@@ -54,8 +54,8 @@ func (d *draft) genesis(ctx context.Context, name string) (v *bucket.Version, er
 // [ErrNoOwner], [ErrNoShare], or what the tree and the holder say.
 func (d *draft) next(ctx context.Context, c change) (v *bucket.Version, err error) {
 	prev := d.prev
-	if share, ok := prev.Share(d.id.PublicKey()); !ok || share.Role != bucket.Owner {
-		return nil, fmt.Errorf("%w of version %s: our key is %s", ErrNotOwner, prev.Link, d.id.PublicKey())
+	if err := mayWrite(prev, d.ID()); err != nil {
+		return nil, err
 	}
 	d.m = bucket.Manifest{
 		Bucket: prev.Bucket, Name: prev.Name, Height: prev.Height + 1, Previous: prev.Link, Format: prev.Format,

@@ -14,16 +14,15 @@ import (
 )
 
 // Find implements [local.History].
-func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err error) {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
+func (h held) Find(ctx context.Context, name string) ([]bucket.ID, error) {
+	return waiting(ctx, h, func(ctx context.Context) ([]bucket.ID, error) { return h.find(ctx, name) })
+}
+
+func (p *Peer) find(ctx context.Context, name string) (found []bucket.ID, err error) {
+	if found, err = p.namedBefore(ctx, name); err != nil {
 		return nil, err
 	}
-	defer done()
-	if found, err = h.namedBefore(ctx, name); err != nil {
-		return nil, err
-	}
-	for b, err := range h.stores.log.Buckets(ctx, bucket.ID{}) {
+	for b, err := range p.stores.log.Buckets(ctx, bucket.ID{}) {
 		if err != nil {
 			return nil, err
 		}
@@ -34,8 +33,7 @@ func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err err
 	if len(found) > 0 {
 		return found, nil
 	}
-	found, err = h.announcedAs(ctx, name)
-	return found, ended(ctx, err)
+	return p.announcedAs(ctx, name)
 }
 
 // meant reports whether a person who says name may mean a bucket.
@@ -145,13 +143,7 @@ func others(heads []bucket.Announcement) (more []bucket.Announcement) {
 
 // Look implements [local.History].
 func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return v, err
-	}
-	defer done()
-	v, err = h.look(ctx, id, bus)
-	return v, ended(ctx, err)
+	return waiting(ctx, h, func(ctx context.Context) (local.View, error) { return h.look(ctx, id, bus) })
 }
 
 func (p *Peer) look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {

@@ -21,9 +21,6 @@ func (s *Session) Merge(ctx context.Context, id bucket.ID, u Upload) (*Made, err
 	if err != nil {
 		return nil, err
 	}
-	if m.Unchanged {
-		return m, s.announceHeld(ctx, v, m, u)
-	}
 	return m, s.announce(ctx, v, m, u)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -21,8 +22,12 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 	if err != nil || len(tips) < 2 {
 		return nil, err
 	}
-	m := &merges{Peer: p, b: b, tips: tips, by: map[bucket.Link]merging{}}
-	var merged, open []bucket.Link
+	m := &merges{p, b, tips, map[bucket.Link][]bucket.Link{}}
+	head := sync.OnceValue(func() bucket.Pins {
+		pins, _ := p.merged(ctx, b.ID, b.Known.Link) // of a list that cannot be had nothing is said
+		return pins
+	})
+	var merged []bucket.Link
 	for _, t := range tips {
 		if t.Link == b.Known.Link {
 			continue
@@ -33,28 +38,21 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 		}
 		if done {
 			merged = append(merged, t.Link)
-		} else {
-			open = append(open, t.Link)
+			continue
 		}
-	}
-	if len(merged) > 0 {
-		err := p.stores.log.SetMerged(ctx, b.ID, merged...)
-		if err != nil && !errors.Is(err, logstore.ErrDiskFull) { // it saves asking again, no more
-			return nil, err
-		}
-	}
-	if len(open) == 0 {
-		return nil, nil
-	}
-	head, _ := p.merged(ctx, b.ID, b.Known.Link) // of a list that cannot be had nothing is said
-	for _, link := range open {
-		tip, err := p.tip(ctx, b, link, head)
+		tip, err := p.tip(ctx, b, t.Link, head())
 		if err != nil {
 			return nil, err
 		}
 		unmerged = append(unmerged, tip)
 	}
-	return unmerged, nil
+	if len(merged) > 0 {
+		err = p.stores.log.SetMerged(ctx, b.ID, merged...)
+	}
+	if errors.Is(err, logstore.ErrDiskFull) { // the mark saves asking again, no more
+		err = nil
+	}
+	return unmerged, err
 }
 
 // merges knows which versions of a bucket hold which of its tips as merged. It reads every pins list once, and is there for one
@@ -63,29 +61,24 @@ type merges struct {
 	*Peer
 	b    logstore.Bucket
 	tips []logstore.Tip
-	by   map[bucket.Link]merging
-}
-
-// merging are the tips that a version holds as merged.
-type merging struct {
-	tips []bucket.Link
-	err  error // its pins list cannot be had
+	by   map[bucket.Link][]bucket.Link // tips that a version holds as merged; nil if its list cannot be had
 }
 
 // in reports whether a version holds a tip as merged; ok is false if that cannot be told.
 func (m *merges) in(ctx context.Context, version, tip bucket.Link) (merged, ok bool) {
 	found, seen := m.by[version]
 	if !seen {
-		var pins bucket.Pins
-		pins, found.err = m.merged(ctx, m.b.ID, version)
-		for _, t := range m.tips {
-			if holds(pins, t.Link) {
-				found.tips = append(found.tips, t.Link)
+		if pins, err := m.merged(ctx, m.b.ID, version); err == nil {
+			found = []bucket.Link{}
+			for _, t := range m.tips {
+				if holds(pins, t.Link) {
+					found = append(found, t.Link)
+				}
 			}
 		}
 		m.by[version] = found
 	}
-	return slices.Contains(found.tips, tip), found.err == nil
+	return slices.Contains(found, tip), found != nil
 }
 
 // of reports whether any version holds a tip as merged: another tip, or one below the head.

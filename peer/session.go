@@ -188,8 +188,7 @@ func unlock(id bucket.Identity, v *bucket.Version) (bucket.Secret, error) {
 	case unreadable != nil:
 		return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: our share of it: %w", v.Link, v.Bucket, unreadable)
 	case !shared:
-		return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: %w: our key %s is not among its shares; "+
-			"an owner can share the bucket with it", v.Link, v.Bucket, ErrNotShared, id.PublicKey())
+		return bucket.Secret{}, notShared(v, id.PublicKey())
 	}
 	return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: %w: we are a mirror, which reads what is published only; "+
 		"an owner can publish a version, or make us an owner", v.Link, v.Bucket, ErrNotPublished)

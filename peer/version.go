@@ -119,8 +119,7 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 			return nil, err
 		}
 		if view.unshared != nil {
-			return nil, fmt.Errorf("next version of bucket %s: %w: our key %s is not among its shares any more; "+
-				"an owner can share the bucket with it", id, ErrNotShared, s.ID())
+			return nil, notShared(view.unshared, s.ID())
 		}
 		v, err := f(view)
 		if !errors.Is(err, ErrStale) || try == tries {
@@ -161,7 +160,11 @@ func (s *Session) make(
 // announce waits until a version that was made is announced. That it cannot be at this moment is no error: it is made, and
 // goes out as soon as the broker answers.
 func (s *Session) announce(ctx context.Context, v *bucket.Version, m *Made, u Upload) error {
-	if u.NoWait {
+	switch {
+	case m.Unchanged && authorOf(v) != s.ID(): // it stands announced
+		m.Announced = true
+		return nil
+	case u.NoWait:
 		m.Waiting = NotWaitedFor
 		return nil
 	}
