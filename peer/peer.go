@@ -115,7 +115,7 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 // askForDir asks the command that holds a directory to give it up. It reports whether it has agreed; one that ends just then, or
 // does not listen yet, is no error.
 func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
-	client, err := local.Dial(ctx, dir, local.DialOptions{})
+	client, err := local.Dial(ctx, dir, 0)
 	if err == nil {
 		err = errors.Join(client.Takeover(ctx), client.Close())
 	}
@@ -240,11 +240,11 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1], AllowUnsigned: p.cfg.AllowUnsigned,
 	}
-	var o local.ServeOptions
+	var yield func() // a running peer does not
 	if p.cfg.Role != RoleRun {
-		o.Yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+		yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
 	}
-	if err := local.Serve(ctx, l, held{p}, info, o); err != nil && ctx.Err() == nil {
+	if err := local.Serve(ctx, l, held{p}, info, yield); err != nil && ctx.Err() == nil {
 		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
 	}
 }

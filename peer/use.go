@@ -89,7 +89,7 @@ const yieldTime = findTimeout / 2
 
 // find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
 func (r *roaming) find(ctx context.Context) error {
-	client, err := local.Dial(ctx, r.cfg.Dir, local.DialOptions{})
+	client, err := local.Dial(ctx, r.cfg.Dir, 0)
 	switch {
 	case err == nil:
 		if err := r.sameBroker(client.Info()); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // Has implements [blobstore.Reader].
 func (c *Client) Has(ctx context.Context, h bucket.Hash) (has bool, err error) {
-	err = c.ask(ctx, request{Call: callHas, Hash: h}, &has)
+	err = c.ask(ctx, request{Call: callHas, Hash: h}, nil, &has)
 	return has, err
 }
 
@@ -41,19 +41,19 @@ func (c *Client) Manifest(ctx context.Context, link bucket.Link) ([]byte, error)
 
 // Find implements [History].
 func (c *Client) Find(ctx context.Context, name string) (ids []bucket.ID, err error) {
-	err = c.ask(ctx, request{Call: callFind, Name: name}, &ids)
+	err = c.ask(ctx, request{Call: callFind, Name: name}, nil, &ids)
 	return ids, err
 }
 
 // Look implements [History].
 func (c *Client) Look(ctx context.Context, id bucket.ID, bus bool) (v View, err error) {
-	err = c.ask(ctx, request{Call: callLook, Bucket: id, Bus: bus}, &v)
+	err = c.ask(ctx, request{Call: callLook, Bucket: id, Bus: bus}, nil, &v)
 	return v, err
 }
 
 // Ancestor implements [History].
 func (c *Client) Ancestor(ctx context.Context, q AncestorQuery) (h bucket.Head, err error) {
-	err = c.ask(ctx, request{Call: callAncestor, Query: &q}, &h)
+	err = c.ask(ctx, request{Call: callAncestor, Query: &q}, nil, &h)
 	return h, err
 }
 
@@ -68,7 +68,7 @@ func (c *Client) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) 
 
 // Log implements [History].
 func (c *Client) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (p LogPage, err error) {
-	err = c.ask(ctx, request{Call: callLog, Bucket: id, Before: before, Limit: limit}, &p)
+	err = c.ask(ctx, request{Call: callLog, Bucket: id, Before: before, Limit: limit}, nil, &p)
 	return p, err
 }
 
@@ -76,27 +76,27 @@ func (c *Client) Log(ctx context.Context, id bucket.ID, before bucket.Head, limi
 func (c *Client) Keep(ctx context.Context, manifest []byte) error {
 	q := request{Call: callKeep, Size: int64(len(manifest))}
 	if q.inline() {
-		return c.sendSmall(ctx, q, manifest, nil)
+		return c.ask(ctx, q, manifest, nil)
 	}
 	return c.sendLarge(ctx, q, bytes.NewReader(manifest), nil)
 }
 
 // Announce implements [Maker].
 func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
-	err = c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, &duplicate)
+	err = c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, nil, &duplicate)
 	return duplicate, err
 }
 
 // Status implements [Teller].
 func (c *Client) Status(ctx context.Context, id, after bucket.ID, limit int) (s Status, err error) {
-	err = c.ask(ctx, request{Call: callStatus, Bucket: id, After: after, Limit: limit}, &s)
+	err = c.ask(ctx, request{Call: callStatus, Bucket: id, After: after, Limit: limit}, nil, &s)
 	return s, err
 }
 
 // Takeover asks a command that holds the directory to give it up at its next durable point, and returns when it has agreed. A
 // running peer does not: [ErrRefused].
 func (c *Client) Takeover(ctx context.Context) error {
-	return c.ask(ctx, request{Call: callTakeover}, nil)
+	return c.ask(ctx, request{Call: callTakeover}, nil, nil)
 }
 
 // Await implements [Maker].

@@ -5,31 +5,10 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 )
 
 // grow makes b longer by n bytes, whatever they are.
 func grow(b []byte, n int) []byte { return slices.Grow(b, n)[:len(b)+n] }
-
-// eventSender sends events of a call, and none after the call was answered.
-type eventSender struct {
-	mu    sync.Mutex
-	ended bool
-}
-
-func (e *eventSender) send(event func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !e.ended {
-		event()
-	}
-}
-
-func (e *eventSender) end() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.ended = true
-}
 
 // requestBody is what follows on a request. It lives no longer than the call.
 type requestBody struct {

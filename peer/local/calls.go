@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -58,10 +59,10 @@ func (c *serverConn) do(ctx context.Context, q *request, body *requestBody) erro
 		return c.reply(h, err)
 	case callManifest:
 		b, err := c.holder.Manifest(ctx, q.Link)
-		return c.replyBytes(b, err)
+		return c.replyBytes(ctx, b, err)
 	case callCarried:
 		pins, err := c.holder.Carried(ctx, q.Bucket, q.Links)
-		return c.replyBytes(pins.Encode(), err)
+		return c.replyBytes(ctx, pins.Encode(), err)
 	case callKeep:
 		return c.keep(ctx, q, body)
 	case callAwait:
@@ -111,66 +112,59 @@ func (c *serverConn) keep(ctx context.Context, q *request, body *requestBody) er
 }
 
 func (c *serverConn) takeover() error {
-	if c.o.Yield == nil {
+	if c.yield == nil {
 		return fmt.Errorf("%w: process %d (%s) does not give the directory up", ErrRefused, c.info.PID, c.info.Role)
 	}
-	c.o.Yield()
+	c.yield()
 	return c.reply(nil, nil)
 }
 
 func (c *serverConn) await(ctx context.Context, q *request) error {
 	var report func(UploadProgress)
-	var events eventSender
 	if q.Report {
-		report = func(p UploadProgress) { events.send(func() { c.sendJSON(frameEvent, p) }) }
+		report = func(p UploadProgress) { c.sendJSON(frameEvent, p) }
 	}
-	err := c.holder.Await(ctx, q.Bucket, q.Link, report)
-	events.end()
-	return c.reply(nil, err)
+	return c.reply(nil, c.holder.Await(ctx, q.Bucket, q.Link, report))
 }
 
 func (c *serverConn) watch(ctx context.Context) error {
-	var events eventSender
-	started := func() { events.send(func() { c.send(frameReady, nil) }) }
-	err := c.holder.Watch(ctx, started, func(event []byte) {
+	err := c.holder.Watch(ctx, func() { c.send(frameReady, nil) }, func(event []byte) {
 		if len(event) <= frameEvent.limit() {
-			events.send(func() { c.send(frameEvent, event) })
+			c.send(frameEvent, event)
 		}
 	})
-	events.end()
 	if err == nil {
 		err = errors.New("the watch ended")
 	}
 	return err
 }
 
-// replyBytes answers with a body, unless the call failed.
-func (c *serverConn) replyBytes(b []byte, err error) error {
-	if err != nil {
-		return err
-	}
-	c.sendJSON(frameAnswer, sized{int64(len(b))})
-	for len(b) > 0 {
-		n := min(len(b), chunkSize)
-		c.send(frameData, b[:n])
-		b = b[n:]
-	}
-	return nil
-}
-
-// get answers with a blob. Its first piece goes with the answer; each piece is read into the frame that it is sent in.
+// get answers with a blob.
 func (c *serverConn) get(ctx context.Context, q *request) error {
 	blob, err := c.holder.Get(ctx, q.Hash)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
+	return c.replyBody(ctx, blob.Size(), blob)
+}
+
+// replyBytes answers with a body, unless the call failed.
+func (c *serverConn) replyBytes(ctx context.Context, b []byte, err error) error {
+	if err != nil {
+		return err
+	}
+	return c.replyBody(ctx, int64(len(b)), bytes.NewReader(b))
+}
+
+// replyBody answers with the size bytes of r. The first piece goes with the answer; each is read into the frame that it is sent in.
+func (c *serverConn) replyBody(ctx context.Context, size int64, r io.Reader) (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.out, err = appendJSON(c.out[:0], frameAnswer, sized{blob.Size()})
-	for left := blob.Size(); err == nil && c.broken == nil; {
+	c.out, err = appendJSON(c.out[:0], frameAnswer, sized{size})
+	for left := size; err == nil && c.broken == nil; {
 		n := min(left, chunkSize)
-		if c.out, err = appendPiece(c.out, blob, int(n)); err != nil {
+		if c.out, err = appendPiece(c.out, r, int(n)); err != nil {
 			break
 		}
 		c.flush()

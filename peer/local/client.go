@@ -25,20 +25,13 @@ const (
 	patience = 6
 )
 
-// DialOptions are settings of [Dial]. The zero value is ready for use.
-type DialOptions struct {
-	// Timeout is how long the holder may take to answer a new connection. Zero: 5 s.
-	Timeout time.Duration
-}
-
 // Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
 // use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], [ErrHung], and [net.ErrClosed] after Close.
 type Client struct {
 	dir   string
-	o     DialOptions
+	limit time.Duration // for an answer to a new connection
 	info  Info
 	slots chan struct{} // one for each call under way
-	small sync.Pool     // of *[chunkSize]byte, for bodies that go with their request
 
 	mu     sync.Mutex
 	conns  map[*clientConn]struct{}
@@ -57,13 +50,13 @@ type clientConn struct {
 	used time.Time
 }
 
-// Dial connects to the process that holds a peer's directory. [ErrNoHolder]; [ErrRefused] if it speaks another version of the
-// protocol; [*HungError].
-func Dial(ctx context.Context, dir string, o DialOptions) (*Client, error) {
-	o.Timeout = cmp.Or(o.Timeout, answerTimeout)
-	c := &Client{dir: dir, o: o, slots: make(chan struct{}, maxConns), conns: map[*clientConn]struct{}{}}
-	c.small.New = func() any { return new([chunkSize]byte) }
-	conn, h, err := c.connect(ctx, o.Timeout)
+// Dial connects to the process that holds a peer's directory, which may take so long to answer a new connection (zero: 5 s).
+// [ErrNoHolder]; [ErrRefused] if it speaks another version of the protocol; [*HungError].
+func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, error) {
+	c := &Client{
+		dir: dir, limit: cmp.Or(timeout, answerTimeout), slots: make(chan struct{}, maxConns), conns: map[*clientConn]struct{}{},
+	}
+	conn, h, err := c.connect(ctx, c.limit)
 	if errors.Is(err, ErrGone) {
 		err = fmt.Errorf("%w: %w", ErrNoHolder, err)
 	}
@@ -159,7 +152,7 @@ func (c *Client) acquire(ctx context.Context) (*clientConn, error) {
 		return conn, nil
 	}
 	c.mu.Unlock()
-	conn, _, err := c.connect(ctx, patience*c.o.Timeout)
+	conn, _, err := c.connect(ctx, patience*c.limit)
 	if errors.Is(err, ErrNoHolder) {
 		err = fmt.Errorf("%w: %w", ErrGone, err)
 	}

@@ -158,13 +158,13 @@ func (x *exchange) accept(t frameType, payload []byte, v any) error {
 	return nil
 }
 
-// ask makes a call whose answer is one value.
-func (c *Client) ask(ctx context.Context, q request, v any) error {
+// ask makes a call whose body, if it has one, goes with the request, and whose answer is one value.
+func (c *Client) ask(ctx context.Context, q request, body []byte, v any) error {
 	x, err := c.begin(ctx)
 	if err != nil {
 		return err
 	}
-	if err := x.send(&q, nil); err != nil {
+	if err := x.send(&q, body); err != nil {
 		return err
 	}
 	if err := x.answer(v); err != nil {

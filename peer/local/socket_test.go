@@ -25,18 +25,18 @@ import (
 func TestDialWithoutAHolder(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Join(dir, "none")} {
-		if _, err := local.Dial(t.Context(), d, local.DialOptions{}); !errors.Is(err, local.ErrNoHolder) {
+		if _, err := local.Dial(t.Context(), d, 0); !errors.Is(err, local.ErrNoHolder) {
 			t.Errorf("dial %s: got %v, want %v", d, err, local.ErrNoHolder)
 		}
 	}
-	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{})
+	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, nil)
 	dial(t, dir)
 	stop()
 	path, _ := local.SocketPath(dir)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)
 	}
-	if _, err := local.Dial(t.Context(), dir, local.DialOptions{}); !errors.Is(err, local.ErrNoHolder) {
+	if _, err := local.Dial(t.Context(), dir, 0); !errors.Is(err, local.ErrNoHolder) {
 		t.Errorf("dial: got %v, want %v", err, local.ErrNoHolder)
 	}
 }
@@ -51,7 +51,7 @@ func listen(t testing.TB, dir string) net.Listener {
 }
 
 func TestInfoIsTold(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	if d := cmp.Diff(info(t), c.Info()); d != "" {
 		t.Error(d)
 	}
@@ -69,7 +69,7 @@ func TestOtherVersionsAreRefusedByName(t *testing.T) {
 			conn.Close()
 		}
 	})
-	_, err := local.Dial(t.Context(), dir, local.DialOptions{})
+	_, err := local.Dial(t.Context(), dir, 0)
 	if !errors.Is(err, local.ErrRefused) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "version 1:") ||
 		!strings.Contains(err.Error(), "process 42") {
 		t.Errorf("dial: got %v", err)
@@ -77,7 +77,7 @@ func TestOtherVersionsAreRefusedByName(t *testing.T) {
 	other.Wait()
 	l.Close()
 
-	path, _ := local.SocketPath(serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	path, _ := local.SocketPath(serve(t, &localtest.Memory{}, nil))
 	conn, err := net.Dial("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +94,7 @@ func TestOtherVersionsAreRefusedByName(t *testing.T) {
 }
 
 func TestGarbageEndsTheConnectionAlone(t *testing.T) {
-	dir := serve(t, &localtest.Memory{}, local.ServeOptions{})
+	dir := serve(t, &localtest.Memory{}, nil)
 	path, _ := local.SocketPath(dir)
 	hello := local.Hello(local.Protocol, local.Info{})
 	for _, b := range []string{
@@ -119,12 +119,12 @@ func TestGarbageEndsTheConnectionAlone(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
-	if err := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{})).Takeover(t.Context()); !errors.Is(err, local.ErrRefused) {
+	if err := dial(t, serve(t, &localtest.Memory{}, nil)).Takeover(t.Context()); !errors.Is(err, local.ErrRefused) {
 		t.Errorf("take over from a running peer: got %v, want %v", err, local.ErrRefused)
 	}
 	dir := t.TempDir()
 	yield := make(chan struct{}, 1)
-	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{Yield: func() { yield <- struct{}{} }})
+	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, func() { yield <- struct{}{} })
 	c := dial(t, dir)
 	if err := c.Takeover(t.Context()); err != nil {
 		t.Fatal(err)
@@ -137,7 +137,7 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestManyCallsAtATime(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	var calls sync.WaitGroup
 	for i := range 200 {
 		calls.Go(func() {
@@ -155,7 +155,7 @@ func TestManyCallsAtATime(t *testing.T) {
 }
 
 func TestCallsEndWithTheClient(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	started := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -183,7 +183,7 @@ func (p *picky) Put(_ context.Context, _ bucket.Hash, _ int64, r io.Reader) erro
 }
 
 func TestHolderThatWantsNoMoreIsHeard(t *testing.T) {
-	c := dial(t, serve(t, &picky{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &picky{}, nil))
 	for _, n := range []int64{2000, local.ChunkSize + 1, 1 << 20, 1 << 40} {
 		if err := c.Put(t.Context(), bucket.Hash{}, n, io.LimitReader(zeros{}, n)); !errors.Is(err, blobstore.ErrTooLarge) {
 			t.Errorf("put %d bytes: got %v, want %v", n, err, blobstore.ErrTooLarge)

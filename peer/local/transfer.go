@@ -96,13 +96,11 @@ func (c *Client) put(ctx context.Context, q request, r io.Reader, v any) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	buf := c.small.Get().(*[chunkSize]byte)
-	defer c.small.Put(buf)
-	body := buf[:q.Size]
+	body := make([]byte, q.Size)
 	if err := readPart(r, body, true); err != nil {
 		return err
 	}
-	return c.sendSmall(ctx, q, body, v)
+	return c.ask(ctx, q, body, v)
 }
 
 // readPart fills b from r, and looks that nothing follows if b is the last part.
@@ -124,22 +122,6 @@ func readPart(r io.Reader, b []byte, last bool) error {
 		return nil
 	}
 	return err
-}
-
-// sendSmall makes a call whose body goes with the request.
-func (c *Client) sendSmall(ctx context.Context, q request, body []byte, v any) error {
-	x, err := c.begin(ctx)
-	if err != nil {
-		return err
-	}
-	if err := x.send(&q, body); err != nil {
-		return err
-	}
-	if err := x.answer(v); err != nil {
-		return err
-	}
-	x.finish(true)
-	return nil
 }
 
 // sendLarge makes a call whose body is sent when the holder is ready for it.
