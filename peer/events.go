@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
+	"headwater/bucket"
 	"headwater/consumer"
+	"headwater/publisher"
 )
 
 // maxBehind is how many events one listener may be behind before it misses some.
@@ -76,6 +79,18 @@ func (e *events) watch(ctx context.Context, started func(), handle func([]byte))
 			return context.Cause(ctx)
 		case b := <-l:
 			handle(b)
+		}
+	}
+}
+
+// announcements tells what the publisher does as the consumer tells what it does.
+func (e *events) announcements(peer bucket.PublicKey) func(publisher.Event) {
+	return func(p publisher.Event) {
+		if p.Kind == publisher.EventAnnounced {
+			e.Emit(consumer.Event{
+				At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: p.Bucket, PeerID: peer, Link: p.Head.Link, Height: p.Head.Height,
+				Heads: p.Heads,
+			})
 		}
 	}
 }

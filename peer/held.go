@@ -245,10 +245,6 @@ func (p *Peer) bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error
 
 // Watch implements [local.Teller].
 func (h held) Watch(ctx context.Context, started func(), handle func([]byte)) error {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	return h.events.watch(ctx, started, handle)
+	_, err := waiting(ctx, h, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.events.watch(ctx, started, handle) })
+	return err
 }

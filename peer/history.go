@@ -59,18 +59,14 @@ func (p *Peer) announcedAs(ctx context.Context, name string) (found []bucket.ID,
 		return nil, err
 	}
 	for i, id := range ids {
-		if strings.HasPrefix(id.String(), name) {
-			found = append(found, id)
-			continue
-		}
-		if i < maxNamed {
-			shared, err := p.sharedAs(ctx, client, id, name)
-			if err != nil {
+		is := strings.HasPrefix(id.String(), name)
+		if !is && i < maxNamed {
+			if is, err = p.sharedAs(ctx, client, id, name); err != nil {
 				return nil, err
 			}
-			if shared {
-				found = append(found, id)
-			}
+		}
+		if is {
+			found = append(found, id)
 		}
 	}
 	return found, nil

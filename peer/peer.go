@@ -185,10 +185,10 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 }
 
 func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
-	own, l := ownBroker{p.broker, me}, p.cfg.Limits
+	l := p.cfg.Limits
 	return consumer.New(consumer.Config{
 		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs,
-		Objects: p.broker, Jobs: own, DeadLetters: own, Events: p.events,
+		Objects: p.broker, Jobs: p.broker, DeadLetters: p.broker, Events: p.events,
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1],
 		Rules: p.cfg.rules(), AllVersions: p.cfg.AllVersions,
 		Buckets: l.Buckets, PinJobsMax: l.PinJobs, Fetches: l.Fetches,
@@ -214,9 +214,8 @@ func (p *Peer) isOnline() {
 func (p *Peer) stageDir() string { return filepath.Join(p.cfg.Dir, "stage") }
 
 func (p *Peer) newPublisher(me bucket.PublicKey) (*publisher.Publisher, error) {
-	up := uploads{p.broker, p.cfg.Ensure}
 	return publisher.New(publisher.Config{
-		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: up, Bus: up,
+		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: p.broker, Bus: p.broker,
 		Events: p.events.announcements(me), ManifestStore: p.broker.stores[0][0], BlobStore: p.broker.stores[1][0], Logger: p.cfg.Logger,
 	})
 }

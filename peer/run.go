@@ -49,15 +49,15 @@ func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
 
 // consume waits for the broker, makes what is missing there, and takes deliveries until ctx ends.
 func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string)) error {
-	client, err := p.ensured(ctx)
+	ensure := p.cfg.Ensure
+	ensure.Peer = p.ID()
+	client, err := p.ensured(ctx, ensure)
 	if err != nil {
 		return err
 	}
 	if err := keepSettings(p.cfg.Dir, p.settings()); err != nil { // not before: they may be mistyped
 		return err
 	}
-	ensure := p.cfg.Ensure
-	ensure.Peer = p.ID()
 	if err := client.Reclaim(ctx, ensure); err != nil { // the directory's lock says that no other process works for this peer
 		return err
 	}
@@ -70,7 +70,6 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
 	g.Go(func() error { return p.watchBroker(ctx) })
-	var sources consumer.Sources
 	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: cmp.Or(p.cfg.Limits.Buckets, 64), Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
@@ -79,7 +78,6 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	sources.Announcements, sources.PinJobs = []consumer.Source{heads}, []consumer.Source{pins}
 	p.events.tell(client.Events(p.ID()))
 	defer p.events.tell(nil)
 	g.Go(func() error { return p.answer(ctx, client) })
@@ -93,7 +91,7 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 		return nil
 	})
 	p.hears.Store(true)
-	err = p.consumer.Run(ctx, sources)
+	err = p.consumer.Run(ctx, consumer.Sources{Announcements: []consumer.Source{heads}, PinJobs: []consumer.Source{pins}})
 	p.hears.Store(false)
 	p.giveBack(ctx, heads, pins)
 	return err
@@ -115,9 +113,7 @@ func (p *Peer) giveBack(ctx context.Context, sources ...*jetstream.Source) {
 }
 
 // ensured waits for the broker and makes what is missing there, and says what is there with other settings.
-func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error) {
-	ensure := p.cfg.Ensure
-	ensure.Peer = p.ID()
+func (p *Peer) ensured(ctx context.Context, ensure jetstream.EnsureConfig) (client *jetstream.Client, err error) {
 	differences, err := backoff.RetryNotifyWithData(func() ([]jetstream.Difference, error) {
 		if client, err = p.broker.wait(ctx); err != nil {
 			if wrong := p.broker.wrong(); wrong != nil {
@@ -153,10 +149,10 @@ func toldFile(dir string) string { return filepath.Join(dir, "told") }
 // on the way leaves some of it owed, and the whole to be found out again. create: a stream that is not there is made, as for
 // an upload.
 func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
-	u := uploads{p.broker, p.cfg.Ensure}
-	u.ensure.BindOnly = u.ensure.BindOnly || !create
+	ensure := p.cfg.Ensure
+	ensure.BindOnly = ensure.BindOnly || !create
 	var since time.Time
-	err := u.with(ctx, func(c *jetstream.Client) (err error) {
+	err := p.broker.with(ctx, ensure, func(c *jetstream.Client) (err error) {
 		since, err = c.HeadsSince(ctx)
 		return err
 	})

@@ -90,20 +90,21 @@ func (s *Session) look(ctx context.Context, id bucket.ID, bus bool) (*view, erro
 		return nil, err
 	}
 	v := &view{ignored: answer.Ignored}
-	if v.head, err = bucket.Open(bucket.ManifestLink(answer.Head), answer.Head); err != nil {
-		return nil, fmt.Errorf("head of bucket %s: %w", id, err)
-	}
-	if len(answer.Unshared) > 0 {
-		if v.unshared, err = bucket.Open(bucket.ManifestLink(answer.Unshared), answer.Unshared); err != nil {
-			return nil, fmt.Errorf("newest version of bucket %s: %w", id, err)
+	open := func(manifest []byte) (version *bucket.Version) {
+		if err == nil {
+			version, err = bucket.Open(bucket.ManifestLink(manifest), manifest)
 		}
+		return version
+	}
+	v.head = open(answer.Head)
+	if len(answer.Unshared) > 0 {
+		v.unshared = open(answer.Unshared)
 	}
 	for _, t := range answer.Tips {
-		version, err := bucket.Open(bucket.ManifestLink(t.Manifest), t.Manifest)
-		if err != nil {
-			return nil, fmt.Errorf("branch of bucket %s: %w", id, err)
-		}
-		v.tips = append(v.tips, tip{version, t.Base})
+		v.tips = append(v.tips, tip{open(t.Manifest), t.Base})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("versions of bucket %s: %w", id, err)
 	}
 	return v, nil
 }

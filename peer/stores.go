@@ -106,8 +106,8 @@ func (s *stores) openLog(log *slog.Logger) (err error) {
 		return err
 	}
 	log.Error("the log is damaged; it is set aside and made anew from the manifests", "error", err)
-	if err := durable.WriteFile(s.rebuildFile(), nil); err != nil {
-		return fmt.Errorf("note the rebuild: %w", err)
+	if err := s.noteRebuild(); err != nil {
+		return err
 	}
 	movedTo, err := logstore.SetAside(s.logDir())
 	if err != nil {
@@ -129,6 +129,10 @@ func (s *stores) noteLostLog(log *slog.Logger) error {
 		return err
 	}
 	log.Warn("there are manifests and no log; it is made anew from them")
+	return s.noteRebuild()
+}
+
+func (s *stores) noteRebuild() error {
 	if err := durable.WriteFile(s.rebuildFile(), nil); err != nil {
 		return fmt.Errorf("note the rebuild: %w", err)
 	}
