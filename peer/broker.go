@@ -96,11 +96,13 @@ func (b *broker) connect(ctx context.Context) {
 		b.mu.Lock()
 		b.client, b.err, b.since = client, err, time.Now()
 		b.mu.Unlock()
+		if err == nil {
+			b.online() // before anybody has the connection
+		}
 		if first {
 			close(b.tried)
 		}
 		if err == nil {
-			b.online()
 			return
 		}
 		pause(ctx, wait.NextBackOff())

@@ -94,7 +94,7 @@ func (d *draft) content(ctx context.Context, c change) (err error) {
 	}
 	if c.rotate {
 		if after, err = d.rotate(ctx, after); err != nil {
-			return err
+			return d.lacking(ctx, d.prev, err)
 		}
 		reuse = nil
 	}
