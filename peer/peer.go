@@ -79,23 +79,22 @@ const takeoverTimeout = 30 * time.Second
 // take locks the directory. A run asks a command that holds it to let go.
 func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 	holder := durable.Self(cfg.Role)
-	lock, err := durable.Acquire(lockFile(cfg.Dir), holder)
-	held, isHeld := errors.AsType[*durable.HeldError](err)
-	if !isHeld || cfg.Role != RoleRun {
-		return lock, err
-	}
 	waiting, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
 	for asked := (durable.Holder{}); ; {
-		if held.Holder.Role == RoleRun {
+		lock, err := durable.Acquire(lockFile(cfg.Dir), holder)
+		held, isHeld := errors.AsType[*durable.HeldError](err)
+		switch {
+		case !isHeld || cfg.Role != RoleRun:
+			return lock, err
+		case held.Holder.Role == RoleRun:
 			return nil, runs(cfg.Dir, held.Holder)
-		}
-		if held.Holder != asked { // another command may have been faster than we
-			done, err := askForDir(waiting, cfg.Dir)
+		case held.Holder != asked: // another command may have been faster than we
+			agreed, err := askForDir(waiting, cfg.Dir)
 			if err != nil {
 				return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
 			}
-			if done {
+			if agreed {
 				asked = held.Holder
 			}
 		}
@@ -104,10 +103,6 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 				return nil, ctx.Err()
 			}
 			return nil, &local.HungError{Dir: cfg.Dir, Timeout: takeoverTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
-		}
-		lock, err = durable.Acquire(lockFile(cfg.Dir), holder)
-		if held, isHeld = errors.AsType[*durable.HeldError](err); !isHeld {
-			return lock, err
 		}
 	}
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
-	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/durable"
 	"headwater/jetstream"
+	"headwater/logstore"
 	"headwater/peer/local"
 )
 
@@ -218,25 +218,12 @@ func (p *Peer) watchBroker(ctx context.Context) error {
 
 // oweAll records an upload for every end of a branch that was made here, and, if others is set, for those that are complete here.
 func (p *Peer) oweAll(ctx context.Context, others bool) error {
-	for b, err := range p.stores.log.Buckets(ctx, bucket.ID{}) {
-		if err != nil {
-			return err
+	return p.stores.eachTip(ctx, func(t logstore.Tip, e logstore.Entry) error {
+		if t.Merged || e.Author != p.ID() && !(others && e.Complete) {
+			return nil
 		}
-		tips, err := p.stores.log.Tips(ctx, b.ID)
-		if err != nil {
-			return err
-		}
-		for _, t := range tips {
-			e, err := p.stores.log.Entry(ctx, b.ID, t.Link)
-			if err == nil && !t.Merged && (others && e.Complete || e.Author == p.ID()) {
-				err = p.stores.log.AddUpload(ctx, b.ID, t.Link)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return p.stores.log.AddUpload(ctx, e.Bucket, e.Link)
+	})
 }
 
 // reachable returns once the peer answers its own question through the broker.
