@@ -40,8 +40,8 @@ type Peer struct {
 	online     chan struct{}          // filled each time that there is a connection
 	cancel     context.CancelFunc     // ends what Open has started
 	background sync.WaitGroup
-	yield      chan struct{} // closed when another process is to take over
-	yieldOnce  sync.Once
+	yield      chan struct{} // closed when another process is to take over, or nothing is left to be taken over
+	giveUp     func()        // closes yield
 }
 
 // Open takes a peer's directory and everything in it. The identity must be there: see [EnsureIdentity]. If another process holds
@@ -158,6 +158,7 @@ const RoleRun = "run"
 // open puts the peer together.
 func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err error) {
 	p = &Peer{cfg: cfg, started: time.Now(), yield: make(chan struct{}), online: make(chan struct{}, 1), events: newEvents(cfg.Events)}
+	p.giveUp = sync.OnceFunc(func() { close(p.yield) })
 	defer func() {
 		if err != nil && p.stores != nil {
 			err = errors.Join(err, p.stores.Close())
@@ -236,7 +237,7 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 	}
 	var yield func() // a running peer does not
 	if p.cfg.Role != RoleRun {
-		yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+		yield = p.giveUp
 	}
 	if err := local.Serve(ctx, l, held{p}, info, yield); err != nil && ctx.Err() == nil {
 		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
@@ -249,6 +250,7 @@ func (p *Peer) Close(ctx context.Context) error {
 	if !p.calls.shut(closeTimeout) {
 		return nil
 	}
+	p.giveUp()
 	if p.cancel != nil {
 		p.cancel()
 	}

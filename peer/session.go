@@ -128,17 +128,11 @@ func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, 
 	}
 	q := local.AncestorQuery{Bucket: v.head.Bucket, Of: v.head.Head()}
 	if link, err := bucket.ParseLink(at); err == nil {
-		if link == v.head.Link {
-			return v.head, nil
-		}
 		q.Of, q.Link = bucket.Head{}, link // branches that did not become the head can be read too
 	} else if at != "" {
 		var height uint64
 		if _, err := fmt.Sscanf(at+"\n", "%d\n", &height); err != nil {
 			return nil, fmt.Errorf("%w: %q is neither a height nor a link of a version", ErrUsage, at)
-		}
-		if height == v.head.Height {
-			return v.head, nil
 		}
 		q.Height = &height
 	} else if _, err := unlock(s.id, v.head); !errors.Is(err, ErrNotPublished) {
@@ -158,9 +152,6 @@ func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, 
 
 // inChain reports whether a version is in the chain of another one.
 func (s *Session) inChain(ctx context.Context, of *bucket.Version, link bucket.Link) (bool, error) {
-	if of.Link == link {
-		return true, nil
-	}
 	_, err := s.holder.Ancestor(ctx, local.AncestorQuery{Bucket: of.Bucket, Of: of.Head(), Link: link})
 	if errors.Is(err, ErrNoVersion) {
 		return false, nil

@@ -108,13 +108,8 @@ func (r *roaming) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	r.current = held{own}
-	r.drop = func(ctx context.Context) error {
-		close(ended)
-		return own.Close(ctx)
-	}
-	r.handing.Go(func() { r.handOver(own, ended) })
+	r.current, r.drop = held{own}, own.Close
+	r.handing.Go(func() { r.handOver(own) })
 	return nil
 }
 
@@ -174,12 +169,8 @@ func brokerText(s local.BrokerSettings) string {
 }
 
 // handOver gives the directory up when a running peer asks for it. Calls under way come to their end; the next ones go to the peer.
-func (r *roaming) handOver(own *Peer, ended <-chan struct{}) {
-	select {
-	case <-ended:
-		return
-	case <-own.yield:
-	}
+func (r *roaming) handOver(own *Peer) {
+	<-own.yield
 	r.mu.Lock()
 	if h, ok := r.current.(held); ok && h.Peer == own {
 		r.current, r.drop, r.yielded = nil, nil, time.Now()
