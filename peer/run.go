@@ -219,7 +219,7 @@ func (p *Peer) watchBroker(ctx context.Context) error {
 // oweAll records an upload for every end of a branch that was made here, and, if others is set, for those that are complete here.
 func (p *Peer) oweAll(ctx context.Context, others bool) error {
 	return p.stores.eachTip(ctx, func(t logstore.Tip, e logstore.Entry) error {
-		if t.Merged || e.Author != p.ID() && !(others && e.Complete) {
+		if owed := e.Author == p.ID() || others && e.Complete; t.Merged || !owed {
 			return nil
 		}
 		return p.stores.log.AddUpload(ctx, e.Bucket, e.Link)
