@@ -1,4 +1,4 @@
-# Headwater. `make help` lists the targets; Go, a C compiler for the race detector, and make are all that they need.
+# Headwater. `make help` lists the targets; Go, a C compiler for the race detector, and make are all that they need, but for bench.
 
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -42,8 +42,8 @@ check: fmt lint tidy generated ## what must hold before a commit: format, lint, 
 	go test -run '^TestImports' ./test
 	go test -timeout $(TIMEOUT) $$(go list ./... | grep -v '^headwater/test')
 
-# Real files are compared with restic and syncthing, and histories with git, which are to be installed: apt-get install restic
-# syncthing git, or those of another system.
+# Real files are compared with restic and syncthing, and histories with git. All three must be installed: apt-get install git restic
+# syncthing, or as the system does it.
 bench: bin/nats ## whole-system ratios; BENCH= chooses others, for example make bench BENCH=. PKG=./logstore
 	go test -run '^$$' -bench '$(or $(T),$(BENCH))' $(if $(PKG),-benchmem,-benchtime 1x) -timeout 1h $(or $(PKG),./test)
 

@@ -133,8 +133,7 @@ func (s *Session) listAll(ctx context.Context, v *bucket.Version, below string) 
 	return all, nil
 }
 
-// Read writes a file of a version to w. Nothing is written before the whole file is here and verified; a large one waits,
-// encrypted, in the directory for temporary files. fs.ErrNotExist; [ErrUsage] for a directory.
+// Read writes a file of a version to w. Nothing is written before the whole file is here and verified. fs.ErrNotExist; [ErrUsage] for a directory.
 func (s *Session) Read(ctx context.Context, id bucket.ID, p, at string, w io.Writer) (err error) {
 	v, secret, err := s.readable(ctx, id, at)
 	if err != nil {
@@ -150,14 +149,16 @@ func (s *Session) Read(ctx context.Context, id bucket.ID, p, at string, w io.Wri
 	if !ok {
 		return fmt.Errorf("%w: %s is a directory; list it with 'headwater ls'", ErrUsage, p)
 	}
-	var temp spool
-	defer func() { err = errors.Join(err, temp.remove()) }()
-	plain, err := tree.Fetch(ctx, s.holder, f, temp.open)
+	size, _, err := tree.Verify(ctx, s.holder, f)
 	if err != nil {
 		return err
 	}
-	_, err = plain.WriteTo(w)
-	return err
+	plain, err := tree.SourceOf(ctx, s.holder, f, size).Open()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, plain)
+	return errors.Join(err, plain.Close())
 }
 
 // Diff lists what changed between two versions, each named by height or link: up to the newest that can be read if to is empty,

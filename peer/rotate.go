@@ -2,7 +2,6 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -60,14 +59,15 @@ func (d *draft) rotate(ctx context.Context, l *tree.Listing) (*tree.Listing, err
 	return out, nil
 }
 
-// putAnew fetches a file and puts it under a fresh secret. No plain byte is ever on disk: what is too large for memory is
-// kept encrypted, and deciphered as it is read.
-func (d *draft) putAnew(ctx context.Context, name string, entry tree.Data) (anew tree.Data, err error) {
-	var temp spool
-	defer func() { err = errors.Join(err, temp.remove()) }()
-	plain, err := tree.Fetch(ctx, d.holder, entry, temp.open)
-	if err != nil {
-		return tree.Data{}, err
+// putAnew puts a file under a fresh secret, deciphered as it is read. No plain byte is ever on disk.
+func (d *draft) putAnew(ctx context.Context, name string, entry tree.Data) (tree.Data, error) {
+	a, known := entry.Attributes()
+	size, hash := int64(a.Size), a.Hash
+	if !known {
+		var err error
+		if size, hash, err = tree.Verify(ctx, d.holder, entry); err != nil {
+			return tree.Data{}, err
+		}
 	}
-	return tree.PutFile(ctx, d.w, name, tree.Attributes{Hash: plain.Hash()}, plain.Source())
+	return tree.PutFile(ctx, d.w, name, tree.Attributes{Hash: hash}, tree.SourceOf(ctx, d.holder, entry, size))
 }

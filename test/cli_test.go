@@ -19,6 +19,7 @@ import (
 
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
+	"headwater/jetstream"
 	"headwater/test/natstest"
 )
 
@@ -377,6 +378,45 @@ func TestCLI_WatchShowsWhatHappens(t *testing.T) {
 	var exit *exec.ExitError
 	if err := watch.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 130 {
 		t.Errorf("got %v of an interrupted watch, want exit 130", err)
+	}
+}
+
+// The bus takes for a repetition what it was told within ten seconds, also if another head was announced since.
+func TestCLI_AnnouncedIsSaidOfWhatStandsOnTheBus(t *testing.T) {
+	t.Parallel()
+	url := natstest.Start(t).URL()
+	h, id := newDesk(t, url)
+	first := h.made("create", "photos")
+	second := h.made("publish", "photos")
+	photos, err := bucket.ParseID(first.BucketID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := jetstream.Dial(t.Context(), jetstream.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close(context.Background()) })
+	stands := func() string {
+		t.Helper()
+		heads, err := client.Heads(t.Context(), photos)
+		if err != nil || len(heads) != 1 || heads[0].Peer.String() != id {
+			t.Fatalf("got %v, %v as announced, want one head, by the peer", heads, err)
+		}
+		a, err := bucket.DecodeAnnouncement(heads[0].ContentType, heads[0].Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Link.String()
+	}
+	for _, step := range []struct {
+		link      string
+		duplicate bool
+	}{{first.Link, false}, {first.Link, true}, {second.Link, false}, {first.Link, false}} {
+		got := decoded[struct{ Duplicate bool }](t, h.run("announce", "photos", step.link, "--json"))
+		if got.Duplicate != step.duplicate || stands() != step.link {
+			t.Errorf("got duplicate %v and %s announced, want %v and %s", got.Duplicate, stands(), step.duplicate, step.link)
+		}
 	}
 }
 

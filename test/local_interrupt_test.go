@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ func TestLocalFirst_BlockedReadsAndWritesAreInterrupted(t *testing.T) {
 		{"put of a pipe", h, []string{"put", fifo}},
 		{"put of a file without an end", h, []string{"put", "/dev/full"}},
 		{"init from standard input", h.with("--dir", filepath.Join(t.TempDir(), "new")), []string{"init", "--import", "-"}},
+		{"watch", h, []string{"watch"}},
 		{"config in a pipe", h, []string{"status", "--config", fifo}},
 		{"cat that nobody reads", h, []string{"cat", id, "large"}},
 	} {
@@ -52,6 +54,9 @@ func TestLocalFirst_BlockedReadsAndWritesAreInterrupted(t *testing.T) {
 				b.signal(signal)
 				if code := b.cmd.ProcessState.ExitCode(); code != 130 {
 					t.Errorf("got exit %d of an interrupted command, want 130: %s", code, b.stderr.String())
+				}
+				if said := b.stderr.String(); !strings.Contains(said, "interrupted") || strings.Contains(said, "context canceled") {
+					t.Errorf("got %q of an interrupted command, want it to say that it was interrupted", said)
 				}
 			})
 		}

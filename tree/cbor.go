@@ -196,14 +196,6 @@ func (r *reader) null() bool {
 	return true
 }
 
-func (r *reader) boolean(what string) bool {
-	b := r.take(1)
-	if r.err == nil && b[0] != simpleTrue && b[0] != simpleFalse {
-		r.refuse(bucket.Malformed, "something else where %s belongs", what)
-	}
-	return r.err == nil && b[0] == simpleTrue
-}
-
 // ints reads an array of 32 integers, which is what keys and secrets are.
 func (r *reader) ints(what string) (out [32]byte) {
 	r.exactly(majorArray, uint64(len(out)), what)

@@ -99,8 +99,6 @@ func TestKindsHaveWords(t *testing.T) {
 	for got, want := range map[string]string{
 		tree.Added.String(): "added", tree.Removed.String(): "removed", tree.Modified.String(): "modified",
 		tree.ModeChanged.String(): "mode changed", tree.ChangeKind(0).String(): "unknown",
-		tree.BothChanged.String(): "both changed", tree.DeletedAndChanged.String(): "deleted and changed",
-		tree.FileAndDirectory.String(): "file and directory",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

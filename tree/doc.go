@@ -41,17 +41,17 @@
 //
 // # Files
 //
-// [PutFile] encrypts a plain file into a blob under a fresh secret, and returns its entry; [Fetch] and [ReadFile] lead
-// back. The format makes one sealed message of a file whatever its size, with a tag at its end and a hash of all of it for
-// a name. So a file beyond [SmallFile] passes by in chunks more than once: PutFile reads it for the plain hash (unless that
-// is known), for the hash of the blob, and for the blob itself, and refuses with [ErrChanged] what is not the same each
-// time, before a second ciphertext of one nonce gets out. Fetch leaves the ciphertext in a [Spool] until hash and tag are
-// verified, and it is deciphered in place afterwards: nothing exists in plain before that, nor in any other file. Either
-// way takes less than 2 MiB of memory for a file of any size, and twice the file for one up to SmallFile.
+// [PutFile] encrypts a plain file into a blob under a fresh secret, and returns its entry; [Restore] and [ReadFile] lead
+// back. The format makes one sealed message of a file whatever its size, with the hash of the plain bytes in front, a tag at
+// its end and a hash of all of it for a name. So PutFile reads a file beyond [SmallFile] twice: for the plain hash (unless
+// that is known), and into the blob; it refuses with [ErrChanged] what is not the same each time. Restore reads a blob once:
+// into a file that gets its name only when hash, tag and plain hash turn out right. [Verify] says so beforehand, where plain bytes
+// cannot be taken back. Either way takes less than 2 MiB of memory for a file of any size, and twice the file for one up to
+// SmallFile.
 //
 // An entry of ours has [Attributes] in its metadata. They are what a file is compared by without being fetched, and what
 // is fetched has to agree with them.
 //
 // All values are plain data, safe to share between goroutines as long as nobody writes to them; all functions are safe
-// for concurrent use, and keep none of the slices they are given. A [Plain] being read is for one goroutine.
+// for concurrent use, and keep none of the slices they are given.
 package tree

@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 
-	"headwater/blobstore"
 	"headwater/bucket"
 
 	"github.com/zeebo/blake3"
@@ -229,45 +228,4 @@ func (s *sealing) add(ctx context.Context, w Writer) (blob bucket.Hash, err erro
 		return blob, sealed // whatever w makes of it
 	}
 	return blob, err
-}
-
-// ReadFile decrypts a file in memory, at most limit plain bytes; a longer one is a [*bucket.Refusal] of class too_large.
-// Where d has [Attributes], another size or hash than theirs is a refusal of class malformed. Bytes that the secret does
-// not open are [ErrUnreadable]; other errors are those of r. It takes memory for twice the bytes.
-func ReadFile(ctx context.Context, r blobstore.Reader, d Data, limit int64) ([]byte, error) {
-	h := d.Link.Hash()
-	limit = max(0, min(limit, MaxPlainSize))
-	a, known := d.Attributes()
-	if known && a.Size > uint64(limit) {
-		return nil, fmt.Errorf("read file in blob %s: %w", h, tooLarge(limit))
-	}
-	blob, err := blobstore.ReadAll(ctx, r, h, limit+Overhead)
-	switch {
-	case errors.Is(err, blobstore.ErrTooLarge):
-		return nil, fmt.Errorf("read file: %w: %w", tooLarge(limit), err)
-	case err != nil:
-		return nil, fmt.Errorf("read file: %w", err)
-	}
-	plain, err := Open(d.Secret, blob)
-	if err == nil {
-		err = d.agree(int64(len(plain)), bucket.Sum(plain))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read file in blob %s: %w", h, err)
-	}
-	return plain, nil
-}
-
-// agree refuses a size or hash that is not the one that the attributes of the entry promise.
-func (d Data) agree(size int64, hash bucket.Hash) error {
-	a, ok := d.Attributes()
-	switch {
-	case !ok:
-		return nil
-	case a.Size != uint64(size):
-		return refuse(bucket.Malformed, "a file of %d bytes, where %d were promised", size, a.Size)
-	case a.Hash != hash:
-		return refuse(bucket.Malformed, "a file of another hash than promised")
-	}
-	return nil
 }

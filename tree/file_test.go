@@ -37,8 +37,15 @@ func (w into) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) e
 	return err
 }
 
-// noSpool is for files that need none.
-func noSpool() (tree.Spool, error) { return nil, errors.New("a spool was asked for") }
+// restore is Restore into memory.
+func restore(ctx context.Context, r blobstore.Reader, d tree.Data) ([]byte, error) {
+	var f memoryFile
+	size, _, err := tree.Restore(ctx, r, d, &f)
+	if err == nil && size != int64(len(f.b)) {
+		err = fmt.Errorf("%d bytes were written, not %d", len(f.b), size)
+	}
+	return f.b, err
+}
 
 // fileSizes are of small and of large files.
 var fileSizes = []int{0, 1, 100, tree.SmallFile - 1, tree.SmallFile, tree.SmallFile + 1, tree.SmallFile + tree.ChunkSize}
@@ -60,21 +67,13 @@ func TestFileComesBack(t *testing.T) {
 			if diff := cmp.Diff(new("text/plain"), d.Mime); diff != "" {
 				t.Error(diff)
 			}
-			spool := new(memorySpool)
-			open := spool.open
-			if n <= tree.SmallFile {
-				open = noSpool
+			through := throughNode(t, d)
+			var f memoryFile
+			if size, hash, err := tree.Restore(t.Context(), store, through, &f); err != nil || size != int64(n) || hash != want.Hash || !bytes.Equal(f.b, plain) {
+				t.Errorf("Restore wrote %d bytes, size %d, hash %s, %v", len(f.b), size, hash, err)
 			}
-			p, err := tree.Fetch(t.Context(), store, throughNode(t, d), open)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := io.ReadAll(p); err != nil || !bytes.Equal(got, plain) || p.Size() != int64(n) || p.Hash() != want.Hash {
-				t.Errorf("Fetch got %d bytes, size %d, hash %s, %v", len(got), p.Size(), p.Hash(), err)
-			}
-			spool.WriteAt([]byte{1}, int64(n)+100) // was longer before
-			if err := p.WriteInPlace(spool); err != nil || !bytes.Equal(spool.b, plain) {
-				t.Errorf("WriteInPlace left %d bytes, %v", len(spool.b), err)
+			if size, hash, err := tree.Verify(t.Context(), store, through); err != nil || size != int64(n) || hash != want.Hash {
+				t.Errorf("Verify got size %d, hash %s, %v", size, hash, err)
 			}
 			if got, err := tree.ReadFile(t.Context(), store, d, int64(n)); err != nil || !bytes.Equal(got, plain) {
 				t.Errorf("ReadFile got %d bytes, %v", len(got), err)
@@ -95,18 +94,19 @@ func TestEveryPutHasASecretOfItsOwn(t *testing.T) {
 }
 
 // A file is put again under another secret without its plain bytes in a file, as when secrets are rotated.
-func TestFetchedFileIsASource(t *testing.T) {
+func TestFileOfAVersionIsASource(t *testing.T) {
+	defer goleak.VerifyNone(t)
 	for _, n := range []int{5, tree.SmallFile + 1} {
 		store, plain := &blobstore.Memory{}, noise(n)
 		a, err := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{}, sourceOf(plain))
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := tree.Fetch(t.Context(), store, a, new(memorySpool).open)
+		size, hash, err := tree.Verify(t.Context(), store, a)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{Hash: p.Hash()}, p.Source())
+		b, err := tree.PutFile(t.Context(), into{store}, "a", tree.Attributes{Hash: hash}, tree.SourceOf(t.Context(), store, a, size))
 		if err != nil || b.Secret == a.Secret {
 			t.Fatalf("got the same secret, or %v", err)
 		}
@@ -276,7 +276,7 @@ func TestPutFileEndsWithItsSource(t *testing.T) {
 	}
 }
 
-func TestPutFileAndFetchEndWithTheirContext(t *testing.T) {
+func TestPutFileAndRestoreEndWithTheirContext(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	plain := noise(tree.SmallFile + 3*tree.ChunkSize)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -295,10 +295,15 @@ func TestPutFileAndFetchEndWithTheirContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel = context.WithCancel(t.Context())
-	_, err = tree.Fetch(ctx, store, d, func() (tree.Spool, error) { cancel(); return new(memorySpool), nil })
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("Fetch: got %v, want context.Canceled", err)
+	if _, _, err = tree.Restore(ctx, store, d, &failingFile{then: cancel}); !errors.Is(err, context.Canceled) {
+		t.Errorf("Restore: got %v, want context.Canceled", err)
 	}
+	src, err := tree.SourceOf(t.Context(), store, d, int64(len(plain))).Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.CopyN(io.Discard, src, 1000)
+	src.Close()
 }
 
 // putBlob keeps a blob as it is and returns an entry for it that promises nothing.
@@ -312,7 +317,7 @@ func putBlob(t testing.TB, store blobstore.Store, blob []byte) tree.Data {
 }
 
 // Owners who write wrong blobs on purpose give them a link that is right, so that the secret alone finds them out.
-func TestForgedBlobGivesNoPlainBytes(t *testing.T) {
+func TestForgedBlobGivesNoFile(t *testing.T) {
 	for _, n := range []int{100, tree.SmallFile + tree.ChunkSize} {
 		_, blob := sealedNoise(t, n)
 		for _, at := range []int{0, 11, 12, 43, 44, len(blob) / 2, len(blob) - 17, len(blob) - 16, len(blob) - 1} {
@@ -320,8 +325,11 @@ func TestForgedBlobGivesNoPlainBytes(t *testing.T) {
 			bad[at] ^= 1
 			store := &blobstore.Memory{}
 			d := putBlob(t, store, bad)
-			if p, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); !errors.Is(err, tree.ErrUnreadable) || p != nil {
-				t.Errorf("byte %d of %d: Fetch got %v, want ErrUnreadable", at, len(blob), err)
+			if b, err := restore(t.Context(), store, d); !errors.Is(err, tree.ErrUnreadable) || len(b) >= n {
+				t.Errorf("byte %d of %d: Restore got %d bytes, %v, want ErrUnreadable", at, len(blob), len(b), err)
+			}
+			if _, _, err := tree.Verify(t.Context(), store, d); !errors.Is(err, tree.ErrUnreadable) {
+				t.Errorf("byte %d of %d: Verify got %v, want ErrUnreadable", at, len(blob), err)
 			}
 			if b, err := tree.ReadFile(t.Context(), store, d, 1<<30); !errors.Is(err, tree.ErrUnreadable) || b != nil {
 				t.Errorf("byte %d of %d: ReadFile got %v, want ErrUnreadable", at, len(blob), err)
@@ -330,14 +338,14 @@ func TestForgedBlobGivesNoPlainBytes(t *testing.T) {
 		store := &blobstore.Memory{}
 		d := putBlob(t, store, blob)
 		d.Secret[5] ^= 1
-		if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); !errors.Is(err, tree.ErrUnreadable) {
+		if _, err := restore(t.Context(), store, d); !errors.Is(err, tree.ErrUnreadable) {
 			t.Errorf("another secret: got %v, want ErrUnreadable", err)
 		}
 	}
 	for _, n := range []int{0, 1, tree.Overhead - 1} {
 		store := &blobstore.Memory{}
 		d := putBlob(t, store, noise(n))
-		if _, err := tree.Fetch(t.Context(), store, d, noSpool); !errors.Is(err, tree.ErrUnreadable) {
+		if _, err := restore(t.Context(), store, d); !errors.Is(err, tree.ErrUnreadable) {
 			t.Errorf("a blob of %d bytes: got %v, want ErrUnreadable", n, err)
 		}
 	}
@@ -352,74 +360,72 @@ func TestWrongHashInsideIsFoundByTheEnd(t *testing.T) {
 	}
 	store := &blobstore.Memory{}
 	d := putBlob(t, store, aead.Seal(streamNonce[:], streamNonce[:], append(make([]byte, 32), plain...), nil))
-	fetch := func() (*tree.Plain, *memorySpool) {
-		spool := new(memorySpool)
-		p, err := tree.Fetch(t.Context(), store, d, spool.open)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p, spool
+	if b, err := restore(t.Context(), store, d); !errors.Is(err, tree.ErrUnreadable) || len(b) >= len(plain) {
+		t.Errorf("Restore: got %d bytes, %v, want ErrUnreadable", len(b), err)
 	}
-	p, spool := fetch()
-	if got, err := io.ReadAll(p); !errors.Is(err, tree.ErrUnreadable) || len(got) >= len(plain) {
-		t.Errorf("Read: got %d bytes, %v, want ErrUnreadable", len(got), err)
-	}
-	if n, err := p.Read(make([]byte, 1)); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
-		t.Errorf("Read again: got %d, %v, want ErrUnreadable", n, err)
-	}
-	if err := p.WriteInPlace(spool); !errors.Is(err, tree.ErrUnreadable) || bytes.Equal(spool.b, plain) {
-		t.Errorf("WriteInPlace: got %v, want ErrUnreadable", err)
-	}
-	p, _ = fetch()
-	if n, err := p.WriteTo(io.Discard); !errors.Is(err, tree.ErrUnreadable) || n >= int64(len(plain)) {
-		t.Errorf("WriteTo: got %d, %v, want ErrUnreadable", n, err)
-	}
-	if n, err := p.WriteTo(io.Discard); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
-		t.Errorf("WriteTo again: got %d, %v, want ErrUnreadable", n, err)
-	}
-}
-
-func TestSpoolThatIsAlteredOrShortIsNoticed(t *testing.T) {
-	store := &blobstore.Memory{}
-	plain, blob := sealedNoise(t, tree.SmallFile+2*tree.ChunkSize)
-	d := putBlob(t, store, blob)
-	spool := new(memorySpool)
-	p, err := tree.Fetch(t.Context(), store, d, spool.open)
+	src, err := tree.SourceOf(t.Context(), store, d, int64(len(plain))).Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Contains(spool.b, plain[:64]) {
-		t.Error("the spool has plain bytes")
+	defer src.Close()
+	if b, err := io.ReadAll(src); !errors.Is(err, tree.ErrUnreadable) || len(b) >= len(plain) {
+		t.Errorf("SourceOf: got %d bytes, %v, want ErrUnreadable", len(b), err)
 	}
-	spool.b[len(plain)/2] ^= 1
-	if err := p.WriteInPlace(new(memorySpool)); !errors.Is(err, tree.ErrUnreadable) {
-		t.Errorf("altered: got %v, want ErrUnreadable", err)
-	}
-	spool.b = spool.b[:len(plain)/2]
-	if err := p.WriteInPlace(new(memorySpool)); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("cut off: got %v, want io.ErrUnexpectedEOF", err)
+	if n, err := src.Read(make([]byte, 1)); n != 0 || !errors.Is(err, tree.ErrUnreadable) {
+		t.Errorf("SourceOf again: got %d, %v, want ErrUnreadable", n, err)
 	}
 }
 
-func TestSpoolThatFailsEndsFetch(t *testing.T) {
+func TestFileThatCannotBeWrittenEndsRestore(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	store, full := &blobstore.Memory{}, errors.New("disk full")
-	_, blob := sealedNoise(t, tree.SmallFile+2*tree.ChunkSize)
-	d := putBlob(t, store, blob)
-	for name, open := range map[string]func() (tree.Spool, error){
-		"open":  func() (tree.Spool, error) { return nil, full },
-		"write": func() (tree.Spool, error) { return failingSpool{full}, nil },
-	} {
-		if _, err := tree.Fetch(t.Context(), store, d, open); !errors.Is(err, full) {
-			t.Errorf("%s: got %v, want %v", name, err, full)
+	for _, n := range []int{100, tree.SmallFile + 2*tree.ChunkSize} {
+		_, blob := sealedNoise(t, n)
+		if _, _, err := tree.Restore(t.Context(), store, putBlob(t, store, blob), &failingFile{err: full}); !errors.Is(err, full) {
+			t.Errorf("%d bytes: got %v, want %v", n, err, full)
 		}
 	}
 }
 
-type failingSpool struct{ err error }
+// failingFile fails, or calls a function, when it is written.
+type failingFile struct {
+	err  error
+	then func()
+}
 
-func (f failingSpool) ReadAt([]byte, int64) (int, error)  { return 0, f.err }
-func (f failingSpool) WriteAt([]byte, int64) (int, error) { return 0, f.err }
+func (f *failingFile) WriteAt(p []byte, _ int64) (int, error) {
+	if f.then != nil {
+		f.then()
+	}
+	return len(p), f.err
+}
+
+func (f *failingFile) Truncate(int64) error { return f.err }
+
+// A store that has wrong bytes is asked once more, and what it gave before is gone.
+func TestFileComesFromTheStoreThatHasIt(t *testing.T) {
+	plain, blob := sealedNoise(t, tree.SmallFile+2*tree.ChunkSize)
+	longer := &shelfOf{b: append(slices.Clone(blob), 0), size: int64(len(blob)) + 1}
+	store := &blobstore.Memory{}
+	d := putBlob(t, store, blob)
+	if b, err := restore(t.Context(), &inTurn{stores: []blobstore.Reader{longer, store}}, d); err != nil || !bytes.Equal(b, plain) {
+		t.Errorf("got %d bytes, %v, want %d", len(b), err, len(plain))
+	}
+}
+
+// inTurn asks one store after the other, and then the last one.
+type inTurn struct {
+	blobstore.Memory
+	stores []blobstore.Reader
+}
+
+func (s *inTurn) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error) {
+	first := s.stores[0]
+	if len(s.stores) > 1 {
+		s.stores = s.stores[1:]
+	}
+	return first.Get(ctx, h)
+}
 
 // shelfOf hands out one blob whatever is asked for, with bytes and a size that need not be the blob's.
 type shelfOf struct {
@@ -445,12 +451,12 @@ func TestWrongBytesFromAStoreAreCorrupt(t *testing.T) {
 			"size too low":  {b: blob, size: int64(len(blob)) - 1},
 			"size too high": {b: blob, size: int64(len(blob)) + 1},
 		} {
-			if _, err := tree.Fetch(t.Context(), s, d, new(memorySpool).open); !errors.Is(err, blobstore.ErrCorrupt) {
-				t.Errorf("%d bytes, %s: got %v, want ErrCorrupt", n, name, err)
+			if b, err := restore(t.Context(), s, d); !errors.Is(err, blobstore.ErrCorrupt) || len(b) >= n {
+				t.Errorf("%d bytes, %s: got %d bytes, %v, want ErrCorrupt", n, name, len(b), err)
 			}
 		}
 	}
-	if _, err := tree.Fetch(t.Context(), &blobstore.Memory{}, tree.Data{}, noSpool); !errors.Is(err, blobstore.ErrNotFound) {
+	if _, err := restore(t.Context(), &blobstore.Memory{}, tree.Data{}); !errors.Is(err, blobstore.ErrNotFound) {
 		t.Errorf("no blob: got %v, want ErrNotFound", err)
 	}
 	if _, err := tree.ReadFile(t.Context(), &blobstore.Memory{}, tree.Data{}, 1); !errors.Is(err, blobstore.ErrNotFound) {
@@ -468,16 +474,16 @@ func TestFileMustBeWhatItsEntryPromises(t *testing.T) {
 			"size": {Size: right.Size - 1, Hash: right.Hash}, "hash": {Size: right.Size, Hash: bucket.Hash{1}},
 		} {
 			d.Metadata = a.Metadata()
-			if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); bucket.ClassOf(err) != bucket.Malformed {
-				t.Errorf("%d bytes, another %s: Fetch got %v, want a refusal", n, name, err)
+			if _, err := restore(t.Context(), store, d); bucket.ClassOf(err) != bucket.Malformed {
+				t.Errorf("%d bytes, another %s: Restore got %v, want a refusal", n, name, err)
 			}
 			if _, err := tree.ReadFile(t.Context(), store, d, int64(n)); bucket.ClassOf(err) != bucket.Malformed {
 				t.Errorf("%d bytes, another %s: ReadFile got %v, want a refusal", n, name, err)
 			}
 		}
 		d.Metadata = right.Metadata()
-		if _, err := tree.Fetch(t.Context(), store, d, new(memorySpool).open); err != nil {
-			t.Errorf("%d bytes: Fetch got %v", n, err)
+		if _, err := restore(t.Context(), store, d); err != nil {
+			t.Errorf("%d bytes: Restore got %v", n, err)
 		}
 	}
 }
@@ -496,13 +502,13 @@ func TestBounded_FileAboveALimitIsNotRead(t *testing.T) {
 		t.Errorf("promised more: got %v, want a refusal", err)
 	}
 	huge := &shelfOf{b: blob, size: tree.MaxPlainSize + tree.Overhead + 1}
-	if _, err := tree.Fetch(t.Context(), huge, d, noSpool); bucket.ClassOf(err) != bucket.TooLarge {
+	if _, err := restore(t.Context(), huge, d); bucket.ClassOf(err) != bucket.TooLarge {
 		t.Errorf("a blob above every limit: got %v, want a refusal", err)
 	}
 	huge.size = tree.MaxPlainSize + tree.Overhead
 	d.Metadata = nil
 	var err error
-	used := allocated(func() { _, err = tree.Fetch(t.Context(), huge, d, new(memorySpool).open) })
+	used := allocated(func() { _, err = restore(t.Context(), huge, d) })
 	if !errors.Is(err, blobstore.ErrCorrupt) || used > 16<<20 {
 		t.Errorf("a blob that is not so large: got %v and %d bytes of memory", err, used)
 	}
@@ -557,18 +563,13 @@ func TestBounded_LargeFileTakesLittleMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	used = allocated(func() {
-		var p *tree.Plain
-		if p, err = tree.Fetch(t.Context(), store, d, func() (tree.Spool, error) { return f, nil }); err == nil {
-			err = p.WriteInPlace(f)
-		}
-	})
+	used = allocated(func() { _, _, err = tree.Restore(t.Context(), store, d, f) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("Fetch and WriteInPlace allocated %d bytes", used)
+	t.Logf("Restore allocated %d bytes", used)
 	if used > most {
-		t.Errorf("Fetch and WriteInPlace allocated %d bytes for one of %d, want at most %d", used, size, most)
+		t.Errorf("Restore allocated %d bytes for one of %d, want at most %d", used, size, most)
 	}
 	want, err := src.Open()
 	if err != nil {
@@ -589,8 +590,8 @@ func hashOf(t testing.TB, r io.Reader) (h bucket.Hash) {
 	return h
 }
 
-// FuzzFetch opens anything as a stream and in memory: both find the same bytes, or neither any.
-func FuzzFetch(f *testing.F) {
+// FuzzRestore opens anything as a stream and in memory: both find the same bytes, or neither any.
+func FuzzRestore(f *testing.F) {
 	_, blob := sealedNoise(f, 100)
 	f.Add(streamSecret[:], blob)
 	f.Add(streamSecret[:], blob[:tree.Overhead])
@@ -602,13 +603,10 @@ func FuzzFetch(f *testing.F) {
 		if len(blob) < tree.Overhead {
 			return
 		}
-		var got []byte
-		p, err := tree.FetchSpooled(t.Context(), blobOf(blob), secret, new(memorySpool).open)
-		if err == nil {
-			got, err = io.ReadAll(p)
-		}
-		if !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || err != nil && !errors.Is(err, tree.ErrUnreadable) {
-			t.Fatalf("got %x, %v, want %x, %v", got, err, want, wantErr)
+		var out bytes.Buffer
+		_, err := tree.RestoreStreamed(t.Context(), blobOf(blob), secret, &out)
+		if got := out.Bytes(); err == nil && !bytes.Equal(got, want) || (err == nil) != (wantErr == nil) || err != nil && !errors.Is(err, tree.ErrUnreadable) {
+			t.Fatalf("got %x, %v, want %x, %v", out.Bytes(), err, want, wantErr)
 		}
 	})
 }
@@ -653,8 +651,8 @@ func BenchmarkPutFile(b *testing.B) {
 	}
 }
 
-// BenchmarkFetch is what a checkout pays, the file written included: blobs from memory, large ones through a file.
-func BenchmarkFetch(b *testing.B) {
+// BenchmarkRestore is what a checkout pays, the file written included: blobs from memory.
+func BenchmarkRestore(b *testing.B) {
 	for _, c := range benchSizes {
 		b.Run(c.name, func(b *testing.B) {
 			store := &blobstore.Memory{}
@@ -670,11 +668,7 @@ func BenchmarkFetch(b *testing.B) {
 			b.SetBytes(c.size)
 			b.ReportAllocs()
 			for b.Loop() {
-				p, err := tree.Fetch(b.Context(), store, d, func() (tree.Spool, error) { return f, nil })
-				if err == nil {
-					err = p.WriteInPlace(f)
-				}
-				if err != nil {
+				if _, _, err := tree.Restore(b.Context(), store, d, f); err != nil {
 					b.Fatal(err)
 				}
 			}

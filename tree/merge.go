@@ -25,19 +25,6 @@ const (
 	FileAndDirectory
 )
 
-// String returns the kind as words for people.
-func (k ConflictKind) String() string {
-	switch k {
-	case BothChanged:
-		return "both changed"
-	case DeletedAndChanged:
-		return "deleted and changed"
-	case FileAndDirectory:
-		return "file and directory"
-	}
-	return "unknown"
-}
-
 // Conflict is a path on which two sides of a merge disagree, and what [Merge] made of it.
 type Conflict struct {
 	Path string

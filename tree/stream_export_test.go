@@ -21,15 +21,9 @@ func PutStreamed(
 	return putStream(ctx, w, keystream{secret: secret, nonce: nonce}, want, src)
 }
 
-// FetchSpooled is what Fetch does with a large file, for one of any size.
-func FetchSpooled(
-	ctx context.Context, blob *blobstore.Blob, secret bucket.Secret, spool func() (Spool, error),
-) (*Plain, error) {
-	p := &Plain{size: blob.Size() - Overhead}
-	if err := p.spoolIn(ctx, blob, secret, spool); err != nil {
-		return nil, err
-	}
-	return p, nil
+// RestoreStreamed is what Restore does with a large file, for one of any size.
+func RestoreStreamed(ctx context.Context, blob *blobstore.Blob, secret bucket.Secret, w io.Writer) (bucket.Hash, error) {
+	return unseal(ctx, blob, secret, blob.Size()-Overhead, w)
 }
 
 // XOR ciphers bytes that begin at off of a message.

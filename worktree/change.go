@@ -148,7 +148,8 @@ func (c *checkout) perm(path string) fs.FileMode {
 // makeDirs makes directories, with the permissions they are to have, but writable as yet.
 func (c *checkout) makeDirs(ctx context.Context, p *plan) error {
 	err := c.each(ctx, p.dirs, func(d *dir, name, path string) error {
-		err := d.root.Mkdir(name, 0o700)
+		perm := c.perm(path) | 0o700
+		err := d.root.Mkdir(name, perm)
 		if errors.Is(err, fs.ErrExist) {
 			return nil // made meanwhile; if it is no directory, opening it will tell
 		}
@@ -162,7 +163,7 @@ func (c *checkout) makeDirs(ctx context.Context, p *plan) error {
 			return err
 		}
 		defer child.release()
-		if err := child.chmod(c.perm(path) | 0o700); err != nil {
+		if err := child.chmod(perm); err != nil { // whatever the umask took
 			return err
 		}
 		c.touch(child)

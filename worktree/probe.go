@@ -44,19 +44,11 @@ func (c *checkout) probe() (bool, error) {
 }
 
 // learn fetches a file of which the listing does not say what it is, to be able to tell whether it is there already.
-func (c *checkout) learn(ctx context.Context, j *job) (err error) {
-	var spool *os.File
-	name := c.temporary()
-	plain, err := tree.Fetch(ctx, c.r, j.data, func() (_ tree.Spool, err error) {
-		spool, err = c.top.root.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		return spool, err
-	})
-	if spool != nil {
-		defer func() { err = errors.Join(err, spool.Close(), c.top.root.Remove(name)) }()
-	}
+func (c *checkout) learn(ctx context.Context, j *job) error {
+	size, hash, err := tree.Verify(ctx, c.r, j.data)
 	if err != nil {
 		return fmt.Errorf("fetch %.200q: %w", j.path, err)
 	}
-	j.attr.Size, j.attr.Hash, j.known = uint64(plain.Size()), plain.Hash(), true
+	j.attr.Size, j.attr.Hash, j.known = uint64(size), hash, true
 	return nil
 }

@@ -98,28 +98,15 @@ func (c *checkout) stage(ctx context.Context, s *staged) error {
 	if s.attr.Symlink {
 		return c.stageLink(ctx, s)
 	}
-	var f *os.File
-	create := func() (err error) {
-		s.temp = c.temporary()
-		f, err = s.dir.root.OpenFile(s.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	s.temp = c.temporary()
+	f, err := s.dir.root.OpenFile(s.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|openFlags, 0o600)
+	if err != nil {
+		s.temp = ""
 		return err
 	}
-	plain, err := tree.Fetch(ctx, c.r, s.data, func() (tree.Spool, error) {
-		err := create()
-		return f, err
-	})
+	size, hash, err := tree.Restore(ctx, c.r, s.data, f)
 	if err == nil {
-		if f != nil {
-			err = plain.WriteInPlace(f)
-		} else if err = create(); err == nil {
-			_, err = plain.WriteTo(f)
-		}
-	}
-	if f == nil {
-		return err
-	}
-	if err == nil {
-		s.attr.Size, s.attr.Hash = uint64(plain.Size()), plain.Hash()
+		s.attr.Size, s.attr.Hash = uint64(size), hash
 		err = c.finishFile(s, f)
 	}
 	return errors.Join(err, f.Close())

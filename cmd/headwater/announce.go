@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
@@ -16,14 +15,20 @@ func (a *app) announceCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "announce BUCKET [LINK]", Short: "Announce a head of a bucket",
 		Long: `Announce a head of a bucket in the name of the peer of --dir. Without LINK it is the
-newest one that the peer has; what the object stores lack of it is uploaded first. An announcement is a hint: every receiver fetches
-the manifests and verifies them itself.`,
-		Example: "  headwater announce photos\n  headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna",
-		Args:    usageArgs(cobra.RangeArgs(1, 2)),
+newest one that the peer has; what the object stores lack of it is uploaded first. An
+announcement is a hint: every receiver fetches the manifests and verifies them itself.
+
+A running peer tells a broker that was never told, or has lost what it was told, by
+itself. Where none runs, commands take for announced what another broker was told: this
+command announces it all the same.`,
+		Example: `  headwater announce photos
+  headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna`,
+		Args: usageArgs(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runAnnounce(cmd, args, stores)
 		},
 	}
+	a.bindStores(cmd)
 	cmd.Flags().StringSliceVar(&stores, "store", nil, "object stores that receivers shall ask first: NAME or DOMAIN/NAME")
 	return cmd
 }
@@ -37,7 +42,7 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	}
 	var n bucket.Announcement
 	var duplicate bool
-	err := a.withBucket(cmd, args[0], sessionOptions{}, func(ctx context.Context, s *peer.Session, id bucket.ID) (err error) {
+	err := a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) (err error) {
 		n = bucket.Announcement{Bucket: id, Peer: s.ID(), Stores: stores}
 		if len(args) == 2 {
 			n.Link, err = bucket.ParseLink(args[1])
@@ -49,7 +54,7 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 		}
 		duplicate, err = s.Announce(ctx, id, n.Link)
 		return err
-	})
+	})(cmd, args)
 	if err != nil {
 		return err
 	}
@@ -59,45 +64,58 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	if n.Link.Codec() != bucket.CodecDagCBOR {
 		return usagef("%s is no link to a manifest", n.Link)
 	}
-	return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-		n.Hints = knownHints(cmd.Context(), c, n)
-		duplicate, err := c.Announce(cmd.Context(), n)
-		if err != nil {
-			return err
-		}
-		return a.printAnnounced(n, duplicate)
-	})
+	return a.onBroker(func(ctx context.Context, c *jetstream.Client, _ []string) error { return a.announceAny(ctx, c, n) })(cmd, args)
 }
 
-// knownHints are those that stand announced with the same head already, by whoever made it.
-func knownHints(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints) {
+// maxAttempts is how often a head is announced anew that the bus was told of, and has no more.
+const maxAttempts = 16
+
+// announceAny announces a head whatever the log has. For its duplicate window the bus takes for a repetition what another head has
+// replaced since; that is announced under another id.
+func (a *app) announceAny(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (err error) {
+	n.Hints, _ = standing(ctx, c, n)
+	duplicate, stands := true, false
+	for ; duplicate && !stands && n.Attempt < maxAttempts; n.Attempt++ {
+		if duplicate, err = c.Announce(ctx, n); err != nil {
+			return err
+		}
+		if duplicate {
+			_, stands = standing(ctx, c, n)
+		}
+	}
+	return a.printAnnounced(n, duplicate)
+}
+
+// standing returns the hints with which a head stands announced already, by whoever made it, and reports whether the peer itself
+// announces it. What cannot be had is worth no failure.
+func standing(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints, own bool) {
 	heads, err := c.Heads(ctx, n.Bucket)
 	if err != nil {
-		return best // hints are worth no failure
+		return best, true
 	}
 	for _, m := range heads {
 		h, err := bucket.DecodeAnnouncement(m.ContentType, m.Body)
-		if err == nil && h.Link == n.Link && len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
+		if err != nil || h.Link != n.Link {
+			continue
+		}
+		own = own || m.Peer == n.Peer
+		if len(h.Hints.Packs)+len(h.Hints.Recent) >= len(best.Packs)+len(best.Recent) {
 			best = h.Hints
 		}
 	}
-	return best
+	return best, own
 }
 
 func (a *app) printAnnounced(n bucket.Announcement, duplicate bool) error {
-	if a.json {
-		return writeJSON(a.out, struct {
-			BucketID  bucket.ID        `json:"bucket_id"`
-			PeerID    bucket.PublicKey `json:"peer_id"`
-			Link      bucket.Link      `json:"link"`
-			Height    *uint64          `json:"height"`
-			Duplicate bool             `json:"duplicate"`
-		}{n.Bucket, n.Peer, n.Link, n.Height, duplicate})
-	}
 	said := "announced"
 	if duplicate {
 		said = "announced a moment ago already:"
 	}
-	_, err := fmt.Fprintf(a.out, "%s %s of bucket %s\n", said, n.Link, n.Bucket)
-	return err
+	return a.answer(struct {
+		BucketID  bucket.ID        `json:"bucket_id"`
+		PeerID    bucket.PublicKey `json:"peer_id"`
+		Link      bucket.Link      `json:"link"`
+		Height    *uint64          `json:"height"`
+		Duplicate bool             `json:"duplicate"`
+	}{n.Bucket, n.Peer, n.Link, n.Height, duplicate}, "%s %s of bucket %s\n", said, n.Link, n.Bucket)
 }

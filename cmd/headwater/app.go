@@ -18,19 +18,21 @@ import (
 	"headwater/peer"
 )
 
-// app is what all commands share: where they read and write, and the settings that every one of them takes.
+// app is what all commands share: where they read and write, and what flags say. Those of several commands are bound in
+// app.go and session.go.
 type app struct {
 	in  io.Reader
 	out *output
 	err io.Writer
 	env func(string) (string, bool)
 
-	json    bool
-	dir     string
-	config  string
-	timeout time.Duration
-	nats    jetstream.Config
-	level   string
+	cfg    peer.Config // of the peer, and how to reach the broker
+	json   bool
+	config string
+	level  string
+	peer   string // id of the peer to ask
+	noWait bool   // for the announcement of a version
+	at     string // version to read
 }
 
 func newApp(in io.Reader, out, err io.Writer, env func(string) (string, bool)) *app {
@@ -101,22 +103,22 @@ func (a *app) root() *cobra.Command {
 
 // bind adds the flags that every command takes.
 func (a *app) bind(root *cobra.Command) {
-	f := root.PersistentFlags()
+	f, nats := root.PersistentFlags(), &a.cfg.NATS
 	f.BoolVar(&a.json, "json", false, "write JSON: one object, or one object per line")
-	f.StringVar(&a.dir, "dir", a.dataDir(), "the peer's directory")
+	f.StringVar(&a.cfg.Dir, "dir", a.dataDir(), "the peer's directory")
 	f.StringVar(&a.config, "config", "", "config file, TOML (default: headwater/config.toml in the user's config directory)")
-	f.DurationVar(&a.timeout, "timeout", jetstream.DefaultRequestLimit, "how long one request to the broker may take")
+	f.DurationVar(&nats.RequestLimit, "timeout", jetstream.DefaultRequestLimit, "how long one request to the broker may take")
 	f.StringVar(&a.level, "log-level", "info", "what is logged to standard error: debug, info, warn or error")
-	f.StringVar(&a.nats.URL, "nats", "", "NATS server, or several separated by commas (default: that of the peer running on --dir)")
-	f.StringVar(&a.nats.Context, "context", "", "context of the nats command to connect with")
-	f.StringVar(&a.nats.Creds, "creds", "", "file with a NATS user's credentials")
-	f.StringVar(&a.nats.NKey, "nkey", "", "file with a NATS user's nkey seed")
-	f.StringVar(&a.nats.TLS.CA, "tls-ca", "", "file with the certificates that the server's is checked against")
-	f.StringVar(&a.nats.TLS.Cert, "tls-cert", "", "file with this client's certificate")
-	f.StringVar(&a.nats.TLS.Key, "tls-key", "", "file with this client's key")
-	f.BoolVar(&a.nats.TLS.First, "tls-first", false, "do the TLS handshake before the server's greeting")
-	f.StringVar(&a.nats.Domain, "domain", "", "JetStream domain")
-	f.StringVar(&a.nats.Prefix, "prefix", "", "first token of all subjects; streams and stores are named after it (default: that of the last run, or headwater)")
+	f.StringVar(&nats.URL, "nats", "", "NATS server, or several separated by commas (default: that of the peer running on --dir)")
+	f.StringVar(&nats.Context, "context", "", "context of the nats command to connect with")
+	f.StringVar(&nats.Creds, "creds", "", "file with a NATS user's credentials")
+	f.StringVar(&nats.NKey, "nkey", "", "file with a NATS user's nkey seed")
+	f.StringVar(&nats.TLS.CA, "tls-ca", "", "file with the certificates that the server's is checked against")
+	f.StringVar(&nats.TLS.Cert, "tls-cert", "", "file with this client's certificate")
+	f.StringVar(&nats.TLS.Key, "tls-key", "", "file with this client's key")
+	f.BoolVar(&nats.TLS.First, "tls-first", false, "do the TLS handshake before the server's greeting")
+	f.StringVar(&nats.Domain, "domain", "", "JetStream domain")
+	f.StringVar(&nats.Prefix, "prefix", "", "first token of all subjects; streams and stores are named after it (default: that of the last run, or headwater)")
 }
 
 // logger returns the program's log: lines for people on a terminal, JSON objects with --json.
@@ -131,26 +133,28 @@ func (a *app) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(a.err)})), nil
 }
 
-// connect reaches the broker that the settings name, or the one that the last run on the directory used.
-func (a *app) connect(ctx context.Context) (*jetstream.Client, error) {
-	cfg, err := peer.Broker(a.dir, a.nats)
-	if err != nil {
-		return nil, err
-	}
-	cfg.RequestLimit, cfg.Name = a.timeout, cmp.Or(cfg.Name, "headwater")
-	return jetstream.Dial(ctx, cfg)
-}
-
-// withClient connects, calls f, and closes the connection.
+// withClient connects to the broker that the settings name, or the one that the last run on the directory used, calls f, and closes
+// the connection.
 func (a *app) withClient(ctx context.Context, f func(*jetstream.Client) error) error {
-	c, err := a.connect(ctx)
+	cfg, err := peer.Broker(a.cfg.Dir, a.cfg.NATS)
+	if err != nil {
+		return err
+	}
+	c, err := jetstream.Dial(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	err = f(c)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.RequestLimit)
 	defer cancel()
 	return errors.Join(err, c.Close(ctx))
+}
+
+// onBroker makes a command of f that speaks with the broker itself.
+func (a *app) onBroker(f func(context.Context, *jetstream.Client, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.withClient(cmd.Context(), func(c *jetstream.Client) error { return f(cmd.Context(), c, args) })
+	}
 }
 
 // usageArgs makes the complaints of an argument check exit with the code for wrong use.

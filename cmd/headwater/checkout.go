@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -19,22 +20,17 @@ removed, unless you say so.
 Owners get the newest version; mirrors get the newest one that is published.`
 
 func (a *app) checkoutCommand() *cobra.Command {
-	var so sessionOptions
-	var v versionFlag
 	var o peer.CheckoutOptions
 	cmd := &cobra.Command{
 		Use: "checkout BUCKET DIR", Short: "Make a directory what a bucket holds", Long: checkoutHelp,
 		Example: "  headwater checkout photos ~/Pictures\n  headwater checkout photos /tmp/old --at 12 --path 2024/summer",
 		Args:    usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBucket(cmd, args[0], so, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-				o.At = v.at
-				return a.runCheckout(ctx, s, id, args[0], args[1], o)
-			})
-		},
+		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+			o.At = a.at
+			return a.runCheckout(ctx, s, id, args[0], args[1], o)
+		}),
 	}
-	so.bind(cmd)
-	v.bind(cmd)
+	a.bindReading(cmd)
 	f := cmd.Flags()
 	f.StringVar(&o.Path, "path", "", "only this file or directory of the bucket")
 	f.BoolVar(&o.Force, "force", false, "overwrite files that are not known to be in the bucket")
@@ -44,11 +40,11 @@ func (a *app) checkoutCommand() *cobra.Command {
 }
 
 func (a *app) runCheckout(ctx context.Context, s *peer.Session, id bucket.ID, name, dir string, o peer.CheckoutOptions) error {
-	p := newCount(a.err, "checkout", 0)
-	o.Progress = func(files, bytes int64, total int) {
-		p.of = total
-		p.set(files, bytes)
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return usagef("%s is no directory", dir)
 	}
+	p := newProgress(a.err, "checkout")
+	o.Progress = func(files, bytes int64, total int) { p.count(files, int64(total), "files", bytes) }
 	c, err := s.Checkout(ctx, id, dir, o)
 	p.end()
 	if err != nil {
@@ -64,13 +60,9 @@ func (a *app) runCheckout(ctx context.Context, s *peer.Session, id bucket.ID, na
 	if len(c.Left) > 0 {
 		a.note("%d files are not in the bucket and stay, such as %s; --delete removes them", len(c.Left), printable(c.Left[0]))
 	}
-	if a.json {
-		return writeJSON(a.out, c)
-	}
 	if c.Link != c.Head.Link {
 		a.note("the newest version is %d, %s", c.Head.Height, c.Head.Link)
 	}
-	_, err = fmt.Fprintf(a.out, "checked out version %d of %s: %d files written (%s), %d unchanged, %d removed\n",
+	return a.answer(c, "checked out version %d of %s: %d files written (%s), %d unchanged, %d removed\n",
 		c.Height, printable(c.Name), c.Written, byteSize(uint64(c.Bytes)), c.Unchanged+c.Modes, c.Removed)
-	return err
 }

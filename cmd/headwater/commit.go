@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -22,44 +25,36 @@ the new version holds what DIR holds, and nothing else.
 .headwaterignore files, in the syntax of .gitignore, say what to leave out.`
 
 func (a *app) commitCommand() *cobra.Command {
-	var so sessionOptions
-	var u uploadFlags
 	var o peer.CommitOptions
 	cmd := &cobra.Command{
 		Use: "commit BUCKET DIR", Short: "Make a directory the next version of a bucket", Long: commitHelp,
 		Example: "  headwater commit photos ~/Pictures\n  headwater commit photos ~/Pictures --publish --no-wait",
 		Args:    usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBucket(cmd, args[0], so, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-				return a.runCommit(ctx, s, id, args[0], args[1], o, u)
-			})
-		},
+		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+			return a.runCommit(ctx, s, id, args[0], args[1], o)
+		}),
 	}
-	so.bind(cmd)
-	u.bind(cmd)
+	a.bindMaking(cmd)
 	cmd.Flags().BoolVar(&o.Publish, "publish", false, "let mirrors read this version")
 	cmd.Flags().BoolVar(&o.Force, "force", false, "make the version what DIR is, without the changes of others that DIR lacks")
 	return cmd
 }
 
-func (a *app) runCommit(
-	ctx context.Context, s *peer.Session, id bucket.ID, name, dir string, o peer.CommitOptions, u uploadFlags,
-) error {
-	p := newCount(a.err, "scan", 0)
-	var end func()
-	o.Upload, end = a.upload(u)
-	o.Scanned = p.set
-	o.Stored = func(files, bytes int64, total int) {
-		p.what, p.of = "commit", total
-		p.set(files, bytes)
+func (a *app) runCommit(ctx context.Context, s *peer.Session, id bucket.ID, name, dir string, o peer.CommitOptions) error {
+	if info, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return usagef("there is no directory %s", dir)
 	}
+	scan, store := newProgress(a.err, "scan"), newProgress(a.err, "commit")
+	var end func()
+	o.Upload, end = a.upload()
+	o.Scanned = func(files, bytes int64) { scan.count(files, 0, "files", bytes) }
+	o.Stored = func(files, bytes int64, total int) { store.count(files, int64(total), "files", bytes) }
 	m, err := s.Commit(ctx, id, dir, o)
-	p.end()
+	store.end()
 	end()
 	if err != nil {
 		return err
 	}
-	a.noteForks(name, id, m.Forks)
 	for _, f := range m.Skipped {
 		a.note("left out %s: %s", printable(f.Path), f.Reason)
 	}
@@ -72,19 +67,10 @@ func (a *app) runCommit(
 	if m.Behind {
 		a.note("there are versions that %s was not made from; get their changes with: headwater checkout %s %s", dir, name, dir)
 	}
-	a.noteMade(m)
-	return a.printCommit(m)
-}
-
-func (a *app) printCommit(m *peer.Made) error {
-	if a.json {
-		return writeJSON(a.out, m)
-	}
+	a.noteMade(name, m)
 	if m.Unchanged {
-		_, err := fmt.Fprintf(a.out, "nothing to commit: version %d of %s holds it all\n", m.Height, printable(m.Name))
-		return err
+		return a.answer(m, "nothing to commit: version %d of %s holds it all\n", m.Height, printable(m.Name))
 	}
-	_, err := fmt.Fprintf(a.out, "committed version %d of %s: %d files added, %d modified, %d removed; %d objects put, %s\n%s\n",
+	return a.answer(m, "committed version %d of %s: %d files added, %d modified, %d removed; %d objects put, %s\n%s\n",
 		m.Height, printable(m.Name), m.Added, m.Modified, m.Removed, m.Objects, byteSize(uint64(m.Bytes)), m.Link)
-	return err
 }

@@ -28,37 +28,6 @@ Replaying one publishes it on its subject again and removes the letter.`,
 	return cmd
 }
 
-// letterFilter are the flags that choose among dead letters.
-type letterFilter struct {
-	target
-	all    bool
-	kind   string
-	bucket string
-}
-
-func (f *letterFilter) bind(cmd *cobra.Command) {
-	f.target.bind(cmd)
-	cmd.Flags().BoolVar(&f.all, "all-peers", false, "the letters of every peer")
-	cmd.Flags().StringVar(&f.kind, "kind", "", "only heads (announcements) or pins (jobs)")
-	cmd.Flags().StringVar(&f.bucket, "bucket", "", "only those of a bucket, by its id")
-}
-
-func (f *letterFilter) resolve(ctx context.Context, a *app, c *jetstream.Client) (out jetstream.LetterFilter, err error) {
-	out.Kind = consumer.Kind(f.kind)
-	if !slices.Contains([]consumer.Kind{"", consumer.KindHeads, consumer.KindPins}, out.Kind) {
-		return out, usagef("--kind: %q is neither heads nor pins", f.kind)
-	}
-	if f.bucket != "" {
-		if out.Bucket, err = bucket.ParseID(f.bucket); err != nil {
-			return out, err
-		}
-	}
-	if !f.all {
-		out.Owner, err = f.target.resolve(ctx, a, c)
-	}
-	return out, err
-}
-
 // letterLine is one dead letter as dead ls tells it.
 type letterLine struct {
 	Sequence   uint64           `json:"sequence"`
@@ -77,25 +46,38 @@ func lineOfLetter(l jetstream.Letter) letterLine {
 }
 
 func (a *app) deadListCommand() *cobra.Command {
-	var f letterFilter
+	var all bool
+	var kind, in string
 	cmd := &cobra.Command{
 		Use: "ls", Short: "List dead letters, oldest first", Args: usageArgs(cobra.NoArgs),
 		Example: "  headwater dead ls\n  headwater dead ls --bucket 550e8400-e29b-41d4-a716-446655440000 --json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error { return a.runDeadList(cmd.Context(), c, f) })
-		},
+		RunE: a.onBroker(func(ctx context.Context, c *jetstream.Client, _ []string) (err error) {
+			f := jetstream.LetterFilter{Kind: consumer.Kind(kind)}
+			if !slices.Contains([]consumer.Kind{"", consumer.KindHeads, consumer.KindPins}, f.Kind) {
+				return usagef("--kind: %q is neither heads nor pins", kind)
+			}
+			if in != "" {
+				f.Bucket, err = bucket.ParseID(in)
+			}
+			if err == nil && !all {
+				f.Owner, err = a.target(ctx, c)
+			}
+			if err != nil {
+				return err
+			}
+			return a.runDeadList(ctx, c, f)
+		}),
 	}
-	f.bind(cmd)
+	a.bindPeer(cmd)
+	cmd.Flags().BoolVar(&all, "all-peers", false, "the letters of every peer")
+	cmd.Flags().StringVar(&kind, "kind", "", "only heads (announcements) or pins (jobs)")
+	cmd.Flags().StringVar(&in, "bucket", "", "only those of a bucket, by its id")
 	return cmd
 }
 
-func (a *app) runDeadList(ctx context.Context, c *jetstream.Client, f letterFilter) error {
-	filter, err := f.resolve(ctx, a, c)
-	if err != nil {
-		return err
-	}
+func (a *app) runDeadList(ctx context.Context, c *jetstream.Client, f jetstream.LetterFilter) error {
 	var lines []letterLine
-	for l, err := range c.Letters(ctx, filter) {
+	for l, err := range c.Letters(ctx, f) {
 		if err != nil {
 			return err
 		}
@@ -124,20 +106,18 @@ func (a *app) runDeadList(ctx context.Context, c *jetstream.Client, f letterFilt
 func (a *app) letterCommand(use, short, example string, do func(context.Context, *jetstream.Client, uint64) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " LETTER...", Short: short, Example: example, Args: usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				for _, arg := range args {
-					n, err := strconv.ParseUint(arg, 10, 64)
-					if err != nil {
-						return usagef("%q is no letter; 'headwater dead ls' shows their numbers", arg)
-					}
-					if err := do(cmd.Context(), c, n); err != nil {
-						return err
-					}
+		RunE: a.onBroker(func(ctx context.Context, c *jetstream.Client, args []string) error {
+			for _, arg := range args {
+				n, err := strconv.ParseUint(arg, 10, 64)
+				if err != nil {
+					return usagef("%q is no letter; 'headwater dead ls' shows their numbers", arg)
 				}
-				return nil
-			})
-		},
+				if err := do(ctx, c, n); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
 	}
 }
 
@@ -218,9 +198,5 @@ func (a *app) deadDropCommand() *cobra.Command {
 }
 
 func (a *app) printDone(what string, letter uint64) error {
-	if a.json {
-		return writeJSON(a.out, map[string]uint64{what: letter})
-	}
-	_, err := fmt.Fprintf(a.out, "%s %d\n", what, letter)
-	return err
+	return a.answer(map[string]uint64{what: letter}, "%s %d\n", what, letter)
 }

@@ -12,7 +12,6 @@ import (
 )
 
 func (a *app) diffCommand() *cobra.Command {
-	var o sessionOptions
 	cmd := &cobra.Command{
 		Use: "diff BUCKET [FROM [TO]]", Short: "What changed between versions of a bucket",
 		Long: `What changed between two versions, each named by its height or its link: without TO up to
@@ -20,20 +19,18 @@ the newest that can be read, without FROM from the one before that.
 A is added, D removed, M modified; a directory ends in a slash.`,
 		Example: "  headwater diff photos\n  headwater diff photos 3 12",
 		Args:    usageArgs(cobra.RangeArgs(1, 3)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBucket(cmd, args[0], o, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-				versions := append(args, "", "")
-				changes, err := s.Diff(ctx, id, versions[1], versions[2])
-				for _, c := range changes {
-					if err := a.printChange(c); err != nil {
-						return err
-					}
+		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+			versions := append(args, "", "")
+			changes, err := s.Diff(ctx, id, versions[1], versions[2])
+			for _, c := range changes {
+				if err := a.printChange(c); err != nil {
+					return err
 				}
-				return err
-			})
-		},
+			}
+			return err
+		}),
 	}
-	o.bind(cmd)
+	a.bindStores(cmd)
 	return cmd
 }
 

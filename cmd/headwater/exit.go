@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -89,14 +90,18 @@ func report(w io.Writer, asJSON bool, err error) int {
 	if err == nil {
 		return code
 	}
+	text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
+	if code == exitInterrupted && !strings.Contains(text, "interrupted") { // the cause may say it otherwise
+		text = "interrupted: " + text
+	}
 	if !asJSON {
-		fmt.Fprintf(w, "headwater: %v\n", err)
+		fmt.Fprintf(w, "headwater: %s\n", text)
 		return code
 	}
 	_ = writeJSON(w, struct {
 		Error string       `json:"error"`
 		Class bucket.Class `json:"class,omitempty"`
 		Exit  int          `json:"exit"`
-	}{err.Error(), bucket.ClassOf(err), code})
+	}{text, bucket.ClassOf(err), code})
 	return code
 }

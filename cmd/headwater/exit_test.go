@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 
 	"headwater/bucket"
@@ -51,6 +52,16 @@ func TestReportIsOneJSONObject(t *testing.T) {
 	want := `{"error":"inspect: malformed: nonsense","class":"malformed","exit":4}` + "\n"
 	if code != 4 || b.String() != want {
 		t.Errorf("got %d, %s, want 4, %s", code, b.String(), want)
+	}
+}
+
+func TestInterruptedCommandsSayThatAndNoMore(t *testing.T) {
+	for _, asJSON := range []bool{false, true} {
+		var b bytes.Buffer
+		code := report(&b, asJSON, fmt.Errorf("list buckets: %w", context.Canceled))
+		if code != exitInterrupted || !strings.Contains(b.String(), "interrupted") || strings.Contains(b.String(), "context") {
+			t.Errorf("got %d, %q, want %d and that it was interrupted", code, b.String(), exitInterrupted)
+		}
 	}
 }
 

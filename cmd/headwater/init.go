@@ -33,16 +33,16 @@ func (a *app) runInit(ctx context.Context, from string) error {
 	var id bucket.Identity
 	var err error
 	if from == "" {
-		id, err = peer.MakeIdentity(a.dir)
+		id, err = peer.MakeIdentity(a.cfg.Dir)
 	} else if id, err = a.importIdentity(ctx, from); err == nil {
-		err = peer.WriteIdentity(a.dir, id)
+		err = peer.WriteIdentity(a.cfg.Dir, id)
 	}
 	if errors.Is(err, fs.ErrExist) {
-		have, readErr := peer.ReadIdentity(a.dir)
+		have, readErr := peer.ReadIdentity(a.cfg.Dir)
 		if readErr == nil && from != "" && have.PublicKey() == id.PublicKey() {
 			return a.printID(have)
 		}
-		return fmt.Errorf("%s has an identity already; take another --dir, or see 'headwater id'", a.dir)
+		return fmt.Errorf("%s has an identity already; take another --dir, or see 'headwater id'", a.cfg.Dir)
 	}
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (a *app) idCommand() *cobra.Command {
 		Use: "id", Short: "Print the peer's id", Args: usageArgs(cobra.NoArgs),
 		Example: "  headwater id\n  headwater id --json",
 		RunE: func(*cobra.Command, []string) error {
-			id, err := peer.ReadIdentity(a.dir)
+			id, err := peer.ReadIdentity(a.cfg.Dir)
 			if err != nil {
 				return err
 			}
@@ -74,11 +74,7 @@ func (a *app) idCommand() *cobra.Command {
 }
 
 func (a *app) printID(id bucket.Identity) error {
-	if a.json {
-		return writeJSON(a.out, struct {
-			PeerID bucket.PublicKey `json:"peer_id"`
-		}{id.PublicKey()})
-	}
-	_, err := fmt.Fprintln(a.out, id.PublicKey())
-	return err
+	return a.answer(struct {
+		PeerID bucket.PublicKey `json:"peer_id"`
+	}{id.PublicKey()}, "%s\n", id.PublicKey())
 }

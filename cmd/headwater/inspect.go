@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +17,6 @@ import (
 )
 
 func (a *app) inspectCommand() *cobra.Command {
-	var t target
 	var store string
 	cmd := &cobra.Command{
 		Use: "inspect LINK|FILE", Short: "One manifest decoded, its link, and whether its signature holds",
@@ -28,20 +26,20 @@ code 4. A file called like a link is named with ./ in front; - is standard input
 		Example: "  headwater inspect bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna\n  headwater inspect manifest.cbor --json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.runInspect(cmd.Context(), t, store, args[0])
+			return a.runInspect(cmd.Context(), store, args[0])
 		},
 	}
-	t.bind(cmd)
+	a.bindPeer(cmd)
 	cmd.Flags().StringVar(&store, "store", "", "object store to look in (default: PREFIX-manifests, then the peer's own)")
 	return cmd
 }
 
-func (a *app) runInspect(ctx context.Context, t target, store, what string) error {
+func (a *app) runInspect(ctx context.Context, store, what string) error {
 	link, err := bucket.ParseLink(what)
 	var b []byte
 	if err == nil {
 		err = a.withClient(ctx, func(c *jetstream.Client) (err error) {
-			b, err = a.findManifest(ctx, c, t, store, link)
+			b, err = a.findManifest(ctx, c, store, link)
 			return err
 		})
 	} else {
@@ -76,7 +74,7 @@ func (a *app) readFile(ctx context.Context, name string, limit int64) ([]byte, e
 }
 
 // findManifest looks in the object store, then asks the peer.
-func (a *app) findManifest(ctx context.Context, c *jetstream.Client, t target, store string, link bucket.Link) ([]byte, error) {
+func (a *app) findManifest(ctx context.Context, c *jetstream.Client, store string, link bucket.Link) ([]byte, error) {
 	name := store
 	if name == "" {
 		name = c.Names().ManifestStore()
@@ -85,7 +83,7 @@ func (a *app) findManifest(ctx context.Context, c *jetstream.Client, t target, s
 	if !errors.Is(err, consumer.ErrNotFound) || store != "" {
 		return b, err
 	}
-	other, peerErr := t.resolve(ctx, a, c)
+	other, peerErr := a.target(ctx, c)
 	if peerErr != nil {
 		return nil, err
 	}
@@ -168,7 +166,7 @@ func (a *app) printInspection(v *bucket.Version) error {
 		row("link", i.Link)
 		row("hash", i.Hash)
 		row("bucket", i.BucketID)
-		row("name", clipName(i.Name))
+		row("name", clip(i.Name, 60))
 		row("height", i.Height)
 		row("previous", orDash(v.Previous))
 		row("entry", i.Entry)
@@ -199,6 +197,3 @@ func orDash(l bucket.Link) string {
 	}
 	return l.String()
 }
-
-// timeText is a time for people, in their own zone.
-func timeText(t time.Time) string { return t.Local().Format(time.DateTime) }

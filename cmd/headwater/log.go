@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,19 +14,19 @@ import (
 )
 
 func (a *app) logCommand() *cobra.Command {
-	var t target
 	var limit int
 	cmd := &cobra.Command{
 		Use: "log BUCKET", Short: "The versions of a bucket, newest first, with forks drawn",
 		Example: "  headwater log 550e8400-e29b-41d4-a716-446655440000\n  headwater log photos -n 20\n  headwater log photos --json",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAnswers(cmd, t, func(ctx context.Context, from answers) error {
+			return a.withAnswers(cmd, func(ctx context.Context, from answers) error {
 				return a.runLog(ctx, from, args[0], limit)
 			})
 		},
 	}
-	t.bind(cmd)
+	a.bindPeer(cmd)
+	a.bindStores(cmd)
 	cmd.Flags().IntVarP(&limit, "limit", "n", 0, "at most so many versions; 0: all")
 	return cmd
 }
@@ -75,8 +74,7 @@ func (a *app) printVersion(g *graph, l local.LogEntry) error {
 			marks += m.text
 		}
 	}
-	return g.draw(l, fmt.Sprintf("%d  %s  %s  %s %s%s", l.Height, l.Link, shortKey(author), l.Added.Local().Format(time.DateTime),
-		clipName(l.Name), marks))
+	return g.draw(l, fmt.Sprintf("%d  %s  %s%s  %s", l.Height, shortKey(author), timeText(l.Added), marks, l.Name), l.Link.String())
 }
 
 // graph draws versions, newest first, in a column per branch, as git does.
@@ -85,8 +83,8 @@ type graph struct {
 	columns []bucket.Link // of each branch: the version that comes next in it; zero behind a genesis
 }
 
-// draw writes one version in the column that waits for it, or in a new one.
-func (g *graph) draw(l local.LogEntry, text string) error {
+// draw writes one version in the column that waits for it, or in a new one: text, and below it more.
+func (g *graph) draw(l local.LogEntry, text, more string) error {
 	i := slices.Index(g.columns, l.Link)
 	if i < 0 {
 		i = len(g.columns)
@@ -97,11 +95,12 @@ func (g *graph) draw(l local.LogEntry, text string) error {
 	}
 	cells := slices.Repeat([]string{"|"}, len(g.columns))
 	cells[i] = "*"
-	g.columns[i] = bucket.Link{}
+	first := strings.Join(cells, " ")
+	g.columns[i], cells[i] = bucket.Link{}, " "
 	if l.Previous != nil {
-		g.columns[i] = *l.Previous
+		g.columns[i], cells[i] = *l.Previous, "|"
 	}
-	_, err := fmt.Fprintf(g.w, "%s  %s\n", strings.Join(cells, " "), text)
+	_, err := fmt.Fprintf(g.w, "%s  %s\n%s  %s\n", first, clip(text, max(lineWidth-len(first)-2, 20)), strings.Join(cells, " "), more)
 	return err
 }
 

@@ -17,11 +17,11 @@ func TestGraphDrawsForks(t *testing.T) {
 		versions [][2]string // link and previous, newest first
 		want     string
 	}{
-		{"a chain", [][2]string{{"c", "b"}, {"b", "a"}, {"a", ""}}, "*  c\n*  b\n*  a\n"},
+		{"a chain", [][2]string{{"b", "a"}, {"a", ""}}, "*  b\n|  -\n*  a\n   -\n"},
 		{"a fork", [][2]string{{"d", "c"}, {"C", "b"}, {"c", "b"}, {"b", "a"}, {"a", ""}},
-			"*  d\n| *  C\n* |  c\n|/\n*  b\n*  a\n"},
+			"*  d\n|  -\n| *  C\n| |  -\n* |  c\n| |  -\n|/\n*  b\n|  -\n*  a\n   -\n"},
 		{"two forks", [][2]string{{"x", "b"}, {"y", "b"}, {"z", "a"}, {"b", "a"}, {"a", ""}},
-			"*  x\n| *  y\n| | *  z\n|/ /\n* |  b\n|/\n*  a\n"},
+			"*  x\n|  -\n| *  y\n| |  -\n| | *  z\n| | |  -\n|/ /\n* |  b\n| |  -\n|/\n*  a\n   -\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -31,7 +31,7 @@ func TestGraphDrawsForks(t *testing.T) {
 				if v[1] != "" {
 					l.Previous = new(link(v[1]))
 				}
-				if err := g.draw(l, v[0]); err != nil {
+				if err := g.draw(l, v[0], "-"); err != nil {
 					t.Fatal(err)
 				}
 			}

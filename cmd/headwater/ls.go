@@ -11,25 +11,20 @@ import (
 )
 
 func (a *app) lsCommand() *cobra.Command {
-	var o sessionOptions
-	var v versionFlag
 	var recursive bool
 	cmd := &cobra.Command{
 		Use: "ls BUCKET [PATH]", Short: "List a directory of a bucket",
 		Example: "  headwater ls photos\n  headwater ls photos 2024 -R --at 12",
 		Args:    usageArgs(cobra.RangeArgs(1, 2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBucket(cmd, args[0], o, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-				all, err := s.List(ctx, id, append(args, "")[1], v.at, recursive)
-				if err != nil {
-					return err
-				}
-				return a.printEntries(all)
-			})
-		},
+		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+			all, err := s.List(ctx, id, append(args, "")[1], a.at, recursive)
+			if err != nil {
+				return err
+			}
+			return a.printEntries(all)
+		}),
 	}
-	o.bind(cmd)
-	v.bind(cmd)
+	a.bindReading(cmd)
 	cmd.Flags().BoolVarP(&recursive, "recursive", "R", false, "everything below, too")
 	return cmd
 }
@@ -61,21 +56,16 @@ func (a *app) printEntries(all []peer.Entry) error {
 }
 
 func (a *app) catCommand() *cobra.Command {
-	var o sessionOptions
-	var v versionFlag
 	cmd := &cobra.Command{
 		Use: "cat BUCKET PATH", Short: "Write a file of a bucket to standard output",
 		Long: `Write a file of a bucket to standard output. Nothing is written before the whole file is
-here and verified; a large one waits, encrypted, in the directory for temporary files.`,
+here and verified.`,
 		Example: "  headwater cat photos 2024/summer.jpg > summer.jpg",
 		Args:    usageArgs(cobra.ExactArgs(2)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withBucket(cmd, args[0], o, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-				return s.Read(ctx, id, args[1], v.at, a.out)
-			})
-		},
+		RunE: a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+			return s.Read(ctx, id, args[1], a.at, a.out)
+		}),
 	}
-	o.bind(cmd)
-	v.bind(cmd)
+	a.bindReading(cmd)
 	return cmd
 }

@@ -27,16 +27,14 @@ What the store has already is not sent again. With --manifest the files must be
 strict manifests, and go to the store of manifests. - is standard input.`,
 		Example: "  headwater put video.mp4\n  headwater put --manifest 0.cbor 1.cbor 2.cbor",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				for _, name := range args {
-					if err := a.runPut(cmd.Context(), c, store, manifest, name); err != nil {
-						return fmt.Errorf("put %s: %w", name, err)
-					}
+		RunE: a.onBroker(func(ctx context.Context, c *jetstream.Client, args []string) error {
+			for _, name := range args {
+				if err := a.runPut(ctx, c, store, manifest, name); err != nil {
+					return fmt.Errorf("put %s: %w", name, err)
 				}
-				return nil
-			})
-		},
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().StringVar(&store, "store", "", "object store: NAME or DOMAIN/NAME (default PREFIX-blobs, or PREFIX-manifests)")
 	cmd.Flags().BoolVar(&manifest, "manifest", false, "the files are manifests")
@@ -63,7 +61,8 @@ func (a *app) runPut(ctx context.Context, c *jetstream.Client, store string, man
 	if err := a.ensureStores(ctx, c, store); err != nil {
 		return err
 	}
-	p := newProgress(a.err, "put "+filepath.Base(name), size)
+	p := newProgress(a.err, "put "+filepath.Base(name))
+	p.size = size
 	defer p.end()
 	if err := c.PutObject(ctx, store, link.Hash(), size, io.TeeReader(f, p)); err != nil {
 		return err
@@ -144,16 +143,12 @@ func (a *app) openSeekable(ctx context.Context, name string) (f *os.File, remove
 }
 
 func (a *app) printPut(link bucket.Link, store string, size int64) error {
-	if a.json {
-		return writeJSON(a.out, struct {
-			Link  bucket.Link `json:"link"`
-			Hash  bucket.Hash `json:"hash"`
-			Store string      `json:"store"`
-			Size  int64       `json:"size"`
-		}{link, link.Hash(), store, size})
-	}
-	_, err := fmt.Fprintln(a.out, link)
-	return err
+	return a.answer(struct {
+		Link  bucket.Link `json:"link"`
+		Hash  bucket.Hash `json:"hash"`
+		Store string      `json:"store"`
+		Size  int64       `json:"size"`
+	}{link, link.Hash(), store, size}, "%s\n", link)
 }
 
 func (a *app) getCommand() *cobra.Command {
@@ -166,11 +161,9 @@ To standard output, what was written before a mismatch showed has been written: 
 at the exit code, which is 4 then.`,
 		Example: "  headwater get bafkr4ihkr4ld3m4gqkjf4reryxsy2s5tkbxprqkow6fin2iiyvreuzzab4 -o file",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				return a.runGet(cmd.Context(), c, store, output, args[0])
-			})
-		},
+		RunE: a.onBroker(func(ctx context.Context, c *jetstream.Client, args []string) error {
+			return a.runGet(ctx, c, store, output, args[0])
+		}),
 	}
 	cmd.Flags().StringVar(&store, "store", "", "object store: NAME or DOMAIN/NAME (default PREFIX-blobs, or PREFIX-manifests for a link to a manifest)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "file to write; it must not exist (default: standard output)")
@@ -197,7 +190,8 @@ func (a *app) runGet(ctx context.Context, c *jetstream.Client, store, output, wh
 		return fmt.Errorf("get %s from %s: %w", what, store, err)
 	}
 	defer r.Close()
-	p := newProgress(a.err, "get "+what, size)
+	p := newProgress(a.err, "get "+what)
+	p.size = size
 	defer p.end()
 	err = a.writeOutput(output, io.TeeReader(blobstore.Verify(r, link.Hash(), size, blobstore.DefaultMaxBlobSize), p))
 	if errors.Is(err, blobstore.ErrMismatch) || errors.Is(err, blobstore.ErrTooLarge) {

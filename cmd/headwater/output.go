@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"headwater/bucket"
 )
@@ -33,6 +36,15 @@ func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
+}
+
+// answer writes v as JSON if that is asked for, and else the text.
+func (a *app) answer(v any, format string, args ...any) error {
+	if a.json {
+		return writeJSON(a.out, v)
+	}
+	_, err := fmt.Fprintf(a.out, format, args...)
+	return err
 }
 
 // table writes rows in columns that fit a terminal.
@@ -77,7 +89,56 @@ func shortKey(k bucket.PublicKey) string {
 	return k.String()[:10] + "…"
 }
 
-// bytes writes a size for people.
+// shortID is the beginning of a bucket's id, which names it too.
+func shortID(id bucket.ID) string { return id.String()[:8] }
+
+// clip makes text from outside printable, and cuts it to n characters.
+func clip(s string, n int) string {
+	s = printable(s)
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}
+
+// clipText makes a sentence from outside fit a few lines.
+func clipText(s string) string { return clip(s, 300) }
+
+// printable makes text from outside safe for a terminal: what would move the cursor, or show nothing, becomes a question mark.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// lineWidth is how many characters a line for people has at most: what a terminal has at least.
+const lineWidth = 80
+
+// wrap breaks a sentence into lines between its words, those behind the first indented. A word that is longer keeps its line.
+func wrap(s string) string {
+	var b strings.Builder
+	column := 0
+	for _, word := range strings.Fields(s) {
+		n := utf8.RuneCountInString(word) + 1
+		if column += n; column > lineWidth+1 && column > n {
+			b.WriteString("\n ")
+			column = n + 2
+		}
+		if column > n {
+			b.WriteString(" ")
+		}
+		b.WriteString(printable(word))
+	}
+	return b.String() + "\n"
+}
+
+// timeText is a time for people, in their own zone.
+func timeText(t time.Time) string { return t.Local().Format(time.DateTime) }
+
+// byteSize writes a size for people.
 func byteSize(n uint64) string {
 	const unit = 1024
 	if n < unit {
@@ -90,99 +151,65 @@ func byteSize(n uint64) string {
 	return fmt.Sprintf("%.1f %ciB", size, "KMGTP"[exp])
 }
 
-// ago writes how long ago t was, for people.
-func ago(t, now time.Time) string {
-	d := now.Sub(t).Round(time.Second)
+// ago writes how long ago t was, for people; nil is now.
+func ago(t *time.Time) string {
+	var d time.Duration
+	if t != nil {
+		d = time.Since(*t).Round(time.Second)
+	}
 	if d < 0 {
 		return "in " + (-d).String()
 	}
 	return d.String() + " ago"
 }
 
-// progress shows how much of long work is done, on a terminal only.
+// progressPause is how long progress waits before it shows anything, and between one sight and the next: what is done sooner
+// needs none.
+const progressPause = 200 * time.Millisecond
+
+// progress shows how much of long work is done, on a terminal only. To be used by one goroutine at a time.
 type progress struct {
-	w    io.Writer
+	w    io.Writer // nil: nothing is shown
 	what string
-	size int64
-	done int64
+	size int64 // bytes that Write is to see
+	done int64 // bytes that it saw
 	next time.Time
 }
 
-// newProgress returns the progress of moving size bytes, nil-safe to use where w is no terminal.
-func newProgress(w io.Writer, what string, size int64) *progress {
+func newProgress(w io.Writer, what string) *progress {
 	if !isTerminal(w) {
 		w = nil
 	}
-	return &progress{w: w, what: what, size: size}
+	return &progress{w: w, what: what, next: time.Now().Add(progressPause)}
 }
 
 // Write counts bytes that passed.
 func (p *progress) Write(b []byte) (int, error) {
 	p.done += int64(len(b))
-	if now := time.Now(); p.w != nil && now.After(p.next) {
-		p.next = now.Add(200 * time.Millisecond)
-		if p.size > 0 {
-			fmt.Fprintf(p.w, "\r%s %s of %s (%d %%)\x1b[K", p.what, byteSize(uint64(p.done)), byteSize(uint64(p.size)), p.done*100/p.size)
-		} else {
-			fmt.Fprintf(p.w, "\r%s %s\x1b[K", p.what, byteSize(uint64(p.done)))
-		}
-	}
+	p.show(p.done, p.size, byteSize(uint64(p.done)))
 	return len(b), nil
+}
+
+// count notes how many things are done, and their bytes; of is 0 if it is not known.
+func (p *progress) count(done, of int64, things string, bytes int64) {
+	p.show(done, of, fmt.Sprintf("%d %s, %s", done, things, byteSize(uint64(bytes))))
+}
+
+func (p *progress) show(done, of int64, text string) {
+	now := time.Now()
+	if p.w == nil || now.Before(p.next) {
+		return
+	}
+	p.next = now.Add(progressPause)
+	if of > 0 {
+		text += fmt.Sprintf(" (%d %%)", done*100/of)
+	}
+	fmt.Fprintf(p.w, "\r%s %s\x1b[K", p.what, text)
 }
 
 // end clears the line.
 func (p *progress) end() {
 	if p.w != nil {
 		fmt.Fprint(p.w, "\r\x1b[K")
-	}
-}
-
-// countPause is how long a count waits before it shows anything, and between one sight and the next: what is done sooner
-// needs no progress.
-const countPause = 200 * time.Millisecond
-
-// count shows how much of long work is done, on a terminal only.
-type count struct {
-	w    io.Writer
-	what string
-	of   int // files; 0 where it is not known
-	next time.Time
-}
-
-// newCount returns the progress of some work on files, or on versions, which shows nothing where w is no terminal.
-func newCount(w io.Writer, what string, of int) *count {
-	if !isTerminal(w) {
-		w = nil
-	}
-	return &count{w: w, what: what, of: of, next: time.Now().Add(countPause)}
-}
-
-// set notes what is done. It is to be called from one goroutine at a time.
-func (c *count) set(files, size int64) {
-	c.show(uint64(files), uint64(c.of), "files", func() string { return ", " + byteSize(uint64(size)) })
-}
-
-// objects notes how many objects are uploaded. It is to be called from one goroutine at a time.
-func (c *count) objects(done, total int, size int64) {
-	c.show(uint64(done), uint64(total), "objects", func() string { return ", " + byteSize(uint64(size)) })
-}
-
-func (c *count) show(done, of uint64, units string, more func() string) {
-	now := time.Now()
-	if c.w == nil || now.Before(c.next) {
-		return
-	}
-	c.next = now.Add(countPause)
-	if of > 0 {
-		fmt.Fprintf(c.w, "\r%s %d of %d %s (%.0f %%)%s\x1b[K", c.what, done, of, units, float64(done)/float64(of)*100, more())
-	} else {
-		fmt.Fprintf(c.w, "\r%s %d %s%s\x1b[K", c.what, done, units, more())
-	}
-}
-
-// end clears the line.
-func (c *count) end() {
-	if c.w != nil {
-		fmt.Fprint(c.w, "\r\x1b[K")
 	}
 }

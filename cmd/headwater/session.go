@@ -14,23 +14,30 @@ import (
 	"headwater/peer/local"
 )
 
-// sessionOptions are the flags of every command that works on buckets.
-type sessionOptions struct {
-	manifestStores, blobStores []string
-	allowUnsigned              bool
+// bindStores adds the flags of every command that works on buckets.
+func (a *app) bindStores(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSliceVar(&a.cfg.ManifestStores, "manifest-store", nil,
+		"object stores of manifests, NAME or DOMAIN/NAME; read in order, written to the first (default PREFIX-manifests)")
+	f.StringSliceVar(&a.cfg.BlobStores, "blob-store", nil,
+		"object stores of blobs, NAME or DOMAIN/NAME; read in order, written to the first (default PREFIX-blobs)")
+	f.BoolVar(&a.cfg.AllowUnsigned, "allow-unsigned", false, "accept unsigned versions, but never after a signed one")
 }
 
-func (o *sessionOptions) bind(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringSliceVar(&o.manifestStores, "manifest-store", nil,
-		"object stores of manifests, NAME or DOMAIN/NAME; read in order, written to the first (default PREFIX-manifests)")
-	f.StringSliceVar(&o.blobStores, "blob-store", nil,
-		"object stores of blobs, NAME or DOMAIN/NAME; read in order, written to the first (default PREFIX-blobs)")
-	f.BoolVar(&o.allowUnsigned, "allow-unsigned", false, "accept unsigned versions, but never after a signed one")
+// bindMaking adds the flags of every command that makes a version.
+func (a *app) bindMaking(cmd *cobra.Command) {
+	a.bindStores(cmd)
+	cmd.Flags().BoolVar(&a.noWait, "no-wait", false, "return once the version is durable here; it is uploaded and announced afterwards")
+}
+
+// bindReading adds the flags of every command that reads a version.
+func (a *app) bindReading(cmd *cobra.Command) {
+	a.bindStores(cmd)
+	cmd.Flags().StringVar(&a.at, "at", "", "version to read: its height or its link (default: the newest that can be read)")
 }
 
 // withSession calls f with a session on the directory, in the name of the command.
-func (a *app) withSession(cmd *cobra.Command, o sessionOptions, f func(context.Context, *peer.Session) error) error {
+func (a *app) withSession(cmd *cobra.Command, f func(context.Context, *peer.Session) error) error {
 	ctx := cmd.Context()
 	if !cmd.Flags().Changed("log-level") {
 		a.level = "warn" // what a command did is its answer
@@ -39,29 +46,41 @@ func (a *app) withSession(cmd *cobra.Command, o sessionOptions, f func(context.C
 	if err != nil {
 		return err
 	}
-	nats := a.nats
-	nats.RequestLimit, nats.Name = a.timeout, "headwater "+cmd.Name()
-	s, err := peer.Use(ctx, peer.Config{
-		Dir: a.dir, Role: cmd.Name(), NATS: nats, AllowUnsigned: o.allowUnsigned,
-		ManifestStores: o.manifestStores, BlobStores: o.blobStores, Logger: log, Version: version(),
-	})
+	a.cfg.Role, a.cfg.NATS.Name, a.cfg.Logger, a.cfg.Version = cmd.Name(), "headwater "+cmd.Name(), log, version()
+	s, err := peer.Use(ctx, a.cfg)
 	if err != nil {
 		return err
 	}
 	return foundWrong(errors.Join(f(ctx, s), s.Close(ctx)))
 }
 
-// withBucket is withSession for a command whose first argument is a bucket.
-func (a *app) withBucket(
-	cmd *cobra.Command, name string, o sessionOptions, f func(context.Context, *peer.Session, bucket.ID) error,
+// onBucket makes a command of f whose first argument is a bucket.
+func (a *app) onBucket(f func(context.Context, *peer.Session, bucket.ID, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.withSession(cmd, func(ctx context.Context, s *peer.Session) error {
+			id, err := s.Find(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return f(ctx, s, id, args)
+		})
+	}
+}
+
+// making carries out a command that makes a version, and says what it did.
+func (a *app) making(
+	cmd *cobra.Command, args []string, did string, f func(context.Context, *peer.Session, bucket.ID, peer.Upload) (*peer.Made, error),
 ) error {
-	return a.withSession(cmd, o, func(ctx context.Context, s *peer.Session) error {
-		id, err := s.Find(ctx, name)
+	return a.onBucket(func(ctx context.Context, s *peer.Session, id bucket.ID, args []string) error {
+		upload, end := a.upload()
+		m, err := f(ctx, s, id, upload)
+		end()
 		if err != nil {
 			return err
 		}
-		return f(ctx, s, id)
-	})
+		a.noteMade(args[0], m)
+		return a.answer(m, "%s version %d of %s, %s\n", did, m.Height, printable(m.Name), m.Link)
+	})(cmd, args)
 }
 
 // foundWrong makes wrong bytes of a large blob, which are only found out while they are read, the refusal that those of a
@@ -81,14 +100,14 @@ type answers interface {
 }
 
 // withAnswers calls f with whoever the flags name.
-func (a *app) withAnswers(cmd *cobra.Command, t target, f func(context.Context, answers) error) error {
-	id, err := peer.ReadIdentity(a.dir)
-	own := err == nil && (t.peer == "" || t.peer == id.PublicKey().String())
+func (a *app) withAnswers(cmd *cobra.Command, f func(context.Context, answers) error) error {
+	id, err := peer.ReadIdentity(a.cfg.Dir)
+	own := err == nil && (a.peer == "" || a.peer == id.PublicKey().String())
 	if own {
-		return a.withSession(cmd, sessionOptions{}, func(ctx context.Context, s *peer.Session) error { return f(ctx, s) })
+		return a.withSession(cmd, func(ctx context.Context, s *peer.Session) error { return f(ctx, s) })
 	}
 	return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-		other, err := t.resolve(cmd.Context(), a, c)
+		other, err := a.target(cmd.Context(), c)
 		if err != nil {
 			return err
 		}
@@ -96,17 +115,12 @@ func (a *app) withAnswers(cmd *cobra.Command, t target, f func(context.Context, 
 	})
 }
 
-// uploadFlags say whether to wait for the announcement of a version.
-type uploadFlags struct{ noWait bool }
-
-func (u *uploadFlags) bind(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&u.noWait, "no-wait", false, "return once the version is durable here; it is uploaded and announced afterwards")
-}
-
 // upload returns what the flags ask for, with progress on a terminal. end clears that.
-func (a *app) upload(u uploadFlags) (peer.Upload, func()) {
-	c := newCount(a.err, "upload", 0)
-	return peer.Upload{NoWait: u.noWait, Progress: func(p local.UploadProgress) { c.objects(p.Done, p.Objects, p.Bytes) }}, c.end
+func (a *app) upload() (peer.Upload, func()) {
+	p := newProgress(a.err, "upload")
+	return peer.Upload{NoWait: a.noWait, Progress: func(u local.UploadProgress) {
+		p.count(int64(u.Done), int64(u.Objects), "objects", u.Bytes)
+	}}, p.end
 }
 
 // note tells a person something beside the answer; a script finds it in the answer itself.
@@ -125,7 +139,8 @@ func (a *app) noteForks(name string, id bucket.ID, forks []peer.Fork) {
 }
 
 // noteMade tells what else there is to say of a version that was made.
-func (a *app) noteMade(m *peer.Made) {
+func (a *app) noteMade(name string, m *peer.Made) {
+	a.noteForks(name, m.BucketID, m.Forks)
 	for _, i := range m.Ignored {
 		a.note("ignored an announced head of bucket %s, %s: %s", m.BucketID, i.Link, i.Reason)
 	}
@@ -133,21 +148,4 @@ func (a *app) noteMade(m *peer.Made) {
 		a.note("version %d is made, and not announced yet (%s).\n"+
 			"  The running peer announces it as soon as it can; if none runs, the next version or 'headwater announce' does.", m.Height, m.Waiting)
 	}
-}
-
-// printMade says what version was made, and of what.
-func (a *app) printMade(did string, m *peer.Made) error {
-	a.noteMade(m)
-	if a.json {
-		return writeJSON(a.out, m)
-	}
-	_, err := fmt.Fprintf(a.out, "%s version %d of %s, %s\n", did, m.Height, printable(m.Name), m.Link)
-	return err
-}
-
-// versionFlag names a version on the command line.
-type versionFlag struct{ at string }
-
-func (v *versionFlag) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&v.at, "at", "", "version to read: its height or its link (default: the newest that can be read)")
 }

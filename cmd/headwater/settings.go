@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -27,13 +29,8 @@ func (a *app) settle(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	known := map[string]bool{}
-	for _, c := range append(cmd.Root().Commands(), cmd.Root()) {
-		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
-		c.PersistentFlags().VisitAll(func(f *pflag.Flag) { known[f.Name] = true })
-	}
 	for key := range file {
-		if !known[key] {
+		if !hasSetting(cmd.Root(), key) {
 			return usagef("config file %s: there is no setting %q", a.configFile(), key)
 		}
 	}
@@ -41,12 +38,56 @@ func (a *app) settle(ctx context.Context, cmd *cobra.Command) error {
 		if err == nil && !f.Changed && f.Name != "help" {
 			err = a.settleFlag(f, file)
 		}
+		if isNumber := !strings.HasPrefix(f.Value.Type(), "string"); err == nil && isNumber && strings.HasPrefix(f.Value.String(), "-") {
+			err = usagef("--%s: %s is less than 0", f.Name, f.Value)
+		}
 	})
+	if err == nil {
+		err = moreThanZero(cmd, "timeout")
+	}
+	if err == nil {
+		err = a.checkContext()
+	}
 	if err != nil {
 		return err
 	}
-	if err := (jetstream.Names{Prefix: a.nats.Prefix}).Validate(); err != nil {
+	if err := (jetstream.Names{Prefix: a.cfg.NATS.Prefix}).Validate(); err != nil {
 		return usageError{err}
+	}
+	return nil
+}
+
+// hasSetting reports whether a command, or one below it, has a flag of that name.
+func hasSetting(cmd *cobra.Command, name string) bool {
+	return cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil ||
+		slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return hasSetting(c, name) })
+}
+
+// moreThanZero refuses flags, numbers or durations, that are zero. Less than that no flag may be.
+func moreThanZero(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		if v := cmd.Flag(name).Value.String(); v == "0" || v == "0s" {
+			return usagef("--%s: %s is not more than 0", name, v)
+		}
+	}
+	return nil
+}
+
+// checkContext refuses a context of the nats command that is not there: its broker would be waited for in vain.
+func (a *app) checkContext() error {
+	file := a.cfg.NATS.Context
+	if file == "" {
+		return nil
+	}
+	if !filepath.IsAbs(file) {
+		dir, _ := a.env("XDG_CONFIG_HOME")
+		if u, err := user.Current(); dir == "" && err == nil {
+			dir = filepath.Join(u.HomeDir, ".config")
+		}
+		file = filepath.Join(dir, "nats", "context", file+".json")
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return usagef("--context: there is no context %q: no file %s; 'nats context ls' lists those that are there", a.cfg.NATS.Context, file)
 	}
 	return nil
 }

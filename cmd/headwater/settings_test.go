@@ -48,6 +48,9 @@ func TestSettings_FlagsWinOverEnvironmentOverFile(t *testing.T) {
 	expect("environment")
 	expect("flag", "--dir", dirs["flag"])
 
+	write("raw = true\nbucket = 'photos'\n") // of commands below a command
+	expect("environment")
+
 	write("no-such-setting = 1\n")
 	if code, _, errs := run(t, env, "id"); code != exitUsage || !strings.Contains(errs, "no-such-setting") {
 		t.Errorf("got %d, %q, want %d and the setting's name", code, errs, exitUsage)

@@ -12,8 +12,6 @@ import (
 )
 
 func (a *app) shareCommand() *cobra.Command {
-	var o sessionOptions
-	var u uploadFlags
 	var role string
 	cmd := &cobra.Command{
 		Use: "share BUCKET PEER", Short: "Let a peer hold a bucket, as an owner or a mirror",
@@ -36,13 +34,12 @@ peer's id is what 'headwater id' prints there.`,
 				return usageError{err}
 			}
 			did := fmt.Sprintf("shared with %s as %s:", shortKey(with), role)
-			return a.makes(cmd, args[0], o, u, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+			return a.making(cmd, args, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
 				return s.Share(ctx, id, with, r, u)
 			})
 		},
 	}
-	o.bind(cmd)
-	u.bind(cmd)
+	a.bindMaking(cmd)
 	cmd.Flags().StringVar(&role, "role", "owner", "owner or mirror")
 	return cmd
 }
@@ -58,8 +55,6 @@ func parseRole(s string) (bucket.Role, error) {
 }
 
 func (a *app) unshareCommand() *cobra.Command {
-	var o sessionOptions
-	var u uploadFlags
 	var rotate bool
 	cmd := &cobra.Command{
 		Use: "unshare BUCKET PEER", Short: "Take a bucket from a peer, from the next version on",
@@ -75,20 +70,17 @@ them are encrypted anew, which takes as long as committing everything again.`,
 				return err
 			}
 			did := fmt.Sprintf("taken from %s:", shortKey(from))
-			return a.makes(cmd, args[0], o, u, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+			return a.making(cmd, args, did, func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
 				return s.Unshare(ctx, id, from, rotate, u)
 			})
 		},
 	}
-	o.bind(cmd)
-	u.bind(cmd)
+	a.bindMaking(cmd)
 	cmd.Flags().BoolVar(&rotate, "rotate", false, "encrypt every file and directory anew")
 	return cmd
 }
 
 func (a *app) publishCommand() *cobra.Command {
-	var o sessionOptions
-	var u uploadFlags
 	cmd := &cobra.Command{
 		Use: "publish BUCKET", Short: "Let mirrors read what a bucket holds now",
 		Long: `Let mirrors read what a bucket holds now, by a new version whose secret stands in it in
@@ -97,29 +89,11 @@ versions are private again, unless they are published too.`,
 		Example: "  headwater publish photos",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.makes(cmd, args[0], o, u, "published", func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
+			return a.making(cmd, args, "published", func(ctx context.Context, s *peer.Session, id bucket.ID, u peer.Upload) (*peer.Made, error) {
 				return s.Publish(ctx, id, u)
 			})
 		},
 	}
-	o.bind(cmd)
-	u.bind(cmd)
+	a.bindMaking(cmd)
 	return cmd
-}
-
-// makes carries out a command that makes a version, and says what it did.
-func (a *app) makes(
-	cmd *cobra.Command, name string, o sessionOptions, u uploadFlags, did string,
-	f func(context.Context, *peer.Session, bucket.ID, peer.Upload) (*peer.Made, error),
-) error {
-	return a.withBucket(cmd, name, o, func(ctx context.Context, s *peer.Session, id bucket.ID) error {
-		upload, end := a.upload(u)
-		m, err := f(ctx, s, id, upload)
-		end()
-		if err != nil {
-			return err
-		}
-		a.noteForks(name, id, m.Forks)
-		return a.printMade(did, m)
-	})
 }

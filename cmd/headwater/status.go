@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -17,21 +15,24 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	var t target
 	cmd := &cobra.Command{
 		Use: "status [BUCKET]", Short: "How the buckets of a peer stand",
 		Long: `How the buckets of a peer stand, running or not, with or without a broker. A bucket is
 named by its id, the beginning of it, or its name. States: in_sync, behind,
-catching_up, fetching, uploading, offline, not_running, blocked, diverged, not_shared.`,
+catching_up, fetching, uploading, offline, not_running, blocked, diverged, not_shared.
+
+What was announced was told to the broker of that time. Only a running peer notices one
+that was never told, or has lost it; else say 'headwater announce BUCKET'.`,
 		Example: "  headwater status\n  headwater status --json | jq '.buckets[] | select(.state != \"in_sync\")'",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAnswers(cmd, t, func(ctx context.Context, from answers) error {
+			return a.withAnswers(cmd, func(ctx context.Context, from answers) error {
 				return a.runStatus(ctx, from, args)
 			})
 		},
 	}
-	t.bind(cmd)
+	a.bindPeer(cmd)
+	a.bindStores(cmd)
 	return cmd
 }
 
@@ -53,6 +54,9 @@ func (a *app) runStatus(ctx context.Context, from answers, args []string) error 
 		}
 		return writeJSON(a.out, answer)
 	}
+	if !id.IsZero() {
+		fmt.Fprintf(a.out, "bucket %s\n", id)
+	}
 	return a.printStatus(answer)
 }
 
@@ -73,18 +77,18 @@ func (a *app) printStatus(s local.Status) error {
 	}
 	fmt.Fprintln(a.out)
 	err := table(a.out, func(row func(...any)) {
-		row("BUCKET", "NAME", "STATE", "HEIGHT", "HEAD", "COMPLETE", "BEHIND", "PINS", "HELD", "FORKS", "DEAD")
+		row("BUCKET", "NAME", "STATE", "HEIGHT", "COMPLETE", "PINS", "HELD")
 		for _, b := range s.Buckets {
-			row(b.BucketID, clipName(b.Name), b.State, height(b.Known), shortHead(b.Known), height(b.Complete), b.Behind,
-				fmt.Sprintf("%d/%d", b.Pins.Held, b.Pins.Needed), byteSize(b.Pins.BytesHeld), b.Forks, b.Dead)
+			row(shortID(b.BucketID), clip(b.Name, 13), b.State, height(b.Known), height(b.Complete),
+				fmt.Sprintf("%d/%d", b.Pins.Held, b.Pins.Needed), byteSize(b.Pins.BytesHeld))
 		}
 	})
 	for _, b := range s.Buckets {
-		if b.CatchUp.Total > 1 {
-			fmt.Fprintf(a.out, "\n%s  catching up: %s\n", b.BucketID, progressText(b.CatchUp))
+		if b.LastError == s.Broker.Error {
+			b.LastError = "" // said above
 		}
-		if b.LastError != "" {
-			a.printTrouble(b)
+		if text := bucketText(b); text != "" {
+			fmt.Fprint(a.out, "\n", wrap(shortID(b.BucketID)+": "+text))
 		}
 	}
 	return err
@@ -92,29 +96,30 @@ func (a *app) printStatus(s local.Status) error {
 
 // printBroker says how the peer hears.
 func (a *app) printBroker(s local.Status) {
-	since := ""
-	if s.Broker.Since != nil {
-		since = ", since " + ago(*s.Broker.Since, time.Now())
-	}
 	switch {
 	case !s.Broker.Connected:
-		fmt.Fprintf(a.out, "offline: %s%s\n", s.Broker.Error, since)
+		fmt.Fprint(a.out, wrap("offline: "+s.Broker.Error+"; since "+ago(s.Broker.Since)))
 	case !s.Running:
 		fmt.Fprintf(a.out, "no peer runs; the broker answers at %s\n", s.Broker.URL)
 	}
 }
 
-// printTrouble says why a bucket is not in sync.
-func (a *app) printTrouble(b consumer.Status) {
-	now := time.Now()
-	fmt.Fprintf(a.out, "\n%s  %s", b.BucketID, b.LastError)
-	if b.Since != nil {
-		fmt.Fprintf(a.out, "\n  since %s", ago(*b.Since, now))
+// bucketText is what there is to say of a bucket beside its line, and why it is not in sync.
+func bucketText(b consumer.Status) string {
+	var parts []string
+	say := func(is bool, format string, args ...any) {
+		if is {
+			parts = append(parts, fmt.Sprintf(format, args...))
+		}
 	}
-	if b.NextTry != nil {
-		fmt.Fprintf(a.out, ", next try %s", ago(*b.NextTry, now))
-	}
-	fmt.Fprintln(a.out)
+	say(b.Behind > 0, "%d versions behind", b.Behind)
+	say(b.Forks > 0, "%d branches are not merged", b.Forks)
+	say(b.Dead > 0, "%d dead letters", b.Dead)
+	say(b.CatchUp.Total > 1, "catching up: %s", progressText(b.CatchUp))
+	say(b.LastError != "", "%s", b.LastError)
+	say(b.LastError != "" && b.Since != nil, "since %s", ago(b.Since))
+	say(b.LastError != "" && b.NextTry != nil, "next try %s", ago(b.NextTry))
+	return strings.Join(parts, "; ")
 }
 
 func countsText(counts map[consumer.Outcome]uint64) string {
@@ -130,33 +135,4 @@ func height(h *bucket.Head) string {
 		return "-"
 	}
 	return fmt.Sprint(h.Height)
-}
-
-func shortHead(h *bucket.Head) string {
-	if h == nil {
-		return "-"
-	}
-	return short(h.Link)
-}
-
-// clipName makes a name fit a column; it comes from outside and may hold anything.
-func clipName(s string) string { return clip(s, 24) }
-
-// clip makes text from outside printable, and cuts it to n characters.
-func clip(s string, n int) string {
-	s = printable(s)
-	if r := []rune(s); len(r) > n {
-		return string(r[:n-1]) + "…"
-	}
-	return s
-}
-
-// printable makes text from outside safe for a terminal: what would move the cursor, or show nothing, becomes a question mark.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }

@@ -100,7 +100,7 @@ func (s *statusLine) draw(now time.Time) {
 	if n := len(s.under) - 1; n > 0 {
 		more = fmt.Sprintf("; %d more", n)
 	}
-	fmt.Fprintf(s.w, "%s %s%s", id.String()[:8], s.under[id], more)
+	fmt.Fprintf(s.w, "%s %s%s", shortID(id), s.under[id], more)
 	s.shown = true
 }
 

@@ -13,19 +13,16 @@ import (
 	"headwater/peer"
 )
 
-// target is which peer a command asks.
-type target struct{ peer string }
-
-func (t *target) bind(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&t.peer, "peer", "", "id of the peer to ask (default: the one of --dir)")
+func (a *app) bindPeer(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.peer, "peer", "", "id of the peer to ask (default: the one of --dir)")
 }
 
-// resolve finds the peer: the one named, the one of the directory, or the only one that runs.
-func (t *target) resolve(ctx context.Context, a *app, c *jetstream.Client) (bucket.PublicKey, error) {
-	if t.peer != "" {
-		return bucket.ParsePublicKey(t.peer)
+// target finds the peer to ask: the one named, the one of the directory, or the only one that runs.
+func (a *app) target(ctx context.Context, c *jetstream.Client) (bucket.PublicKey, error) {
+	if a.peer != "" {
+		return bucket.ParsePublicKey(a.peer)
 	}
-	id, err := peer.ReadIdentity(a.dir)
+	id, err := peer.ReadIdentity(a.cfg.Dir)
 	if err == nil {
 		return id.PublicKey(), nil
 	}
@@ -47,5 +44,5 @@ func (t *target) resolve(ctx context.Context, a *app, c *jetstream.Client) (buck
 		ids[i] = p.Peer.String()
 	}
 	return bucket.PublicKey{}, usagef("%s holds no identity and %d peers run; choose one with --peer:\n  %s",
-		a.dir, len(peers), strings.Join(ids, "\n  "))
+		a.cfg.Dir, len(peers), strings.Join(ids, "\n  "))
 }

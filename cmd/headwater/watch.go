@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,7 +23,6 @@ var eventKinds = []consumer.EventKind{
 }
 
 func (a *app) watchCommand() *cobra.Command {
-	var t target
 	var all bool
 	var kind string
 	cmd := &cobra.Command{
@@ -30,13 +30,11 @@ func (a *app) watchCommand() *cobra.Command {
 		Long:    "Write events as they happen, until interrupted. Kinds: " + kindsText() + ".",
 		Example: "  headwater watch\n  headwater watch photos --kind applied --json\n  headwater watch --all-peers",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withClient(cmd.Context(), func(c *jetstream.Client) error {
-				return a.runWatch(cmd.Context(), c, t, all, kind, args)
-			})
-		},
+		RunE: a.onBroker(func(ctx context.Context, c *jetstream.Client, args []string) error {
+			return a.runWatch(ctx, c, all, kind, args)
+		}),
 	}
-	t.bind(cmd)
+	a.bindPeer(cmd)
 	cmd.Flags().BoolVar(&all, "all-peers", false, "the events of every peer")
 	cmd.Flags().StringVar(&kind, "kind", "", "only events of this kind")
 	return cmd
@@ -50,12 +48,12 @@ func kindsText() string {
 	return strings.Join(names, ", ")
 }
 
-func (a *app) runWatch(ctx context.Context, c *jetstream.Client, t target, all bool, kind string, args []string) (err error) {
+func (a *app) runWatch(ctx context.Context, c *jetstream.Client, all bool, kind string, args []string) (err error) {
 	f := jetstream.EventFilter{Kind: consumer.EventKind(kind)}
 	if kind != "" && !slices.Contains(eventKinds, f.Kind) {
 		return usagef("--kind: there is no %q; kinds are %s", kind, kindsText())
 	}
-	from, err := t.resolve(ctx, a, c)
+	from, err := a.target(ctx, c)
 	if err != nil && (!all || len(args) > 0) {
 		return err
 	}
@@ -67,18 +65,14 @@ func (a *app) runWatch(ctx context.Context, c *jetstream.Client, t target, all b
 			return err
 		}
 	}
-	var failed error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err = c.Watch(ctx, f, func() { a.printWatching() }, func(b []byte) {
-		if failed = a.printEvent(b); failed != nil {
+	err = c.Watch(ctx, f, a.printWatching, func(b []byte) {
+		if a.printEvent(b) != nil {
 			cancel()
 		}
 	})
-	if failed != nil {
-		return failed
-	}
-	return err
+	return cmp.Or(a.out.err, err)
 }
 
 // printWatching tells a person at a terminal that nothing is missed from now on.
@@ -94,11 +88,7 @@ func (a *app) printEvent(b []byte) error {
 		fmt.Fprintf(a.err, "headwater: an event that cannot be read was left out: %v\n", err)
 		return nil
 	}
-	if a.json {
-		return writeJSON(a.out, e)
-	}
-	_, err := fmt.Fprintf(a.out, "%s  %s  %-9s  %s  %s%s\n", timeText(e.At), shortKey(e.PeerID), e.Kind, e.BucketID, short(e.Link), eventText(e))
-	return err
+	return a.answer(e, "%s  %s  %-9s  %s  %s%s\n", timeText(e.At), shortKey(e.PeerID), e.Kind, e.BucketID, short(e.Link), eventText(e))
 }
 
 // eventText is what an event of its kind has to say.
@@ -129,6 +119,3 @@ func eventText(e consumer.Event) string {
 	}
 	return ""
 }
-
-// clipText makes a sentence from outside fit a few lines.
-func clipText(s string) string { return clip(s, 300) }

@@ -1,10 +1,15 @@
 package local
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"strconv"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -12,144 +17,178 @@ import (
 
 // Has implements [blobstore.Reader].
 func (c *Client) Has(ctx context.Context, h bucket.Hash) (has bool, err error) {
-	err = c.ask(ctx, request{Call: callHas, Hash: h}, nil, &has)
+	err = c.ask(ctx, "has", request{Hash: h}, &has)
 	return has, err
 }
 
 // Get implements [blobstore.Reader]. ctx covers the reading too. A blob of more than 128 KiB keeps a connection until it is
-// read to its end or closed.
+// closed.
 func (c *Client) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error) {
-	body, err := c.open(ctx, request{Call: callGet, Hash: h})
+	a, err := c.open(ctx, http.MethodGet, pathBlobs+"/"+h.String(), nil, 0)
 	if err != nil {
 		return nil, err
 	}
-	size := body.left
-	if size > chunkSize {
-		return blobstore.NewBlob(h, size, body), nil
+	size, err := strconv.ParseInt(a.Header.Get(sizeHeader), 10, 64)
+	if err != nil || size < 0 {
+		return nil, errors.Join(fmt.Errorf("%w: a blob without a size", errProtocol), a.Close())
 	}
-	b, err := readPayload(body, int(size), nil)
-	if err != nil {
+	if size > chunkSize {
+		return blobstore.NewBlob(h, size, a), nil
+	}
+	defer a.Close()
+	b := make([]byte, size)
+	if _, err := io.ReadFull(a, b); err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", h, err)
 	}
 	return blobstore.NewBlob(h, size, io.NopCloser(bytes.NewReader(b))), nil
 }
 
+// Put implements [Content]. A small blob goes with the call; r of a large one is not read if the holder has it.
+func (c *Client) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
+	return c.send(ctx, http.MethodPut, pathBlobs+"/"+h.String(), size, r, nil)
+}
+
+// Add implements [Content].
+func (c *Client) Add(ctx context.Context, size int64, r io.Reader) (h bucket.Hash, err error) {
+	err = c.send(ctx, http.MethodPost, pathBlobs, size, r, &h)
+	return h, err
+}
+
+// Keep implements [Maker].
+func (c *Client) Keep(ctx context.Context, manifest []byte) error {
+	return c.send(ctx, http.MethodPost, pathManifests, int64(len(manifest)), bytes.NewReader(manifest), nil)
+}
+
+// send makes a call with the size bytes of r, and decodes the answer into v, if that is not nil. Nobody reads from r on return.
+func (c *Client) send(ctx context.Context, method, path string, size int64, r io.Reader, v any) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if size < 0 {
+		return fmt.Errorf("%w: %d bytes", blobstore.ErrMismatch, size)
+	}
+	s := &source{r: r, left: size}
+	var body io.Reader = s
+	if size == 0 {
+		body = http.NoBody
+		if err := s.atEnd(); err != nil {
+			return err
+		}
+	}
+	a, err := c.open(ctx, method, path, body, size)
+	if err == nil {
+		err = a.decode(v)
+		a.Close()
+	}
+	if begun, wrong := s.stop(); wrong != nil && ctx.Err() == nil {
+		return fmt.Errorf("send %d bytes: %w", size, wrong)
+	} else if _, answered := errors.AsType[*remoteError](err); !answered && !begun && errors.Is(err, ErrLost) {
+		return fmt.Errorf("%w: %s", ErrGone, err.Error())
+	}
+	return err
+}
+
 // Manifest implements [Content].
 func (c *Client) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
-	return c.askBytes(ctx, request{Call: callManifest, Link: link}, bucket.MaxManifestSize)
+	a, err := c.open(ctx, http.MethodGet, pathManifests+"/"+link.String(), nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer a.Close()
+	return a.all(bucket.MaxManifestSize)
 }
 
 // Find implements [History].
 func (c *Client) Find(ctx context.Context, name string) (ids []bucket.ID, err error) {
-	err = c.ask(ctx, request{Call: callFind, Name: name}, nil, &ids)
+	err = c.ask(ctx, "find", request{Name: name}, &ids)
 	return ids, err
 }
 
 // Look implements [History].
 func (c *Client) Look(ctx context.Context, id bucket.ID, bus bool) (v View, err error) {
-	err = c.ask(ctx, request{Call: callLook, Bucket: id, Bus: bus}, nil, &v)
+	err = c.ask(ctx, "look", request{Bucket: id, Bus: bus}, &v)
 	return v, err
 }
 
 // Ancestor implements [History].
 func (c *Client) Ancestor(ctx context.Context, q AncestorQuery) (h bucket.Head, err error) {
-	err = c.ask(ctx, request{Call: callAncestor, Query: &q}, nil, &h)
+	err = c.ask(ctx, "ancestor", request{Query: &q}, &h)
 	return h, err
 }
 
 // Carried implements [History]. The pins come ascending, each once.
 func (c *Client) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (bucket.Pins, error) {
-	b, err := c.askBytes(ctx, request{Call: callCarried, Bucket: id, Links: tips}, bucket.MaxPinsSize)
-	if err != nil {
+	var pins []byte
+	if err := c.ask(ctx, "carried", request{Bucket: id, Links: tips}, &pins); err != nil {
 		return nil, err
 	}
-	return bucket.ParsePins(b)
+	return bucket.ParsePins(pins)
 }
 
 // Log implements [History].
 func (c *Client) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (p LogPage, err error) {
-	err = c.ask(ctx, request{Call: callLog, Bucket: id, Before: before, Limit: limit}, nil, &p)
+	err = c.ask(ctx, "log", request{Bucket: id, Before: before, Limit: limit}, &p)
 	return p, err
-}
-
-// Keep implements [Maker].
-func (c *Client) Keep(ctx context.Context, manifest []byte) error {
-	q := request{Call: callKeep, Size: int64(len(manifest))}
-	if q.inline() {
-		return c.ask(ctx, q, manifest, nil)
-	}
-	return c.sendLarge(ctx, q, bytes.NewReader(manifest), nil)
 }
 
 // Announce implements [Maker].
 func (c *Client) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
-	err = c.ask(ctx, request{Call: callAnnounce, Bucket: id, Link: link}, nil, &duplicate)
+	err = c.ask(ctx, "announce", request{Bucket: id, Link: link}, &duplicate)
 	return duplicate, err
 }
 
 // Status implements [Teller].
 func (c *Client) Status(ctx context.Context, id, after bucket.ID, limit int) (s Status, err error) {
-	err = c.ask(ctx, request{Call: callStatus, Bucket: id, After: after, Limit: limit}, nil, &s)
+	err = c.ask(ctx, "status", request{Bucket: id, After: after, Limit: limit}, &s)
 	return s, err
 }
 
 // Takeover asks a command that holds the directory to give it up at its next durable point, and returns when it has agreed. A
 // running peer does not: [ErrRefused].
-func (c *Client) Takeover(ctx context.Context) error {
-	return c.ask(ctx, request{Call: callTakeover}, nil, nil)
-}
+func (c *Client) Takeover(ctx context.Context) error { return c.ask(ctx, "takeover", request{}, nil) }
 
 // Await implements [Maker].
 func (c *Client) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(UploadProgress)) error {
-	q := request{Call: callAwait, Bucket: id, Link: link, Report: report != nil}
-	return c.follow(ctx, q, nil, func(event []byte) error {
+	q := request{Bucket: id, Link: link, Report: report != nil}
+	return c.follow(ctx, "await", q, nil, func(event []byte) {
 		var p UploadProgress
-		if err := decode(event, &p); err != nil {
-			return err
-		}
-		if report != nil {
+		if json.Unmarshal(event, &p) == nil && report != nil {
 			report(p)
 		}
-		return nil
 	})
 }
 
 // Watch implements [Teller].
 func (c *Client) Watch(ctx context.Context, started func(), handle func(event []byte)) error {
-	return c.follow(ctx, request{Call: callWatch}, started, func(event []byte) error {
-		handle(bytes.Clone(event))
-		return nil
-	})
+	return c.follow(ctx, "watch", request{}, started, handle)
 }
 
-// follow makes a call during which the holder sends events. It returns with the answer.
-func (c *Client) follow(ctx context.Context, q request, ready func(), handle func([]byte) error) error {
-	x, err := c.begin(ctx)
+// follow makes a call that is answered with events, each of which handle may keep.
+func (c *Client) follow(ctx context.Context, call string, q request, ready func(), handle func([]byte)) error {
+	arg, err := json.Marshal(q)
 	if err != nil {
 		return err
 	}
-	defer x.finish(false)
-	if err := x.send(&q, nil); err != nil {
+	a, err := c.open(ctx, http.MethodPost, root+call, bytes.NewReader(arg), int64(len(arg)))
+	if err != nil {
 		return err
 	}
-	for {
-		t, payload, err := x.receive()
-		if err != nil {
-			return err
+	defer a.Close()
+	lines := bufio.NewScanner(a)
+	lines.Buffer(nil, maxEvent+4<<10)
+	for lines.Scan() {
+		var l line
+		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+			return fmt.Errorf("%w: %w", errProtocol, err)
 		}
-		switch t {
-		case frameReady:
-			if ready != nil {
-				ready()
-			}
-		case frameEvent:
-			if err := handle(payload); err != nil {
-				return err
-			}
-		default:
-			err := x.accept(t, payload, nil)
-			x.finish(err == nil)
-			return err
+		switch {
+		case l.Error != nil:
+			return l.Error.err()
+		case l.Ready && ready != nil:
+			ready()
+		case l.Event != nil:
+			handle(l.Event)
 		}
 	}
+	return lines.Err()
 }

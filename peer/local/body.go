@@ -2,84 +2,126 @@ package local
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"slices"
+	"net"
+	"net/http"
+	"sync"
+
+	"headwater/blobstore"
 )
 
-// grow makes b longer by n bytes, whatever they are.
-func grow(b []byte, n int) []byte { return slices.Grow(b, n)[:len(b)+n] }
-
-// requestBody is what follows on a request. It lives no longer than the call.
-type requestBody struct {
-	ctx   context.Context
-	conn  *serverConn
-	left  int64 // bytes that were not taken from a frame
-	ready bool  // the client sends, or has sent
-	frame frame // the one being read
-	rest  []byte
-	err   error
+// answer is what the holder answers to a call. It is read by one goroutine, and closed.
+type answer struct {
+	*http.Response
+	ctx  context.Context // of the call
+	done func()
 }
 
-// Read reads the body, for which it first tells the client that it is wanted.
-func (b *requestBody) Read(p []byte) (int, error) {
-	for len(b.rest) == 0 && b.err == nil {
-		b.next()
+// Read reads the body. The holder may end it with an error.
+func (a *answer) Read(p []byte) (int, error) {
+	n, err := a.Body.Read(p)
+	if err == nil {
+		return n, nil
 	}
-	if b.err != nil {
-		return 0, b.err
+	if !errors.Is(err, io.EOF) {
+		return n, failed(a.ctx, err)
 	}
-	n := copy(p, b.rest)
-	b.rest = b.rest[n:]
+	if t := a.Trailer.Get(errorTrailer); t != "" {
+		var w wireError
+		if err := json.Unmarshal([]byte(t), &w); err != nil {
+			return n, fmt.Errorf("%w: %w", errProtocol, err)
+		}
+		return n, w.err()
+	}
+	return n, io.EOF
+}
+
+// Close ends the call.
+func (a *answer) Close() error {
+	defer a.done()
+	return a.Body.Close()
+}
+
+// all reads the whole body, of at most limit bytes.
+func (a *answer) all(limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(a, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%w: more than %d bytes", blobstore.ErrTooLarge, limit)
+	}
+	return b, err
+}
+
+// decode reads the body to its end, so that the connection can serve another call: as JSON, into v if that is not nil.
+func (a *answer) decode(v any) error {
+	b, err := a.all(maxAnswer)
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
+	}
+	return nil
+}
+
+// source is the body of a request: exactly size bytes of r. It remembers what was wrong with r.
+type source struct {
+	r     io.Reader
+	left  int64
+	begun bool
+	err   error
+	mu    sync.Mutex // held to read
+}
+
+// Read reads from r. Its last bytes are passed on only if nothing follows.
+func (s *source) Read(p []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.begun = true; {
+	case s.err != nil:
+		return 0, s.err
+	case s.left == 0:
+		return 0, io.EOF
+	}
+	n, err = s.r.Read(p[:min(int64(len(p)), s.left)])
+	switch s.left -= int64(n); {
+	case s.left == 0:
+		s.err = s.atEnd()
+	case errors.Is(err, io.EOF):
+		s.err = fmt.Errorf("%w: fewer bytes than were announced: %w", blobstore.ErrMismatch, io.ErrUnexpectedEOF)
+	default:
+		s.err = err
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
 	return n, nil
 }
 
-// next takes the next frame of the body.
-func (b *requestBody) next() {
-	b.conn.free(b.frame)
-	b.frame = frame{}
-	if b.left <= 0 {
-		b.err = io.EOF
-		return
-	}
-	if !b.ready {
-		b.ready = true
-		b.conn.send(frameReady, nil)
-	}
-	select {
-	case f, ok := <-b.conn.in:
-		b.take(f, ok)
-	case <-b.ctx.Done():
-		b.err = context.Cause(b.ctx)
-	}
-}
-
-// take makes f the frame being read.
-func (b *requestBody) take(f frame, ok bool) {
+// atEnd looks that nothing follows.
+func (s *source) atEnd() error {
+	var one [1]byte
+	n, err := io.ReadFull(s.r, one[:])
 	switch {
-	case !ok:
-		b.err = errClientGone
-	case f.t != frameData || len(f.payload) == 0 || int64(len(f.payload)) > b.left:
-		b.err = fmt.Errorf("%w: frame %d of %d bytes, where %d bytes of a body are left", errFrame, f.t, len(f.payload), b.left)
-		b.conn.free(f)
-	default:
-		b.left -= int64(len(f.payload))
-		b.frame, b.rest = f, f.payload
+	case n > 0:
+		return fmt.Errorf("%w: more bytes than were announced", blobstore.ErrMismatch)
+	case errors.Is(err, io.EOF):
+		return nil
 	}
+	return err
 }
 
-// drain takes what the call left of the body, so that the next request can be read. Its error means that there is none.
-func (b *requestBody) drain() error {
-	if !b.ready {
-		return nil
-	}
-	for b.err == nil {
-		b.next()
-	}
-	b.conn.free(b.frame)
-	b.frame, b.rest = frame{}, nil
-	if b.err == io.EOF { //nolint:errorlint // it is the one that next sets
-		return nil
-	}
-	return b.err
+// stop waits until nobody reads from r any more, lets nobody begin again, and returns what was wrong with r, and whether anything
+// was read.
+func (s *source) stop() (begun bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	begun, err = s.begun, s.err
+	s.err = net.ErrClosed
+	return begun, err
 }

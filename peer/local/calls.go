@@ -3,189 +3,258 @@ package local
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 )
 
-// answer does one call. An error means that the connection is of no further use.
-func (c *serverConn) answer(ctx context.Context, f frame) error {
-	var q request
-	err := decode(f.payload, &q)
-	if f.t != frameRequest {
-		err = fmt.Errorf("%w: data without a request", errFrame)
-	}
-	c.free(f)
-	if err != nil {
-		c.sendError(ctx, err)
-		return err
-	}
-	call, cancel := context.WithCancel(ctx)
-	defer cancel()
-	body := &requestBody{ctx: call, conn: c, left: q.Size, ready: q.inline()}
-	if err := c.do(call, &q, body); err != nil {
-		c.sendError(ctx, err)
-	}
-	return body.drain()
-}
-
-// sendError answers a call with why it failed. A call that ended because the holder ends is ErrLost.
-func (c *serverConn) sendError(ctx context.Context, err error) {
-	if errors.Is(context.Cause(ctx), ErrLost) && errors.Is(err, context.Canceled) {
-		err = ErrLost
-	}
-	c.sendJSON(frameError, toWire(err))
+// refuse answers with an error. A call that ended because the holder ends is [ErrLost].
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	b, _ := json.Marshal(wire(r.Context(), err)) // never fails
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.WriteHeader(http.StatusInternalServerError)
+	_, _ = w.Write(b) // the client may be gone
 }
 
 // reply answers with v, unless the call failed.
-func (c *serverConn) reply(v any, err error) error {
-	if err == nil {
-		c.sendJSON(frameAnswer, v)
-	}
-	return err
-}
-
-// do makes one call of the holder and answers it; an error is not answered yet.
-func (c *serverConn) do(ctx context.Context, q *request, body *requestBody) error {
-	switch q.Call {
-	case callGet:
-		return c.get(ctx, q)
-	case callPut:
-		return c.reply(nil, c.holder.Put(ctx, q.Hash, q.Size, body))
-	case callAdd:
-		h, err := c.holder.Add(ctx, q.Size, body)
-		return c.reply(h, err)
-	case callManifest:
-		b, err := c.holder.Manifest(ctx, q.Link)
-		return c.replyBytes(ctx, b, err)
-	case callCarried:
-		pins, err := c.holder.Carried(ctx, q.Bucket, q.Links)
-		return c.replyBytes(ctx, pins.Encode(), err)
-	case callKeep:
-		return c.keep(ctx, q, body)
-	case callAwait:
-		return c.await(ctx, q)
-	case callWatch:
-		return c.watch(ctx)
-	case callTakeover:
-		return c.takeover()
-	}
-	v, err := c.plain(ctx, q)
-	return c.reply(v, err)
-}
-
-// plain makes the calls whose answer is one value.
-func (c *serverConn) plain(ctx context.Context, q *request) (any, error) {
-	switch q.Call {
-	case callHas:
-		return c.holder.Has(ctx, q.Hash)
-	case callFind:
-		return c.holder.Find(ctx, q.Name)
-	case callLook:
-		return c.holder.Look(ctx, q.Bucket, q.Bus)
-	case callAncestor:
-		if q.Query == nil {
-			return nil, fmt.Errorf("%w: a query is missing", errFrame)
-		}
-		return c.holder.Ancestor(ctx, *q.Query)
-	case callLog:
-		return c.holder.Log(ctx, q.Bucket, q.Before, q.Limit)
-	case callAnnounce:
-		return c.holder.Announce(ctx, q.Bucket, q.Link)
-	case callStatus:
-		return c.holder.Status(ctx, q.Bucket, q.After, q.Limit)
-	}
-	return nil, fmt.Errorf("%w: it has no call %.40q", ErrRefused, q.Call)
-}
-
-func (c *serverConn) keep(ctx context.Context, q *request, body *requestBody) error {
-	if q.Size > bucket.MaxManifestSize {
-		return bucket.Refuse(bucket.TooLarge, bucket.Link{}, "a manifest of %d bytes; the limit is %d", q.Size, bucket.MaxManifestSize)
-	}
-	manifest, err := io.ReadAll(body)
+func reply(w http.ResponseWriter, v any, err error) error {
 	if err != nil {
 		return err
 	}
-	return c.reply(nil, c.holder.Keep(ctx, manifest))
-}
-
-func (c *serverConn) takeover() error {
-	if c.yield == nil {
-		return fmt.Errorf("%w: process %d (%s) does not give the directory up", ErrRefused, c.info.PID, c.info.Role)
+	b, err := json.Marshal(v)
+	if err == nil && len(b) > maxAnswer {
+		err = fmt.Errorf("an answer of %d bytes; at most %d are allowed", len(b), maxAnswer)
 	}
-	c.yield()
-	return c.reply(nil, nil)
-}
-
-func (c *serverConn) await(ctx context.Context, q *request) error {
-	var report func(UploadProgress)
-	if q.Report {
-		report = func(p UploadProgress) { c.sendJSON(frameEvent, p) }
-	}
-	return c.reply(nil, c.holder.Await(ctx, q.Bucket, q.Link, report))
-}
-
-func (c *serverConn) watch(ctx context.Context) error {
-	err := c.holder.Watch(ctx, func() { c.send(frameReady, nil) }, func(event []byte) {
-		if len(event) <= frameEvent.limit() {
-			c.send(frameEvent, event)
-		}
-	})
 	if err == nil {
-		err = errors.New("the watch ended")
+		_, _ = w.Write(b) // the client may be gone
 	}
 	return err
 }
 
+func (s *server) hello(w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, hello{Protocol: Protocol, Info: s.info}, nil)
+}
+
 // get answers with a blob.
-func (c *serverConn) get(ctx context.Context, q *request) error {
-	blob, err := c.holder.Get(ctx, q.Hash)
+func (s *server) get(w http.ResponseWriter, r *http.Request) error {
+	h, err := bucket.ParseHash(r.PathValue("hash"))
+	if err != nil {
+		return err
+	}
+	blob, err := s.holder.Get(r.Context(), h)
 	if err != nil {
 		return err
 	}
 	defer blob.Close()
-	return c.replyBody(ctx, blob.Size(), blob)
+	w.Header().Set(sizeHeader, strconv.FormatInt(blob.Size(), 10))
+	w.Header().Set("Trailer", errorTrailer)
+	buf := s.buffers.Get().(*[chunkSize]byte)
+	defer s.buffers.Put(buf)
+	w.WriteHeader(http.StatusOK)
+	if err := passOn(w, blob, buf[:]); err != nil {
+		b, _ := json.Marshal(wire(r.Context(), err)) // never fails
+		w.Header().Set(errorTrailer, string(b))
+	}
+	return nil
 }
 
-// replyBytes answers with a body, unless the call failed.
-func (c *serverConn) replyBytes(ctx context.Context, b []byte, err error) error {
+// passOn sends a blob, and returns why it could not be read. A client that is gone wants no answer.
+func passOn(w io.Writer, blob *blobstore.Blob, buf []byte) error {
+	for left := blob.Size(); left > 0; {
+		n, err := io.ReadFull(blob, buf[:min(left, int64(len(buf)))])
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(buf[:n]); err != nil {
+			return err
+		}
+		left -= int64(n)
+	}
+	return nil
+}
+
+// receive makes a call with what follows on its request. The reads of that end with the call.
+func receive(w http.ResponseWriter, r *http.Request, f func(size int64, body io.Reader) (any, error)) error {
+	c := http.NewResponseController(w)
+	defer context.AfterFunc(r.Context(), func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })() // never fails
+	body := &requestBody{Request: r}
+	v, err := f(r.ContentLength, body)
+	if err == nil || !body.begun {
+		return reply(w, v, err)
+	}
+	// A client that sends still hears of it only while the connection is open.
+	_ = c.EnableFullDuplex() // never fails in HTTP/1
+	refuse(w, r, err)
+	_ = c.Flush()
+	_ = c.SetReadDeadline(time.Now().Add(stopGrace))
+	_, _ = io.Copy(io.Discard, body)
+	return nil
+}
+
+// requestBody is the body of a request, and says why it was cut short.
+type requestBody struct {
+	*http.Request
+	begun bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	b.begun = true
+	n, err := b.Body.Read(p)
+	if err != nil && err != io.EOF { //nolint:errorlint // an unexpected end is another one
+		if err = context.Cause(b.Context()); err == nil {
+			err = errClientGone
+		}
+	}
+	return n, err
+}
+
+func (s *server) put(w http.ResponseWriter, r *http.Request) error {
+	h, err := bucket.ParseHash(r.PathValue("hash"))
 	if err != nil {
 		return err
 	}
-	return c.replyBody(ctx, int64(len(b)), bytes.NewReader(b))
+	return receive(w, r, func(size int64, body io.Reader) (any, error) { return nil, s.holder.Put(r.Context(), h, size, body) })
 }
 
-// replyBody answers with the size bytes of r. The first piece goes with the answer; each is read into the frame that it is sent in.
-func (c *serverConn) replyBody(ctx context.Context, size int64, r io.Reader) (err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.out, err = appendJSON(c.out[:0], frameAnswer, sized{size})
-	for left := size; err == nil && c.broken == nil; {
-		n := min(left, chunkSize)
-		if c.out, err = appendPiece(c.out, r, int(n)); err != nil {
-			break
+func (s *server) add(w http.ResponseWriter, r *http.Request) error {
+	return receive(w, r, func(size int64, body io.Reader) (any, error) { return s.holder.Add(r.Context(), size, body) })
+}
+
+func (s *server) keep(w http.ResponseWriter, r *http.Request) error {
+	return receive(w, r, func(size int64, body io.Reader) (any, error) {
+		if size > bucket.MaxManifestSize {
+			return nil, bucket.Refuse(bucket.TooLarge, bucket.Link{}, "a manifest of %d bytes; the limit is %d", size, bucket.MaxManifestSize)
 		}
-		c.flush()
-		if left -= n; left == 0 {
-			break
+		manifest, err := io.ReadAll(io.LimitReader(body, bucket.MaxManifestSize))
+		if err != nil {
+			return nil, err
 		}
-		c.out, err = c.out[:0], context.Cause(ctx)
+		return nil, s.holder.Keep(r.Context(), manifest)
+	})
+}
+
+func (s *server) manifest(w http.ResponseWriter, r *http.Request) error {
+	link, err := bucket.ParseLink(r.PathValue("link"))
+	if err != nil {
+		return err
+	}
+	b, err := s.holder.Manifest(r.Context(), link)
+	if err == nil {
+		_, _ = w.Write(b) // the client may be gone
 	}
 	return err
 }
 
-// appendPiece appends a frame with the next n bytes of r, all or nothing.
-func appendPiece(b []byte, r io.Reader, n int) ([]byte, error) {
-	if n == 0 {
-		return b, nil
+// call makes a call by its name, with its argument.
+func (s *server) call(w http.ResponseWriter, r *http.Request) error {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest)) // to its end: only then is it noticed that a client leaves
+	if err != nil {
+		return err
 	}
-	begin := len(b)
-	b = grow(b, headerSize+n)
-	putHeader(b[begin:], frameData, n)
-	if _, err := io.ReadFull(r, b[begin+headerSize:]); err != nil {
-		return b[:begin], err
+	var q request
+	if err := json.Unmarshal(b, &q); err != nil {
+		return fmt.Errorf("%w: %w", errProtocol, err)
 	}
-	return b, nil
+	switch name := r.PathValue("call"); name {
+	case "await":
+		return s.await(w, r, q)
+	case "watch":
+		return s.watch(w, r)
+	default:
+		v, err := s.ask(r.Context(), name, q)
+		return reply(w, v, err)
+	}
+}
+
+// ask makes the calls that have one answer.
+func (s *server) ask(ctx context.Context, call string, q request) (any, error) {
+	switch call {
+	case "has":
+		return s.holder.Has(ctx, q.Hash)
+	case "find":
+		return s.holder.Find(ctx, q.Name)
+	case "look":
+		return s.holder.Look(ctx, q.Bucket, q.Bus)
+	case "ancestor":
+		if q.Query == nil {
+			return nil, fmt.Errorf("%w: a query is missing", errProtocol)
+		}
+		return s.holder.Ancestor(ctx, *q.Query)
+	case "carried":
+		pins, err := s.holder.Carried(ctx, q.Bucket, q.Links)
+		return []byte(pins.Encode()), err
+	case "log":
+		return s.holder.Log(ctx, q.Bucket, q.Before, q.Limit)
+	case "announce":
+		return s.holder.Announce(ctx, q.Bucket, q.Link)
+	case "status":
+		return s.holder.Status(ctx, q.Bucket, q.After, q.Limit)
+	case "takeover":
+		if s.yield == nil {
+			return nil, fmt.Errorf("%w: process %d (%s) does not give the directory up", ErrRefused, s.info.PID, s.info.Role)
+		}
+		s.yield()
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%w: it has no call %.40q", ErrRefused, call)
+}
+
+// events sends lines as they come.
+type events struct {
+	mu sync.Mutex
+	w  http.ResponseWriter
+}
+
+func (e *events) send(l line) {
+	b, err := json.Marshal(l)
+	if err != nil || len(b) > maxEvent {
+		return // a watcher may miss events
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	_, _ = e.w.Write(append(b, '\n')) // the call ends if the client is gone
+	_ = http.NewResponseController(e.w).Flush()
+}
+
+func (s *server) await(w http.ResponseWriter, r *http.Request, q request) error {
+	e := &events{w: w}
+	var report func(UploadProgress)
+	if q.Report {
+		report = func(p UploadProgress) {
+			b, _ := json.Marshal(p) // never fails
+			e.send(line{Event: b})
+		}
+	}
+	e.last(r.Context(), s.holder.Await(r.Context(), q.Bucket, q.Link, report))
+	return nil
+}
+
+func (s *server) watch(w http.ResponseWriter, r *http.Request) error {
+	e := &events{w: w}
+	err := s.holder.Watch(r.Context(), func() { e.send(line{Ready: true}) }, func(event []byte) {
+		e.send(line{Event: bytes.TrimSpace(event)})
+	})
+	if err == nil {
+		err = errors.New("the watch ended")
+	}
+	e.last(r.Context(), err)
+	return nil
+}
+
+// last ends the answer.
+func (e *events) last(ctx context.Context, err error) {
+	var l line
+	if err != nil {
+		w := wire(ctx, err)
+		l.Error = &w
+	}
+	e.send(l)
 }

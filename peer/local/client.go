@@ -1,12 +1,15 @@
 package local
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -19,54 +22,69 @@ const (
 	// maxIdle is the most connections that are kept for later calls, and idleTimeout for how long.
 	maxIdle     = 32
 	idleTimeout = 30 * time.Second
-	// answerTimeout is how long a holder may take to take a connection and say hello.
-	answerTimeout = 5 * time.Second
-	// patience is how many times as long a further connection may take: the holder did answer, so it may well be busy.
-	patience = 6
+	// helloTimeout is how long a holder may take to take the first connection and say hello.
+	helloTimeout = 5 * time.Second
+	// continueTimeout is how long a holder may take to ask for a large body; it may be busy, and ctx can end sooner.
+	continueTimeout = time.Hour
+	connBuffer      = 64 << 10 // bytes, each way
 )
 
 // Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
-// use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], [ErrHung], and [net.ErrClosed] after Close.
+// use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], and [net.ErrClosed] after Close.
 type Client struct {
-	dir   string
-	limit time.Duration // for an answer to a new connection
-	info  Info
-	slots chan struct{} // one for each call under way
+	info Info
+	http http.Client
 
-	mu     sync.Mutex
-	conns  map[*clientConn]struct{}
-	idle   []*clientConn // the one that was used last at the end
-	closed bool
+	mu    sync.Mutex
+	calls map[*context.CancelCauseFunc]struct{} // under way; nil after Close
 }
 
 var _ Holder = (*Client)(nil)
 
-// clientConn is a connection on which hellos were exchanged.
-type clientConn struct {
-	net.Conn
-	r    *bufio.Reader
-	out  []byte // the frames being sent
-	in   []byte // the payload that was read last
-	used time.Time
-}
-
-// Dial connects to the process that holds a peer's directory, which may take so long to answer a new connection (zero: 5 s).
-// [ErrNoHolder]; [ErrRefused] if it speaks another version of the protocol; [*HungError].
+// Dial connects to the process that holds a peer's directory, which may take so long to answer (zero: 5 s). [ErrNoHolder];
+// [ErrRefused] if it speaks another version of the protocol; [*HungError].
 func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, error) {
-	c := &Client{
-		dir: dir, limit: cmp.Or(timeout, answerTimeout), slots: make(chan struct{}, maxConns), conns: map[*clientConn]struct{}{},
+	c := &Client{calls: map[*context.CancelCauseFunc]struct{}{}}
+	c.http.Transport = &http.Transport{
+		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, dir) },
+		MaxConnsPerHost:       maxConns,
+		MaxIdleConnsPerHost:   maxIdle,
+		IdleConnTimeout:       idleTimeout,
+		ExpectContinueTimeout: continueTimeout,
+		DisableCompression:    true,
+		ReadBufferSize:        connBuffer,
+		WriteBufferSize:       connBuffer,
 	}
-	conn, h, err := c.connect(ctx, c.limit)
-	if errors.Is(err, ErrGone) {
+	timeout = cmp.Or(timeout, helloTimeout)
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := c.greet(limited)
+	switch {
+	case err == nil:
+		return c, nil
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), isBusy(err):
+		err = &HungError{Dir: dir, Timeout: timeout}
+	case errors.Is(err, ErrGone), errors.Is(err, ErrLost):
 		err = fmt.Errorf("%w: %w", ErrNoHolder, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("speak with the process that holds %s: %w", dir, err)
+	c.Close()
+	return nil, fmt.Errorf("speak with the process that holds %s: %w", dir, err)
+}
+
+// greet asks the holder who it is.
+func (c *Client) greet(ctx context.Context) error {
+	var h hello
+	if err := c.do(ctx, http.MethodGet, pathHello, nil, &h); err != nil {
+		return err
+	}
+	if h.Protocol != Protocol {
+		return fmt.Errorf("%w: process %d (program %s) speaks version %d of the protocol, and this program version %d: "+
+			"use the same program, or end and start that process", ErrRefused, h.Info.PID, h.Info.Version, h.Protocol, Protocol)
 	}
 	c.info = h.Info
-	c.conns[conn] = struct{}{}
-	c.release(conn)
-	return c, nil
+	return nil
 }
 
 // Info returns what the holder said of itself.
@@ -75,137 +93,100 @@ func (c *Client) Info() Info { return c.info }
 // Close closes all connections. Calls under way end with [net.ErrClosed].
 func (c *Client) Close() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed, c.idle = true, nil
-	for conn := range c.conns {
-		conn.Close()
+	calls := c.calls
+	c.calls = nil
+	c.mu.Unlock()
+	for cancel := range calls {
+		(*cancel)(net.ErrClosed)
 	}
-	clear(c.conns)
+	c.http.CloseIdleConnections()
 	return nil
 }
 
-// connect makes a connection. If the holder takes it and does not answer in time, that is a [*HungError].
-func (c *Client) connect(ctx context.Context, timeout time.Duration) (*clientConn, hello, error) {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	nc, err := dialSocket(limited, c.dir)
-	if err != nil {
-		return nil, hello{}, c.noAnswer(ctx, limited, timeout, err)
-	}
-	stop := context.AfterFunc(limited, func() { nc.Close() })
-	conn := &clientConn{Conn: nc, r: bufio.NewReaderSize(nc, readBuffer)}
-	h, err := conn.greet()
-	if !stop() && err == nil {
-		err = limited.Err()
-	}
-	if err != nil {
-		nc.Close()
-		return nil, h, c.noAnswer(ctx, limited, timeout, err)
-	}
-	return conn, h, nil
-}
-
-// noAnswer is why no connection could be made.
-func (c *Client) noAnswer(ctx, limited context.Context, timeout time.Duration, err error) error {
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case limited.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded), isBusy(err):
-		return &HungError{Dir: c.dir, Timeout: timeout}
-	}
-	return err
-}
-
-// greet exchanges hellos.
-func (c *clientConn) greet() (h hello, err error) {
-	if c.out, err = appendJSON(nil, frameHello, hello{Protocol: Protocol}); err != nil {
-		return h, err
-	}
-	if _, err = c.Write(c.out); err == nil {
-		h, err = readHello(c.r)
-	}
-	switch {
-	case errors.Is(err, errFrame):
-		return h, fmt.Errorf("%w: %w", ErrRefused, err)
-	case err != nil:
-		return h, fmt.Errorf("%w: %w", ErrGone, err)
-	case h.Protocol != Protocol:
-		return h, fmt.Errorf("%w: process %d (program %s) speaks version %d of the protocol, and this program version %d: "+
-			"use the same program, or end and start that process", ErrRefused, h.Info.PID, h.Info.Version, h.Protocol, Protocol)
-	case h.Refused != "":
-		return h, fmt.Errorf("%w: process %d: %s", ErrRefused, h.Info.PID, h.Refused)
-	}
-	return h, nil
-}
-
-// acquire returns a connection for one call: one that is idle, or a new one.
-func (c *Client) acquire(ctx context.Context) (*clientConn, error) {
+// begin returns the context of a call, which ends with the client too. done is called once the answer was read.
+func (c *Client) begin(ctx context.Context) (_ context.Context, done func(), err error) {
 	c.mu.Lock()
-	if c.closed {
+	defer c.mu.Unlock()
+	if c.calls == nil {
+		return nil, nil, net.ErrClosed
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.calls[&cancel] = struct{}{}
+	return ctx, func() {
+		c.mu.Lock()
+		delete(c.calls, &cancel)
 		c.mu.Unlock()
-		return nil, net.ErrClosed
-	}
-	if n := len(c.idle); n > 0 {
-		conn := c.idle[n-1]
-		c.idle = c.idle[:n-1]
-		c.mu.Unlock()
-		return conn, nil
-	}
-	c.mu.Unlock()
-	conn, _, err := c.connect(ctx, patience*c.limit)
-	if errors.Is(err, ErrNoHolder) {
-		err = fmt.Errorf("%w: %w", ErrGone, err)
-	}
+		cancel(nil)
+	}, nil
+}
+
+// open makes a call, with a body of size bytes. It ends when the caller closes the answer.
+func (c *Client) open(ctx context.Context, method, path string, body io.Reader, size int64) (*answer, error) {
+	q, err := http.NewRequest(method, "http://headwater"+path, body)
 	if err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		conn.Close()
-		return nil, net.ErrClosed
+	q.Header["Idempotency-Key"] = nil // not sent; lets a call whose connection was closed before it began be sent on another one
+	q.ContentLength = size
+	if size > chunkSize {
+		q.Header.Set("Expect", "100-continue")
 	}
-	c.conns[conn] = struct{}{}
-	return conn, nil
+	call, done, err := c.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(q.WithContext(call))
+	if err != nil {
+		err = failed(call, err)
+		done()
+		return nil, err
+	}
+	a := &answer{ctx: call, done: done, Response: resp}
+	if resp.StatusCode == http.StatusOK {
+		return a, nil
+	}
+	defer a.Close()
+	var w wireError
+	if err := a.decode(&w); err != nil || w.Text == "" {
+		return nil, fmt.Errorf("%w: it answers %s", ErrRefused, resp.Status)
+	}
+	return nil, w.err()
 }
 
-// release keeps a connection for later calls, and closes those that were idle for too long.
-func (c *Client) release(conn *clientConn) {
-	now := time.Now()
-	conn.used = now
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return // Close has closed it
+// failed says why the connection of a call failed.
+func failed(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrNoHolder):
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	case isBusy(err):
+		return err
 	}
-	if len(c.idle) == maxIdle {
-		c.discard(conn)
-		return
-	}
-	c.idle = append(c.idle, conn)
-	old := 0
-	for ; now.Sub(c.idle[old].used) > idleTimeout; old++ {
-		c.discard(c.idle[old])
-	}
-	c.idle = c.idle[:copy(c.idle, c.idle[old:])]
+	// Only the text: an io.EOF of the connection must not look like the end of a body.
+	return fmt.Errorf("%w: %s", ErrLost, err.Error())
 }
 
-// drop closes a connection that is of no further use.
-func (c *Client) drop(conn *clientConn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.discard(conn)
+// do makes a call with an argument of JSON, if q is not nil, and decodes the answer into v, if that is not nil.
+func (c *Client) do(ctx context.Context, method, path string, q *request, v any) error {
+	var body io.Reader
+	var size int64
+	if q != nil {
+		b, err := json.Marshal(q)
+		if err != nil {
+			return err
+		}
+		body, size = bytes.NewReader(b), int64(len(b))
+	}
+	a, err := c.open(ctx, method, path, body, size)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return a.decode(v)
 }
 
-// discard closes a connection. mu is held.
-func (c *Client) discard(conn *clientConn) {
-	conn.Close()
-	delete(c.conns, conn)
-}
-
-// isClosed reports whether Close was called.
-func (c *Client) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
+// ask is do for a call by its name.
+func (c *Client) ask(ctx context.Context, call string, q request, v any) error {
+	return c.do(ctx, http.MethodPost, root+call, &q, v)
 }

@@ -10,21 +10,20 @@
 //
 // # The wire
 //
-// Both ends begin with a hello that names the version of the protocol ([Protocol]) and leave if the other's is a different one.
-// Then a connection carries one call at a time, and a client has several connections. So flow control is the kernel's, and
-// to cancel a call is to close its connection: the other end notices, and ends the call too.
+// HTTP/1.1 over the socket, with bodies of JSON; curl --unix-socket works against it. GET /hello names the version of the protocol
+// ([Protocol]) and the holder, and a client leaves if the version is another one. So is the first part of all other paths.
 //
-// A frame is the length of its payload (4 bytes, big endian), its type (1 byte), and the payload. Each type has a limit.
+//	GET  /hello
+//	GET  /v1/blobs/HASH       the blob; its size is in a header, and why it ends early in a trailer
+//	PUT  /v1/blobs/HASH
+//	POST /v1/blobs            answered with the hash
+//	GET  /v1/manifests/LINK
+//	POST /v1/manifests        a version that was made
+//	POST /v1/CALL             all others, with an argument; await and watch are answered with a line for each event
 //
-//	hello    both ends, first     JSON; its shape never changes
-//	request  client               JSON; may name the size of a body
-//	ready    holder               the body is wanted, or, for a watch, no event is missed any more
-//	data     both                 a piece of a body; the body has ended with its last byte
-//	event    holder               JSON: progress, or an event of the peer
-//	answer   holder               JSON; may name the size of a body
-//	error    holder               JSON: the text, and which sentinels and refusal the error holds
-//	bye      holder               the directory is being given up; a request that is not answered was not begun
+// A call that fails is answered with status 500: the text, and which sentinels and refusal the error holds. A body of more than
+// 128 KiB waits until the holder reads it (Expect: 100-continue), which it never does for a blob that it has.
 //
-// A small body follows on its request at once. A large one waits until the holder is ready for it, which it never is for a blob
-// that it has.
+// A connection carries one call at a time, and a client has several connections. So flow control is the kernel's, and to cancel
+// a call is to close its connection: the other end notices, and ends the call too.
 package local

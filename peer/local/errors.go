@@ -25,7 +25,10 @@ var (
 	ErrLost = errors.New("the process that holds the directory ended during the call")
 )
 
-// HungError is returned by [Dial], and by calls, for a holder that takes the connection and does not answer.
+// errProtocol is returned for what the other end should not have said.
+var errProtocol = errors.New("the other end does not keep to the protocol")
+
+// HungError is returned by [Dial] for a holder that takes the connection and does not answer.
 type HungError struct {
 	Dir     string
 	Timeout time.Duration // how long was waited

@@ -1,9 +1,6 @@
 package local
 
-import (
-	"bufio"
-	"bytes"
-)
+import "encoding/json"
 
 // Names for the external tests.
 const (
@@ -16,27 +13,21 @@ func SocketPath(dir string) (string, error) { return socketPath(dir) }
 
 // Hello returns a hello of another version.
 func Hello(protocol int, info Info) []byte {
-	b, err := appendJSON(nil, frameHello, hello{Protocol: protocol, Info: info})
+	b, err := json.Marshal(hello{Protocol: protocol, Info: info})
 	if err != nil {
 		panic(err)
 	}
 	return b
 }
 
-// ReadHello reads a hello.
-func ReadHello(b []byte) (protocol int, refused string, err error) {
-	h, err := readHello(bufio.NewReader(bytes.NewReader(b)))
-	return h.Protocol, h.Refused, err
-}
-
 // AcrossTheWire returns an error as the other end gets it.
 func AcrossTheWire(err error) (error, error) {
-	b, err := appendJSON(nil, frameError, toWire(err))
+	b, err := json.Marshal(toWire(err))
 	if err != nil {
 		return nil, err
 	}
 	var w wireError
-	err = decode(b[headerSize:], &w)
+	err = json.Unmarshal(b, &w)
 	return w.err(), err
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,47 +60,30 @@ func TestInfoIsTold(t *testing.T) {
 
 func TestOtherVersionsAreRefusedByName(t *testing.T) {
 	dir := t.TempDir()
+	other := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // a holder of another version
+		w.Write(local.Hello(99, local.Info{PID: 42, Version: "9.9"}))
+	})}
 	l := listen(t, dir)
-	var other sync.WaitGroup
-	other.Go(func() { // a holder of another version
-		conn, err := l.Accept()
-		if err == nil {
-			conn.Write(local.Hello(99, local.Info{PID: 42, Version: "9.9"}))
-			io.Copy(io.Discard, conn)
-			conn.Close()
-		}
-	})
+	var serving sync.WaitGroup
+	serving.Go(func() { other.Serve(l) })
 	_, err := local.Dial(t.Context(), dir, 0)
 	if !errors.Is(err, local.ErrRefused) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "version 1:") ||
 		!strings.Contains(err.Error(), "process 42") {
 		t.Errorf("dial: got %v", err)
 	}
-	other.Wait()
-	l.Close()
-
-	path, _ := local.SocketPath(serve(t, &localtest.Memory{}, nil))
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.Write(local.Hello(99, local.Info{}))
-	b, err := io.ReadAll(conn) // the holder closes
-	if err != nil {
-		t.Fatal(err)
-	}
-	if protocol, refused, err := local.ReadHello(b); protocol != local.Protocol || refused == "" || err != nil {
-		t.Errorf("hello: got %d, %q, %v", protocol, refused, err)
-	}
+	other.Close()
+	serving.Wait()
 }
 
-func TestGarbageEndsTheConnectionAlone(t *testing.T) {
+func TestWhatIsNoCallIsRefused(t *testing.T) {
 	dir := serve(t, &localtest.Memory{}, nil)
 	path, _ := local.SocketPath(dir)
-	hello := local.Hello(local.Protocol, local.Info{})
 	for _, b := range []string{
-		"GET / HTTP/1.1\r\n\r\n", string(hello) + "\xff\xff\xff\xff\xff", string(hello) + "\x00\x00\x00\x01\x04x",
-		string(hello) + "\x00\x00\x00\x01\x02{", string(hello) + "\x00\x00\x00\x02\x02{}",
+		"\xff\xff\xff\xff\xff", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET /v1/blobs/x HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /v2/has HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", "POST /v1/no HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+		"POST /v1/has HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n{", "POST /v1/manifests HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n{",
+		"PUT /v1/blobs/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST /v1/blobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	} {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -107,8 +91,9 @@ func TestGarbageEndsTheConnectionAlone(t *testing.T) {
 		}
 		conn.Write([]byte(b))
 		conn.(*net.UnixConn).CloseWrite()
-		if _, err := io.ReadAll(conn); err != nil {
-			t.Logf("%q: %v", b, err)
+		answer, err := io.ReadAll(conn)
+		if err != nil || strings.Contains(string(answer), " 200 ") {
+			t.Errorf("%q: got %q, %v, want it refused", b, answer, err)
 		}
 		conn.Close()
 	}

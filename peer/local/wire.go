@@ -1,6 +1,7 @@
 package local
 
 import (
+	"encoding/json"
 	"time"
 
 	"headwater/bucket"
@@ -32,38 +33,39 @@ type BrokerSettings struct {
 	Embedded bool   `json:"embedded,omitempty"` // a server in the holder's process
 }
 
-// hello is the first frame of both ends. Its shape stays as it is, so that every two versions can name each other.
+// hello is the answer to GET /hello. Path and shape stay as they are, so that every two versions can name each other.
 type hello struct {
-	Protocol int    `json:"protocol"`
-	Refused  string `json:"refused,omitempty"` // why the holder takes no calls on this connection
-	Info     Info   `json:"info,omitzero"`     // of the holder
+	Protocol int  `json:"protocol"`
+	Info     Info `json:"info"`
 }
 
-// The calls. The names stand on the wire.
+// Paths of the calls; those with an argument of JSON are root and the call's name. The version of the protocol is among them.
 const (
-	callHas      = "has"
-	callGet      = "get"
-	callPut      = "put"
-	callAdd      = "add"
-	callManifest = "manifest"
-	callFind     = "find"
-	callLook     = "look"
-	callAncestor = "ancestor"
-	callCarried  = "carried"
-	callLog      = "log"
-	callKeep     = "keep"
-	callAwait    = "await"
-	callAnnounce = "announce"
-	callStatus   = "status"
-	callWatch    = "watch"
-	callTakeover = "takeover"
+	pathHello     = "/hello"
+	root          = "/v1/"
+	pathBlobs     = root + "blobs"
+	pathManifests = root + "manifests"
 )
 
-// request asks for a call. Which fields it has is the call's.
+// sizeHeader has the size of the blob that follows, in bytes, and errorTrailer why it ends early.
+const (
+	sizeHeader   = "Headwater-Size"
+	errorTrailer = "Headwater-Error"
+)
+
+const (
+	// chunkSize is how many bytes of a large blob are read and sent at a time. A body up to that goes with its request.
+	chunkSize = 128 << 10
+	// maxRequest, maxEvent and maxAnswer are the most bytes of JSON in a request, an event, and an answer: a page of 500 buckets,
+	// or the branches of a bucket with their manifests.
+	maxRequest = 1 << 20
+	maxEvent   = 1 << 20
+	maxAnswer  = 64 << 20
+)
+
+// request is the argument of a call. Which fields it has is the call's.
 type request struct {
-	Call   string         `json:"call"`
 	Hash   bucket.Hash    `json:"hash,omitzero"`
-	Size   int64          `json:"size,omitempty"` // of the body
 	Link   bucket.Link    `json:"link,omitzero"`
 	Links  []bucket.Link  `json:"links,omitempty"`
 	Bucket bucket.ID      `json:"bucket_id,omitzero"`
@@ -76,10 +78,9 @@ type request struct {
 	Report bool           `json:"report,omitempty"` // progress is wanted
 }
 
-// inline reports whether the body of a request comes right behind it, and not only when the holder is ready.
-func (r *request) inline() bool { return r.Size <= chunkSize }
-
-// sized is the answer that a body follows.
-type sized struct {
-	Size int64 `json:"size"`
+// line is one of those that answer a call with events. The last one has Error, or nothing.
+type line struct {
+	Ready bool            `json:"ready,omitempty"` // no event is missed any more
+	Event json.RawMessage `json:"event,omitempty"`
+	Error *wireError      `json:"error,omitempty"`
 }

@@ -1,0 +1,24 @@
+package local
+
+import (
+	"encoding/json"
+	"testing"
+)
+
+func FuzzMessages(f *testing.F) {
+	for _, s := range []string{
+		`{"protocol":1,"info":{"pid":1}}`, `{"hash":"00","query":null}`, `{"ready":true,"event":{}}`,
+		`{"text":"x","is":["gone","?"],"refusal":{"class":"malformed"}}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		for _, v := range []any{new(hello), new(request), new(line)} {
+			_ = json.Unmarshal(b, v)
+		}
+		var w wireError
+		if json.Unmarshal(b, &w) == nil {
+			_ = w.err().Error()
+		}
+	})
+}
