@@ -78,7 +78,7 @@ func (c *Client) send(ctx context.Context, method, path string, size int64, r io
 	a, err := c.open(ctx, method, path, body, size)
 	if err == nil {
 		err = a.decode(v)
-		a.Close()
+		_ = a.Close()
 	}
 	if begun, wrong := s.stop(); wrong != nil && ctx.Err() == nil {
 		return fmt.Errorf("send %d bytes: %w", size, wrong)

@@ -190,7 +190,7 @@ func (s *server) ask(ctx context.Context, call string, q request) (any, error) {
 		return s.holder.Ancestor(ctx, *q.Query)
 	case "carried":
 		pins, err := s.holder.Carried(ctx, q.Bucket, q.Links)
-		return []byte(pins.Encode()), err
+		return pins.Encode(), err
 	case "log":
 		return s.holder.Log(ctx, q.Bucket, q.Before, q.Limit)
 	case "announce":

@@ -69,7 +69,7 @@ func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, erro
 	case errors.Is(err, ErrGone), errors.Is(err, ErrLost):
 		err = fmt.Errorf("%w: %w", ErrNoHolder, err)
 	}
-	c.Close()
+	_ = c.Close()
 	return nil, fmt.Errorf("speak with the process that holds %s: %w", dir, err)
 }
 
