@@ -71,21 +71,45 @@ func (p *Peer) forgetVerified(ctx context.Context, id bucket.ID, before []bucket
 	return durable.Remove(strings.TrimSuffix(file, ".json") + ".lock")
 }
 
-// hearVerifiedBefore takes into the log what an older program had verified, before anything else is heard of these buckets.
-func (p *Peer) hearVerifiedBefore(ctx context.Context) error {
+// bucketsBefore lists the buckets of which an older program had verified a version.
+func (p *Peer) bucketsBefore() (ids []bucket.ID, err error) {
 	entries, err := os.ReadDir(filepath.Join(p.cfg.Dir, "buckets"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read what an older program had verified: %w", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read what an older program had verified: %w", err)
 	}
 	for _, e := range entries {
-		name := e.Name()
-		id, err := bucket.ParseID(name[:max(0, len(name)-len(".json"))])
-		if err != nil || filepath.Ext(name) != ".json" {
-			continue
+		name, isJSON := strings.CutSuffix(e.Name(), ".json")
+		if id, err := bucket.ParseID(name); err == nil && isJSON {
+			ids = append(ids, id)
 		}
+	}
+	return ids, nil
+}
+
+// namedBefore lists those of them that the log does not have and that a person may mean.
+func (p *Peer) namedBefore(ctx context.Context, name string) (found []bucket.ID, err error) {
+	ids, err := p.bucketsBefore()
+	for _, id := range ids {
+		if _, err := p.bucket(ctx, id); !errors.Is(err, ErrNoBucket) {
+			continue // its name may be another one by now
+		}
+		for _, a := range p.verifiedBefore(id) {
+			v, err := bucket.Open(a.Link, a.Hints.Manifest)
+			if err == nil && meant(name, id, v.Name) {
+				found = append(found, id)
+			}
+		}
+	}
+	return found, err
+}
+
+// hearVerifiedBefore takes into the log what an older program had verified, before anything else is heard of these buckets.
+func (p *Peer) hearVerifiedBefore(ctx context.Context) error {
+	ids, err := p.bucketsBefore()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
 		before := p.verifiedBefore(id)
 		ignored, err := p.consumer.Look(ctx, id, before)
 		if err == nil {

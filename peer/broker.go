@@ -6,17 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
 
 	"headwater/bucket"
-	"headwater/consumer"
 	"headwater/durable"
 	"headwater/jetstream"
 	"headwater/peer/local"
@@ -25,10 +25,12 @@ import (
 // broker is the way to the broker, be there one at this moment or not. It implements the ports of consumer and publisher:
 // without a connection each call fails with [ErrOffline]. Safe for concurrent use.
 type broker struct {
+	me     bucket.PublicKey
 	cfg    jetstream.Config
-	stores [2][]string   // manifests, blobs
-	tried  chan struct{} // closed after the first attempt to connect
-	online func()        // told each time that there is a connection
+	ensure jetstream.EnsureConfig // what an upload that finds it missing makes
+	stores [2][]string            // manifests, blobs
+	tried  chan struct{}          // closed after the first attempt to connect
+	online func()                 // told each time that there is a connection
 
 	mu     sync.Mutex
 	client *jetstream.Client // nil before the first connection
@@ -60,7 +62,7 @@ func Broker(dir string, cfg jetstream.Config) (jetstream.Config, error) {
 
 // newBroker returns the way to the broker that the configuration names, or else that the last run on the directory used.
 func newBroker(cfg Config, me bucket.PublicKey, online func()) (*broker, error) {
-	b := &broker{cfg: cfg.NATS, tried: make(chan struct{}), online: online, since: time.Now()}
+	b := &broker{me: me, cfg: cfg.NATS, ensure: cfg.Ensure, tried: make(chan struct{}), online: online, since: time.Now()}
 	var err error
 	if b.cfg, err = Broker(cfg.Dir, cfg.NATS); errors.Is(err, ErrOffline) {
 		b.err = err
@@ -88,25 +90,29 @@ func (b *broker) connect(ctx context.Context) {
 		return // there is nothing to connect to
 	default:
 	}
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	wait := retries(ctx, 5*time.Second)
 	for first := true; ctx.Err() == nil; first = false {
 		client, err := jetstream.Dial(ctx, b.cfg)
 		b.mu.Lock()
 		b.client, b.err, b.since = client, err, time.Now()
 		b.mu.Unlock()
+		if err == nil {
+			b.online() // before anybody has the connection
+		}
 		if first {
 			close(b.tried)
 		}
 		if err == nil {
-			b.online()
 			return
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait.NextBackOff()):
-		}
+		pause(ctx, wait.NextBackOff())
 	}
+}
+
+// retries is how something is tried until it works or ctx ends, after longest at the latest each time.
+func retries(ctx context.Context, longest time.Duration) backoff.BackOffContext {
+	return backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithInitialInterval(10*time.Millisecond),
+		backoff.WithMaxInterval(longest), backoff.WithMaxElapsedTime(0)), ctx)
 }
 
 // wait returns the connection, at the latest when the first attempt to get one has failed, or after [lookTimeout].
@@ -190,59 +196,6 @@ func offline(err error) error {
 	return err
 }
 
-// Get implements [consumer.Objects].
-func (b *broker) Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (io.ReadCloser, int64, error) {
-	c, err := b.use()
-	if err != nil {
-		return nil, 0, err
-	}
-	return c.Objects().Get(ctx, store, h, fresh)
-}
-
-// GetMany implements [consumer.Objects].
-func (b *broker) GetMany(
-	ctx context.Context, store string, hashes []bucket.Hash, take func(bucket.Hash, []byte) error,
-) error {
-	c, err := b.use()
-	if err != nil {
-		return err
-	}
-	return c.Objects().GetMany(ctx, store, hashes, take)
-}
-
-// ownBroker is what the broker does for one peer.
-type ownBroker struct {
-	*broker
-	peer bucket.PublicKey
-}
-
-// PublishJob implements [consumer.Jobs].
-func (o ownBroker) PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error) {
-	c, err := o.use()
-	if err != nil {
-		return false, err
-	}
-	return c.Jobs(o.peer).PublishJob(ctx, job, attempt)
-}
-
-// QueuedJobs implements [consumer.Jobs].
-func (o ownBroker) QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error) {
-	c, err := o.use()
-	if err != nil {
-		return nil, err
-	}
-	return c.Jobs(o.peer).QueuedJobs(ctx)
-}
-
-// Bury implements [consumer.DeadLetters].
-func (o ownBroker) Bury(ctx context.Context, m consumer.Message, class, reason string) error {
-	c, err := o.use()
-	if err != nil {
-		return err
-	}
-	return c.DeadLetters(o.peer).Bury(ctx, m, class, reason)
-}
-
 // What follows keeps how a run reached the broker, for the commands on its directory.
 
 func settingsFile(dir string) string { return filepath.Join(dir, "broker.json") }
@@ -275,4 +228,16 @@ func keepSettings(dir string, s local.BrokerSettings) error {
 
 func settingsOf(c jetstream.Config, embedded bool) local.BrokerSettings {
 	return local.BrokerSettings{URL: withoutCredentials(c.URL), Context: c.Context, Domain: c.Domain, Prefix: cmp.Or(c.Prefix, jetstream.DefaultPrefix), Embedded: embedded}
+}
+
+// withoutCredentials returns a URL, or several separated by commas, without users, passwords and tokens.
+func withoutCredentials(urls string) string {
+	all := strings.Split(urls, ",")
+	for i, s := range all {
+		if u, err := url.Parse(strings.TrimSpace(s)); err == nil && u.User != nil {
+			u.User = nil
+			all[i] = u.String()
+		}
+	}
+	return strings.Join(all, ",")
 }

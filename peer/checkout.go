@@ -57,7 +57,7 @@ func (s *Session) Checkout(ctx context.Context, id bucket.ID, dir string, o Chec
 	if err != nil {
 		return nil, err
 	}
-	l, err := loadTree(ctx, s.holder, s.id, v)
+	l, err := s.loadTree(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Session) Checkout(ctx context.Context, id bucket.ID, dir string, o Chec
 	}
 	result, err := s.write(ctx, abs, v, l, o)
 	if err != nil {
-		return nil, err
+		return nil, s.lacking(ctx, v, err)
 	}
 	c := &CheckedOut{
 		BucketID: v.Bucket, Name: v.Name, Link: v.Link, Height: v.Height, Dir: abs, Written: result.Written, Bytes: result.Bytes,

@@ -38,19 +38,7 @@ func (s *Session) Commit(ctx context.Context, id bucket.ID, dir string, o Commit
 	if err != nil {
 		return nil, err
 	}
-	if c.made.Unchanged {
-		return c.made, s.announceHeld(ctx, v, c.made, o.Upload)
-	}
 	return c.made, s.announce(ctx, v, c.made, o.Upload)
-}
-
-// announceHeld reports whether a version that was there before is announced; one of ours that is not is waited for.
-func (s *Session) announceHeld(ctx context.Context, v *bucket.Version, m *Made, u Upload) error {
-	if authorOf(v) != s.ID() {
-		m.Announced = true
-		return nil
-	}
-	return s.announce(ctx, v, m, u)
 }
 
 // committing is a commit under way. What was scanned and stored serves every try.
@@ -69,13 +57,13 @@ type committing struct {
 // try makes the version on one head.
 func (c *committing) try(ctx context.Context, v *view) (*bucket.Version, error) {
 	c.made = &Made{Forks: v.forks(), Ignored: v.ignored}
-	if err := c.mayWrite(v.head); err != nil {
+	if err := mayWrite(v.head, c.s.ID()); err != nil { // before anything is put
 		return nil, err
 	}
 	if err := c.loadRecord(ctx, v); err != nil {
 		return nil, err
 	}
-	before, err := loadTree(ctx, c.s.holder, c.s.id, v.head)
+	before, err := c.s.loadTree(ctx, v.head)
 	if err != nil {
 		return nil, err
 	}
@@ -83,8 +71,9 @@ func (c *committing) try(ctx context.Context, v *view) (*bucket.Version, error) 
 		return nil, err
 	}
 	after := c.merge(v.head, before)
-	c.count(before, after)
-	c.made.Unchanged = c.made.Unchanged && (!c.o.Publish || v.head.Published())
+	changes := tree.Diff(before, after)
+	c.made.count(changes)
+	c.made.Unchanged = len(changes) == 0 && (!c.o.Publish || v.head.Published())
 	made := v.head
 	if c.made.Unchanged {
 		c.made.of(v.head)
@@ -112,18 +101,22 @@ func originOf(v *bucket.Version) worktree.Origin {
 	return worktree.Origin{Bucket: v.Bucket, Version: v.Link, Height: v.Height}
 }
 
-// mayWrite refuses a commit before anything is put that would be refused in the end.
-func (c *committing) mayWrite(v *bucket.Version) error {
-	share, ok := v.Share(c.s.ID())
+// mayWrite reports why a peer cannot write the version after v: [ErrNotShared], [ErrNotOwner].
+func mayWrite(v *bucket.Version, me bucket.PublicKey) error {
+	share, ok := v.Share(me)
 	switch {
 	case !ok:
-		return fmt.Errorf("commit to bucket %s: %w: our key %s is not among its shares; an owner can share the bucket with it",
-			v.Bucket, ErrNotShared, c.s.ID())
+		return notShared(v, me)
 	case share.Role != bucket.Owner:
-		return fmt.Errorf("commit to bucket %s: %w: we are a mirror, which only holds and reads; an owner can make us one",
-			v.Bucket, ErrNotOwner)
+		return fmt.Errorf("version after %s of bucket %s: %w: we are a mirror, which only holds and reads; an owner can make us one",
+			v.Link, v.Bucket, ErrNotOwner)
 	}
 	return nil
+}
+
+func notShared(v *bucket.Version, me bucket.PublicKey) error {
+	return fmt.Errorf("version %s of bucket %s: %w: our key %s is not among its shares; an owner can share the bucket with it",
+		v.Link, v.Bucket, ErrNotShared, me)
 }
 
 // loadRecord reads what the directory had in common with the bucket. With Force it does not count.
@@ -200,13 +193,6 @@ func (c *committing) merge(head *bucket.Version, before *tree.Listing) *tree.Lis
 		c.made.Conflicts = append(c.made.Conflicts, cmp.Or(f.Copy, f.Path))
 	}
 	return merged
-}
-
-// count takes note of what differs between the head and the next version.
-func (c *committing) count(before, after *tree.Listing) {
-	changes := tree.Diff(before, after)
-	c.made.Unchanged = len(changes) == 0
-	c.made.count(changes)
 }
 
 func (m *Made) count(changes []tree.Change) {

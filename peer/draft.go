@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"headwater/bucket"
-	"headwater/peer/local"
 	"headwater/tree"
 )
 
@@ -26,11 +25,8 @@ type change struct {
 
 // draft is a version in the making.
 type draft struct {
-	holder local.Holder
-	id     bucket.Identity
+	*Session
 	prev   *bucket.Version // nil for a genesis
-	rules  bucket.Rules
-
 	w      *counting
 	secret bucket.Secret // made for this version
 	m      bucket.Manifest
@@ -38,10 +34,7 @@ type draft struct {
 }
 
 func (s *Session) newDraft(prev *bucket.Version) *draft {
-	return &draft{
-		holder: s.holder, id: s.id, prev: prev, rules: s.rules,
-		w: &counting{Writer: s.holder}, secret: tree.NewSecret(),
-	}
+	return &draft{Session: s, prev: prev, w: &counting{Writer: s.holder}, secret: tree.NewSecret()}
 }
 
 // genesis makes the first version of a new bucket: an empty tree, owned by us alone.
@@ -61,8 +54,8 @@ func (d *draft) genesis(ctx context.Context, name string) (v *bucket.Version, er
 // [ErrNoOwner], [ErrNoShare], or what the tree and the holder say.
 func (d *draft) next(ctx context.Context, c change) (v *bucket.Version, err error) {
 	prev := d.prev
-	if share, ok := prev.Share(d.id.PublicKey()); !ok || share.Role != bucket.Owner {
-		return nil, fmt.Errorf("%w of version %s: our key is %s", ErrNotOwner, prev.Link, d.id.PublicKey())
+	if err := mayWrite(prev, d.ID()); err != nil {
+		return nil, err
 	}
 	d.m = bucket.Manifest{
 		Bucket: prev.Bucket, Name: prev.Name, Height: prev.Height + 1, Previous: prev.Link, Format: prev.Format,
@@ -78,7 +71,7 @@ func (d *draft) next(ctx context.Context, c change) (v *bucket.Version, err erro
 		tips[i] = t.Link
 	}
 	if d.pins, err = d.holder.Carried(ctx, prev.Bucket, tips); err != nil {
-		return nil, err
+		return nil, d.lacking(ctx, prev, err)
 	}
 	d.pins = append(d.pins, prev.Link.Hash())
 	if err := d.content(ctx, c); err != nil {
@@ -91,8 +84,8 @@ func (d *draft) next(ctx context.Context, c change) (v *bucket.Version, err erro
 func (d *draft) content(ctx context.Context, c change) (err error) {
 	before := c.before
 	if before == nil {
-		if before, err = loadTree(ctx, d.holder, d.id, d.prev); err != nil {
-			return fmt.Errorf("tree of version %s: %w", d.prev.Link, err)
+		if before, err = d.loadTree(ctx, d.prev); err != nil {
+			return err
 		}
 	}
 	after, reuse := c.tree, before
@@ -101,7 +94,7 @@ func (d *draft) content(ctx context.Context, c change) (err error) {
 	}
 	if c.rotate {
 		if after, err = d.rotate(ctx, after); err != nil {
-			return err
+			return d.lacking(ctx, d.prev, err)
 		}
 		reuse = nil
 	}

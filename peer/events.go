@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
+	"headwater/bucket"
 	"headwater/consumer"
 )
 
@@ -77,5 +79,14 @@ func (e *events) watch(ctx context.Context, started func(), handle func([]byte))
 		case b := <-l:
 			handle(b)
 		}
+	}
+}
+
+// announcements tells what the publisher does as the consumer tells what it does.
+func (e *events) announcements(peer bucket.PublicKey) func(bucket.ID, bucket.Head, []bucket.Link) {
+	return func(id bucket.ID, head bucket.Head, heads []bucket.Link) {
+		e.Emit(consumer.Event{
+			At: time.Now().UTC(), Kind: consumer.EventAnnounced, BucketID: id, PeerID: peer, Link: head.Link, Height: head.Height, Heads: heads,
+		})
 	}
 }

@@ -19,14 +19,30 @@ type held struct{ *Peer }
 
 var _ local.Holder = held{}
 
-// Has implements [blobstore.Reader].
-func (h held) Has(ctx context.Context, hash bucket.Hash) (bool, error) {
+// calling makes a call that comes to its end by itself.
+func calling[A any](h held, f func() (A, error)) (a A, err error) {
 	done, err := h.calls.enter()
 	if err != nil {
-		return false, err
+		return a, err
 	}
 	defer done()
-	return h.stores.blobs.Has(ctx, hash)
+	return f()
+}
+
+// waiting makes a call that may wait for the broker, or for others.
+func waiting[A any](ctx context.Context, h held, f func(context.Context) (A, error)) (a A, err error) {
+	ctx, done, err := h.calls.wait(ctx)
+	if err != nil {
+		return a, err
+	}
+	defer done()
+	a, err = f(ctx)
+	return a, ended(ctx, err)
+}
+
+// Has implements [blobstore.Reader].
+func (h held) Has(ctx context.Context, hash bucket.Hash) (bool, error) {
+	return calling(h, func() (bool, error) { return h.stores.blobs.Has(ctx, hash) })
 }
 
 // Get implements [blobstore.Reader]. What is not held is fetched first, so that it is held from then on.
@@ -37,7 +53,7 @@ func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error
 	}
 	blob, err := h.stores.blobs.Get(ctx, hash)
 	if blobstore.IsMissing(err) {
-		if err = h.fetch(ctx, hash); err == nil {
+		if _, err = waiting(ctx, h, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.fetch(ctx, hash) }); err == nil {
 			blob, err = h.stores.blobs.Get(ctx, hash)
 		}
 	}
@@ -50,16 +66,11 @@ func (h held) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error
 }
 
 // fetch holds a blob that some object store has.
-func (h held) fetch(ctx context.Context, hash bucket.Hash) error {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return err
+func (p *Peer) fetch(ctx context.Context, hash bucket.Hash) error {
+	if _, err := p.broker.wait(ctx); err != nil {
+		return fmt.Errorf("blob %s is not held here: %w", hash, err)
 	}
-	defer done()
-	if _, err := h.broker.wait(ctx); err != nil {
-		return ended(ctx, fmt.Errorf("blob %s is not held here: %w", hash, err))
-	}
-	return ended(ctx, notHeld(h.consumer.Hold(ctx, hash)))
+	return notHeld(p.consumer.Hold(ctx, hash))
 }
 
 // notHeld makes an error of the object stores one of the peer's own: what nobody has is not held, and what cannot be asked is
@@ -87,23 +98,12 @@ func (h held) Put(ctx context.Context, hash bucket.Hash, size int64, r io.Reader
 
 // Add implements [local.Content].
 func (h held) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
-	done, err := h.calls.enter()
-	if err != nil {
-		return bucket.Hash{}, err
-	}
-	defer done()
-	return h.stores.blobs.Add(ctx, size, r)
+	return calling(h, func() (bucket.Hash, error) { return h.stores.blobs.Add(ctx, size, r) })
 }
 
 // Manifest implements [local.Content].
 func (h held) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	b, err := h.manifest(ctx, link)
-	return b, ended(ctx, err)
+	return waiting(ctx, h, func(ctx context.Context) ([]byte, error) { return h.manifest(ctx, link) })
 }
 
 func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
@@ -122,34 +122,32 @@ func (p *Peer) manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 }
 
 // Keep implements [local.Maker].
-func (h held) Keep(ctx context.Context, manifest []byte) (kept local.Kept, err error) {
+func (h held) Keep(ctx context.Context, manifest []byte) error {
 	done, err := h.calls.enter()
 	if err != nil {
-		return kept, err
+		return err
 	}
 	defer done()
 	v, err := bucket.Open(bucket.ManifestLink(manifest), manifest)
 	if err != nil {
-		return kept, err
+		return err
 	}
 	count, missing, err := consumer.CountPins(ctx, h.stores.blobs, h.stores.manifests, v.Pins)
 	if err != nil {
-		return kept, err
+		return err
 	}
-	if kept.Missing = missing; missing > 0 {
-		err = h.consumer.AppendOwn(ctx, v, nil)
-	} else {
-		err = h.consumer.AppendOwn(ctx, v, &count)
+	all := &count
+	if missing > 0 {
+		all = nil
 	}
+	err = h.consumer.AppendOwn(ctx, v, all)
 	if errors.Is(err, logstore.ErrStale) {
-		err = fmt.Errorf("version %d of bucket %s: %w", v.Height, v.Bucket, local.ErrStale)
+		return fmt.Errorf("version %d of bucket %s: %w", v.Height, v.Bucket, local.ErrStale)
 	}
-	if err != nil {
-		return kept, err
+	if err == nil {
+		h.publisher.Wake(v.Bucket)
 	}
-	kept.Complete = missing == 0
-	h.publisher.Wake(v.Bucket)
-	return kept, nil
+	return err
 }
 
 // Await implements [local.Maker].
@@ -222,6 +220,7 @@ func (p *Peer) owes(ctx context.Context, id bucket.ID, link bucket.Link) (bool, 
 func (p *Peer) upload(ctx context.Context, id bucket.ID, report func(publisher.Progress)) error {
 	_, err := p.broker.wait(ctx)
 	if err == nil {
+		p.lookAtBroker(ctx, true)
 		err = offline(p.publisher.Publish(ctx, id, report))
 	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -241,10 +240,6 @@ func (p *Peer) bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error
 
 // Watch implements [local.Teller].
 func (h held) Watch(ctx context.Context, started func(), handle func([]byte)) error {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	return h.events.watch(ctx, started, handle)
+	_, err := waiting(ctx, h, func(ctx context.Context) (struct{}, error) { return struct{}{}, h.events.watch(ctx, started, handle) })
+	return err
 }

@@ -1,15 +1,11 @@
 package peer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"strings"
 
-	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
@@ -18,25 +14,31 @@ import (
 )
 
 // Find implements [local.History].
-func (h held) Find(ctx context.Context, name string) (found []bucket.ID, err error) {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
+func (h held) Find(ctx context.Context, name string) ([]bucket.ID, error) {
+	return waiting(ctx, h, func(ctx context.Context) ([]bucket.ID, error) { return h.find(ctx, name) })
+}
+
+func (p *Peer) find(ctx context.Context, name string) (found []bucket.ID, err error) {
+	if found, err = p.namedBefore(ctx, name); err != nil {
 		return nil, err
 	}
-	defer done()
-	for b, err := range h.stores.log.Buckets(ctx, bucket.ID{}) {
+	for b, err := range p.stores.log.Buckets(ctx, bucket.ID{}) {
 		if err != nil {
 			return nil, err
 		}
-		if !b.Known.IsZero() && (b.Name == name || strings.HasPrefix(b.ID.String(), name)) {
+		if !b.Known.IsZero() && meant(name, b.ID, b.Name) {
 			found = append(found, b.ID)
 		}
 	}
 	if len(found) > 0 {
 		return found, nil
 	}
-	found, err = h.announcedAs(ctx, name)
-	return found, ended(ctx, err)
+	return p.announcedAs(ctx, name)
+}
+
+// meant reports whether a person who says name may mean a bucket.
+func meant(name string, id bucket.ID, called string) bool {
+	return name != "" && (name == called || strings.HasPrefix(id.String(), name))
 }
 
 // maxNamed is the most announced buckets whose manifests are fetched to learn their names.
@@ -57,18 +59,14 @@ func (p *Peer) announcedAs(ctx context.Context, name string) (found []bucket.ID,
 		return nil, err
 	}
 	for i, id := range ids {
-		if strings.HasPrefix(id.String(), name) {
-			found = append(found, id)
-			continue
-		}
-		if i < maxNamed {
-			shared, err := p.sharedAs(ctx, client, id, name)
-			if err != nil {
+		is := strings.HasPrefix(id.String(), name)
+		if !is && i < maxNamed {
+			if is, err = p.sharedAs(ctx, client, id, name); err != nil {
 				return nil, err
 			}
-			if shared {
-				found = append(found, id)
-			}
+		}
+		if is {
+			found = append(found, id)
 		}
 	}
 	return found, nil
@@ -141,13 +139,7 @@ func others(heads []bucket.Announcement) (more []bucket.Announcement) {
 
 // Look implements [local.History].
 func (h held) Look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {
-	ctx, done, err := h.calls.wait(ctx)
-	if err != nil {
-		return v, err
-	}
-	defer done()
-	v, err = h.look(ctx, id, bus)
-	return v, ended(ctx, err)
+	return waiting(ctx, h, func(ctx context.Context) (local.View, error) { return h.look(ctx, id, bus) })
 }
 
 func (p *Peer) look(ctx context.Context, id bucket.ID, bus bool) (v local.View, err error) {
@@ -227,195 +219,11 @@ func (p *Peer) hear(ctx context.Context, id bucket.ID) (heads []bucket.Announcem
 	if err != nil {
 		return nil, nil, offline(err)
 	}
+	p.lookAtBroker(ctx, false)
 	before := p.verifiedBefore(id)
 	ignored, err = p.consumer.Look(ctx, id, append(before, heads...))
 	if err == nil {
 		err = p.forgetVerified(ctx, id, before)
 	}
 	return heads, ignored, err
-}
-
-// tips returns the branches that did not become the head and are not merged.
-func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Tip, err error) {
-	tips, err := p.stores.log.Tips(ctx, b.ID)
-	if err != nil || len(tips) < 2 {
-		return nil, err
-	}
-	tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged && t.Link != b.Known.Link })
-	head := p.merges(ctx, b.ID, b.Known.Link)
-	var merged []bucket.Link
-	for _, t := range tips {
-		if t.Link == b.Known.Link {
-			continue
-		}
-		byOther := func(o logstore.Tip) bool { return o.Link != t.Link && p.merges(ctx, b.ID, o.Link)(t.Link) }
-		done := head(t.Link) || slices.ContainsFunc(tips, byOther)
-		if !done {
-			if done, err = p.mergedBelow(ctx, b, t); err != nil {
-				return nil, err
-			}
-		}
-		if done {
-			merged = append(merged, t.Link)
-			continue
-		}
-		tip, err := p.tip(ctx, b, t, head)
-		if err != nil {
-			return nil, err
-		}
-		unmerged = append(unmerged, tip)
-	}
-	if len(merged) > 0 {
-		err = p.stores.log.SetMerged(ctx, b.ID, merged...)
-	}
-	return unmerged, err
-}
-
-// maxMerges is how many versions below a head are asked whether they have merged a branch.
-const maxMerges = 1000
-
-// mergedBelow reports whether a version below the head has merged a branch, of those that could: the ones above its tip, the oldest
-// first. A version that was made by somebody who did not know of the branch does not name it again. What was asked once is
-// remembered, as it stays so.
-func (p *Peer) mergedBelow(ctx context.Context, b logstore.Bucket, t logstore.Tip) (bool, error) {
-	asked, _ := p.unmerged.Load(t.Link)
-	var links []bucket.Link
-	_, err := p.back(ctx, b.ID, b.Known, func(e logstore.Entry) bool {
-		below := e.Height <= t.Height || e.Link == asked
-		if !below && e.Link != b.Known.Link {
-			links = append(links, e.Link)
-		}
-		return below
-	})
-	if err != nil {
-		return false, err
-	}
-	slices.Reverse(links)
-	for _, link := range links[:min(len(links), maxMerges)] {
-		if p.merges(ctx, b.ID, link)(t.Link) {
-			return true, nil
-		}
-	}
-	if _, err := p.broker.use(); err == nil { // else a list may have been out of reach
-		p.unmerged.Store(t.Link, b.Known.Link)
-	}
-	return false, nil
-}
-
-// tip returns a branch with the newest version of it that the head has all of: the one that both chains have, or a later one
-// that was merged before.
-func (p *Peer) tip(ctx context.Context, b logstore.Bucket, t logstore.Tip, head func(bucket.Link) bool) (local.Tip, error) {
-	manifest, err := p.manifest(ctx, t.Link)
-	if err != nil {
-		return local.Tip{}, err
-	}
-	base, err := p.mergeBase(ctx, b.ID, b.Known, t.Head)
-	if err != nil {
-		return local.Tip{}, err
-	}
-	at, err := p.back(ctx, b.ID, t.Head, func(e logstore.Entry) bool { return e.Height <= base.Height || head(e.Link) })
-	return local.Tip{Manifest: manifest, Base: at.Head()}, err
-}
-
-// merges returns what reports whether a version holds another one as merged: its pins list names that one's manifest. Each
-// version holds its predecessor's anyway. Of a version whose list cannot be had nothing is said.
-func (p *Peer) merges(ctx context.Context, id bucket.ID, link bucket.Link) func(bucket.Link) bool {
-	e, err := p.stores.log.Entry(ctx, id, link)
-	var pins bucket.Pins
-	if err == nil {
-		pins, err = p.pins(ctx, e.Pins)
-	}
-	if err != nil {
-		level := slog.LevelWarn
-		if errors.Is(err, ErrOffline) {
-			level = slog.LevelDebug
-		}
-		p.cfg.Logger.Log(ctx, level, "what a version has merged cannot be seen", "bucket", id, "link", link, "error", err)
-		return func(bucket.Link) bool { return false }
-	}
-	return func(l bucket.Link) bool { return l != e.Previous && holds(pins, l.Hash()) }
-}
-
-func holds(pins bucket.Pins, hash bucket.Hash) bool {
-	_, found := slices.BinarySearchFunc(pins, hash, func(h, want bucket.Hash) int { return bytes.Compare(h[:], want[:]) })
-	return found
-}
-
-// pins returns a pins list.
-func (p *Peer) pins(ctx context.Context, list bucket.Link) (bucket.Pins, error) {
-	b, err := blobstore.ReadAll(ctx, held{p}, list.Hash(), bucket.MaxPinsSize)
-	if err != nil {
-		return nil, fmt.Errorf("pins list %s: %w", list, err)
-	}
-	return bucket.ParsePins(b)
-}
-
-// Carried implements [local.History].
-func (h held) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (carried bucket.Pins, err error) {
-	done, err := h.calls.enter()
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	b, err := h.bucket(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if b.Forks == 0 {
-		return nil, nil // nothing was ever merged
-	}
-	head := h.merges(ctx, id, b.Known.Link)
-	for _, link := range tips {
-		e, err := h.stores.log.Entry(ctx, id, link)
-		if err != nil {
-			return nil, err
-		}
-		base, err := h.mergeBase(ctx, id, b.Known, e.Head())
-		if err != nil {
-			return nil, err
-		}
-		_, err = h.back(ctx, id, e.Head(), func(e logstore.Entry) bool {
-			below := e.Height <= base.Height || head(e.Link)
-			if !below {
-				carried = append(carried, e.Link.Hash())
-			}
-			return below
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	for _, link := range append([]bucket.Link{b.Known.Link}, tips...) {
-		more, err := h.mergedIn(ctx, id, link)
-		if err != nil {
-			return nil, err
-		}
-		carried = append(carried, more...)
-	}
-	return carried, nil
-}
-
-// mergedIn lists the manifests that a version holds as merged: those of the log that its pins list names, but its predecessor's.
-func (p *Peer) mergedIn(ctx context.Context, id bucket.ID, link bucket.Link) (merged bucket.Pins, err error) {
-	e, err := p.stores.log.Entry(ctx, id, link)
-	if err != nil {
-		return nil, err
-	}
-	pins, err := p.pins(ctx, e.Pins)
-	if err != nil {
-		return nil, err
-	}
-	for _, h := range pins {
-		version := bucket.NewLink(bucket.CodecDagCBOR, h)
-		if version == e.Previous {
-			continue
-		}
-		_, err := p.stores.log.Entry(ctx, id, version)
-		if err == nil {
-			merged = append(merged, h)
-		} else if !errors.Is(err, logstore.ErrNotFound) {
-			return nil, err
-		}
-	}
-	return merged, nil
 }

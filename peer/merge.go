@@ -21,9 +21,6 @@ func (s *Session) Merge(ctx context.Context, id bucket.ID, u Upload) (*Made, err
 	if err != nil {
 		return nil, err
 	}
-	if m.Unchanged {
-		return m, s.announceHeld(ctx, v, m, u)
-	}
 	return m, s.announce(ctx, v, m, u)
 }
 
@@ -34,7 +31,7 @@ func (s *Session) mergeAll(ctx context.Context, v *view, m *Made) (*bucket.Versi
 		m.Unchanged = true
 		return v.head, nil
 	}
-	before, err := loadTree(ctx, s.holder, s.id, v.head)
+	before, err := s.loadTree(ctx, v.head)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +47,7 @@ func (s *Session) mergeAll(ctx context.Context, v *view, m *Made) (*bucket.Versi
 
 // mergeBranch merges the tree of a branch into ours.
 func (s *Session) mergeBranch(ctx context.Context, ours *tree.Listing, t tip, m *Made) (*tree.Listing, error) {
-	theirs, err := loadTree(ctx, s.holder, s.id, t.Version)
+	theirs, err := s.loadTree(ctx, t.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +55,7 @@ func (s *Session) mergeBranch(ctx context.Context, ours *tree.Listing, t tip, m 
 	if err != nil {
 		return nil, err
 	}
-	base, err := loadTree(ctx, s.holder, s.id, ancestor)
+	base, err := s.loadTree(ctx, ancestor)
 	if errors.Is(err, ErrNotShared) || errors.Is(err, ErrNotPublished) {
 		base, err = tree.NewListing(), nil // from before our time: whatever differs is kept twice
 	}

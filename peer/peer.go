@@ -40,8 +40,8 @@ type Peer struct {
 	online     chan struct{}          // filled each time that there is a connection
 	cancel     context.CancelFunc     // ends what Open has started
 	background sync.WaitGroup
-	yield      chan struct{} // closed when another process is to take over
-	yieldOnce  sync.Once
+	yield      chan struct{} // closed when another process is to take over, or nothing is left to be taken over
+	giveUp     func()        // closes yield
 }
 
 // Open takes a peer's directory and everything in it. The identity must be there: see [EnsureIdentity]. If another process holds
@@ -79,35 +79,30 @@ const takeoverTimeout = 30 * time.Second
 // take locks the directory. A run asks a command that holds it to let go.
 func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 	holder := durable.Self(cfg.Role)
-	lock, err := durable.Acquire(lockFile(cfg.Dir), holder)
-	held, isHeld := errors.AsType[*durable.HeldError](err)
-	if !isHeld || cfg.Role != RoleRun {
-		return lock, err
-	}
 	waiting, cancel := context.WithTimeout(ctx, takeoverTimeout)
 	defer cancel()
 	for asked := (durable.Holder{}); ; {
-		if held.Holder.Role == RoleRun {
+		lock, err := durable.Acquire(lockFile(cfg.Dir), holder)
+		held, isHeld := errors.AsType[*durable.HeldError](err)
+		switch {
+		case !isHeld || cfg.Role != RoleRun:
+			return lock, err
+		case held.Holder.Role == RoleRun:
 			return nil, runs(cfg.Dir, held.Holder)
-		}
-		if held.Holder != asked { // another command may have been faster than we
-			done, err := askForDir(waiting, cfg.Dir)
+		case held.Holder != asked: // another command may have been faster than we
+			agreed, err := askForDir(waiting, cfg.Dir)
 			if err != nil {
 				return nil, fmt.Errorf("take over %s from process %d: %w", cfg.Dir, held.Holder.PID, err)
 			}
-			if done {
+			if agreed {
 				asked = held.Holder
 			}
 		}
-		if !pause(waiting) {
+		if !pause(waiting, moment) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			return nil, &local.HungError{Dir: cfg.Dir, Timeout: takeoverTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
-		}
-		lock, err = durable.Acquire(lockFile(cfg.Dir), holder)
-		if held, isHeld = errors.AsType[*durable.HeldError](err); !isHeld {
-			return lock, err
 		}
 	}
 }
@@ -115,7 +110,7 @@ func take(ctx context.Context, cfg Config) (*durable.Lock, error) {
 // askForDir asks the command that holds a directory to give it up. It reports whether it has agreed; one that ends just then, or
 // does not listen yet, is no error.
 func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
-	client, err := local.Dial(ctx, dir, local.DialOptions{})
+	client, err := local.Dial(ctx, dir, 0)
 	if err == nil {
 		err = errors.Join(client.Takeover(ctx), client.Close())
 	}
@@ -125,9 +120,12 @@ func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
 	return err == nil, err
 }
 
-// pause waits for a moment before something is looked at again. It reports whether ctx goes on.
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(10 * time.Millisecond)
+// moment is how long it is waited before something is looked at again.
+const moment = 10 * time.Millisecond
+
+// pause waits. It reports whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -160,6 +158,7 @@ const RoleRun = "run"
 // open puts the peer together.
 func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err error) {
 	p = &Peer{cfg: cfg, started: time.Now(), yield: make(chan struct{}), online: make(chan struct{}, 1), events: newEvents(cfg.Events)}
+	p.giveUp = sync.OnceFunc(func() { close(p.yield) })
 	defer func() {
 		if err != nil && p.stores != nil {
 			err = errors.Join(err, p.stores.Close())
@@ -182,10 +181,10 @@ func open(ctx context.Context, cfg Config, id bucket.Identity) (p *Peer, err err
 }
 
 func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
-	own, l := ownBroker{p.broker, me}, p.cfg.Limits
+	l := p.cfg.Limits
 	return consumer.New(consumer.Config{
 		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs,
-		Objects: p.broker, Jobs: own, DeadLetters: own, Events: p.events,
+		Objects: p.broker, Jobs: p.broker, DeadLetters: p.broker, Events: p.events,
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1],
 		Rules: p.cfg.rules(), AllVersions: p.cfg.AllVersions,
 		Buckets: l.Buckets, PinJobsMax: l.PinJobs, Fetches: l.Fetches,
@@ -198,6 +197,10 @@ func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
 // connected is told each time that there is a connection.
 func (p *Peer) connected() {
 	p.publisher.Connected()
+	p.isOnline()
+}
+
+func (p *Peer) isOnline() {
 	select {
 	case p.online <- struct{}{}:
 	default:
@@ -207,9 +210,8 @@ func (p *Peer) connected() {
 func (p *Peer) stageDir() string { return filepath.Join(p.cfg.Dir, "stage") }
 
 func (p *Peer) newPublisher(me bucket.PublicKey) (*publisher.Publisher, error) {
-	up := uploads{p.broker, p.cfg.Ensure}
 	return publisher.New(publisher.Config{
-		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: up, Bus: up,
+		Peer: me, Log: p.stores.log, Manifests: p.stores.manifests, Blobs: p.stores.blobs, Stores: p.broker, Bus: p.broker,
 		Announced: p.events.announcements(me), ManifestStore: p.broker.stores[0][0], BlobStore: p.broker.stores[1][0], Logger: p.cfg.Logger,
 	})
 }
@@ -233,11 +235,11 @@ func (p *Peer) serve(ctx context.Context, l net.Listener) {
 		PeerID: p.ID(), PID: os.Getpid(), Since: p.started, Role: p.cfg.Role, Version: p.cfg.Version, Broker: p.settings(),
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1], AllowUnsigned: p.cfg.AllowUnsigned,
 	}
-	var o local.ServeOptions
+	var yield func() // a running peer does not
 	if p.cfg.Role != RoleRun {
-		o.Yield = func() { p.yieldOnce.Do(func() { close(p.yield) }) }
+		yield = p.giveUp
 	}
-	if err := local.Serve(ctx, l, held{p}, info, o); err != nil && ctx.Err() == nil {
+	if err := local.Serve(ctx, l, held{p}, info, yield); err != nil && ctx.Err() == nil {
 		p.cfg.Logger.Error("other processes are not answered any more", "error", err)
 	}
 }
@@ -248,6 +250,7 @@ func (p *Peer) Close(ctx context.Context) error {
 	if !p.calls.shut(closeTimeout) {
 		return nil
 	}
+	p.giveUp()
 	if p.cancel != nil {
 		p.cancel()
 	}

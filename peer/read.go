@@ -67,9 +67,10 @@ func (s *Session) List(ctx context.Context, id bucket.ID, below, at string, recu
 	}
 	var all []Entry
 	if below = cleanPath(below); recursive {
-		all, err = s.listAll(ctx, v, secret, below)
+		all, err = s.listAll(ctx, v, below)
 	} else {
 		all, err = s.listOne(ctx, v, secret, below)
+		err = s.lacking(ctx, v, err)
 	}
 	slices.SortFunc(all, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
 	return all, err
@@ -109,8 +110,8 @@ func (s *Session) listOne(ctx context.Context, v *bucket.Version, secret bucket.
 }
 
 // listAll lists everything below a path.
-func (s *Session) listAll(ctx context.Context, v *bucket.Version, secret bucket.Secret, below string) ([]Entry, error) {
-	l, err := tree.Load(ctx, s.holder, v.Entry, secret)
+func (s *Session) listAll(ctx context.Context, v *bucket.Version, below string) ([]Entry, error) {
+	l, err := s.loadTree(ctx, v)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +139,7 @@ func (s *Session) Read(ctx context.Context, id bucket.ID, p, at string, w io.Wri
 	if err != nil {
 		return err
 	}
+	defer func() { err = s.lacking(ctx, v, err) }()
 	p = cleanPath(p)
 	e, err := tree.Find(ctx, s.holder, v.Entry, secret, p)
 	if err != nil {
@@ -179,11 +181,11 @@ func (s *Session) Diff(ctx context.Context, id bucket.ID, from, to string) ([]tr
 		if err != nil {
 			return nil, err
 		}
-		if before, err = loadTree(ctx, s.holder, s.id, older); err != nil {
+		if before, err = s.loadTree(ctx, older); err != nil {
 			return nil, err
 		}
 	}
-	after, err := loadTree(ctx, s.holder, s.id, newer)
+	after, err := s.loadTree(ctx, newer)
 	if err != nil {
 		return nil, err
 	}

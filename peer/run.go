@@ -14,10 +14,10 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"golang.org/x/sync/errgroup"
 
-	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/durable"
 	"headwater/jetstream"
+	"headwater/logstore"
 	"headwater/peer/local"
 )
 
@@ -49,28 +49,27 @@ func (p *Peer) Run(ctx context.Context, ready func(url string)) error {
 
 // consume waits for the broker, makes what is missing there, and takes deliveries until ctx ends.
 func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string)) error {
-	client, err := p.ensured(ctx)
+	ensure := p.cfg.Ensure
+	ensure.Peer = p.ID()
+	client, err := p.ensured(ctx, ensure)
 	if err != nil {
 		return err
 	}
 	if err := keepSettings(p.cfg.Dir, p.settings()); err != nil { // not before: they may be mistyped
 		return err
 	}
-	ensure := p.cfg.Ensure
-	ensure.Peer = p.ID()
 	if err := client.Reclaim(ctx, ensure); err != nil { // the directory's lock says that no other process works for this peer
 		return err
 	}
 	if err := p.hearVerifiedBefore(ctx); err != nil {
 		return err
 	}
-	if err := p.oweNewBroker(ctx, client); err != nil {
+	if err := p.oweNewBroker(ctx, true); err != nil {
 		p.cfg.Logger.Warn("whether the broker is a new one is not known yet", "error", err)
 		p.connected() // asked again
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
-	g.Go(func() error { return p.watchBroker(ctx, client) })
-	var sources consumer.Sources
+	g.Go(func() error { return p.watchBroker(ctx) })
 	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: cmp.Or(p.cfg.Limits.Buckets, 64), Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
@@ -79,7 +78,6 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	sources.Announcements, sources.PinJobs = []consumer.Source{heads}, []consumer.Source{pins}
 	p.events.tell(client.Events(p.ID()))
 	defer p.events.tell(nil)
 	g.Go(func() error { return p.answer(ctx, client) })
@@ -93,7 +91,7 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 		return nil
 	})
 	p.hears.Store(true)
-	err = p.consumer.Run(ctx, sources)
+	err = p.consumer.Run(ctx, consumer.Sources{Announcements: []consumer.Source{heads}, PinJobs: []consumer.Source{pins}})
 	p.hears.Store(false)
 	p.giveBack(ctx, heads, pins)
 	return err
@@ -115,11 +113,7 @@ func (p *Peer) giveBack(ctx context.Context, sources ...*jetstream.Source) {
 }
 
 // ensured waits for the broker and makes what is missing there, and says what is there with other settings.
-func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error) {
-	ensure := p.cfg.Ensure
-	ensure.Peer = p.ID()
-	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+func (p *Peer) ensured(ctx context.Context, ensure jetstream.EnsureConfig) (client *jetstream.Client, err error) {
 	differences, err := backoff.RetryNotifyWithData(func() ([]jetstream.Difference, error) {
 		if client, err = p.broker.wait(ctx); err != nil {
 			if wrong := p.broker.wrong(); wrong != nil {
@@ -132,7 +126,7 @@ func (p *Peer) ensured(ctx context.Context) (client *jetstream.Client, err error
 			return d, backoff.Permanent(err)
 		}
 		return d, err
-	}, backoff.WithContext(wait, ctx), func(err error, in time.Duration) {
+	}, retries(ctx, 5*time.Second), func(err error, in time.Duration) {
 		p.deaf.Store(new(err.Error()))
 		if in > time.Second {
 			p.cfg.Logger.Warn("the broker does not answer yet", "error", err, "retry", in.Round(time.Millisecond))
@@ -152,29 +146,37 @@ func toldFile(dir string) string { return filepath.Join(dir, "told") }
 
 // oweNewBroker looks whether the stream of announcements is still the one that this peer told of its heads. Another one, of another
 // broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements. A death
-// on the way leaves some of it owed, and the whole to be found out again.
-func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error {
-	since, err := client.HeadsSince(ctx)
+// on the way leaves some of it owed, and the whole to be found out again. create: a stream that is not there is made, as for
+// an upload.
+func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
+	ensure := p.cfg.Ensure
+	ensure.BindOnly = ensure.BindOnly || !create
+	var since time.Time
+	err := p.broker.with(ctx, ensure, func(c *jetstream.Client) (err error) {
+		since, err = c.HeadsSince(ctx)
+		return err
+	})
 	if errors.Is(err, jetstream.ErrNotPermitted) {
 		return nil // who may not ask cannot know
 	}
-	if err != nil {
+	none := !create && errors.Is(err, jetstream.ErrNotFound)
+	if err != nil && !none {
 		return err
 	}
 	now := []byte(since.UTC().Format(time.RFC3339Nano) + "\n")
 	before, err := os.ReadFile(toldFile(p.cfg.Dir))
-	if bytes.Equal(before, now) {
-		return nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	first := errors.Is(err, fs.ErrNotExist) // nobody knows whom an older program's commands told
+	if err != nil && !first {
 		return fmt.Errorf("read which broker was told: %w", err)
 	}
-	first := err != nil // until now there were commands only, and nobody knows whom they told
+	if bytes.Equal(before, now) || first && none {
+		return nil
+	}
 	if !first {
 		p.cfg.Logger.Warn("the broker is a new one; what is held here is uploaded and announced again", "stream_made", since)
 	}
-	if err := p.oweAll(ctx, !first); err != nil {
-		return err
+	if err := p.oweAll(ctx, !first); err != nil || none {
+		return err // without a stream there is nothing to note yet
 	}
 	if err := durable.WriteFile(toldFile(p.cfg.Dir), now); err != nil {
 		return fmt.Errorf("note which broker was told: %w", err)
@@ -182,18 +184,32 @@ func (p *Peer) oweNewBroker(ctx context.Context, client *jetstream.Client) error
 	return nil
 }
 
+// lookAtBroker does [Peer.oweNewBroker] for a command that has a connection: once for each one, and if a peer runs that one does
+// it. That it is not known yet hinders no command.
+func (p *Peer) lookAtBroker(ctx context.Context, create bool) {
+	if p.isRunning.Load() {
+		return
+	}
+	select {
+	case <-p.online:
+	default:
+		return
+	}
+	if err := p.oweNewBroker(ctx, create); err != nil {
+		p.cfg.Logger.Warn("whether the broker is a new one is not known yet", "error", err)
+		p.isOnline()
+	}
+}
+
 // watchBroker looks at the stream of announcements again each time that the connection comes back.
-func (p *Peer) watchBroker(ctx context.Context, client *jetstream.Client) error {
+func (p *Peer) watchBroker(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-p.online:
 		}
-		wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-			backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
-		err := backoff.Retry(func() error { return p.oweNewBroker(ctx, client) }, backoff.WithContext(wait, ctx))
-		if err != nil {
+		if err := backoff.Retry(func() error { return p.oweNewBroker(ctx, true) }, retries(ctx, 30*time.Second)); err != nil {
 			return err
 		}
 		p.publisher.Connected()
@@ -202,39 +218,23 @@ func (p *Peer) watchBroker(ctx context.Context, client *jetstream.Client) error 
 
 // oweAll records an upload for every end of a branch that was made here, and, if others is set, for those that are complete here.
 func (p *Peer) oweAll(ctx context.Context, others bool) error {
-	for b, err := range p.stores.log.Buckets(ctx, bucket.ID{}) {
-		if err != nil {
-			return err
+	return p.stores.eachTip(ctx, func(t logstore.Tip, e logstore.Entry) error {
+		if owed := e.Author == p.ID() || others && e.Complete; t.Merged || !owed {
+			return nil
 		}
-		tips, err := p.stores.log.Tips(ctx, b.ID)
-		if err != nil {
-			return err
-		}
-		for _, t := range tips {
-			e, err := p.stores.log.Entry(ctx, b.ID, t.Link)
-			if err == nil && !t.Merged && (others && e.Complete || e.Author == p.ID()) {
-				err = p.stores.log.AddUpload(ctx, b.ID, t.Link)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+		return p.stores.log.AddUpload(ctx, e.Bucket, e.Link)
+	})
 }
 
 // reachable returns once the peer answers its own question through the broker.
 func (p *Peer) reachable(ctx context.Context, client *jetstream.Client) error {
-	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(5*time.Millisecond), backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(0),
-	)
 	return backoff.Retry(func() error {
 		_, err := client.Ask(ctx, p.ID(), QuestionStatus, []byte(`{"limit":1}`))
 		if err != nil && !errors.Is(err, jetstream.ErrNoPeer) && !errors.Is(err, jetstream.ErrTimeout) {
 			return backoff.Permanent(fmt.Errorf("ask myself: %w", err))
 		}
 		return err
-	}, backoff.WithContext(b, ctx))
+	}, retries(ctx, time.Second))
 }
 
 // settings are the broker's, as other processes are told them.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"headwater/blobstore"
 	"headwater/bucket"
@@ -29,16 +28,16 @@ const (
 
 // StatusRequest asks for one bucket, or for a page of all, in order of their ids.
 type StatusRequest struct {
-	Bucket *bucket.ID `json:"bucket_id,omitempty"`
-	After  *bucket.ID `json:"after,omitempty"`
-	Limit  int        `json:"limit,omitempty"` // 0: as many as a page holds
+	Bucket bucket.ID `json:"bucket_id,omitzero"`
+	After  bucket.ID `json:"after,omitzero"`
+	Limit  int       `json:"limit,omitempty"` // 0: as many as a page holds
 }
 
 // LogRequest asks for a page of a bucket's versions, newest first, beginning behind a version.
 type LogRequest struct {
-	Bucket bucket.ID    `json:"bucket_id"`
-	Before *bucket.Head `json:"before,omitempty"`
-	Limit  int          `json:"limit,omitempty"`
+	Bucket bucket.ID   `json:"bucket_id"`
+	Before bucket.Head `json:"before,omitzero"`
+	Limit  int         `json:"limit,omitempty"`
 }
 
 // ManifestRequest asks for a manifest that the peer keeps.
@@ -56,8 +55,16 @@ func (p *Peer) answer(ctx context.Context, client *jetstream.Client) error {
 	return client.Serve(ctx, jetstream.ServiceConfig{
 		Peer: p.ID(), Version: p.cfg.Version,
 		Handlers: map[string]func(context.Context, []byte) ([]byte, error){
-			QuestionStatus: handler(p.answerStatus), QuestionLog: handler(p.answerLog),
-			QuestionManifest: handler(p.answerManifest),
+			QuestionStatus: handler(func(ctx context.Context, q StatusRequest) (local.Status, error) {
+				return held{p}.Status(ctx, q.Bucket, q.After, q.Limit)
+			}),
+			QuestionLog: handler(func(ctx context.Context, q LogRequest) (local.LogPage, error) {
+				return held{p}.Log(ctx, q.Bucket, q.Before, q.Limit)
+			}),
+			QuestionManifest: handler(func(ctx context.Context, q ManifestRequest) (a ManifestAnswer, err error) {
+				a.Manifest, err = blobstore.ReadAll(ctx, p.stores.manifests, q.Link.Hash(), bucket.MaxManifestSize)
+				return a, err
+			}),
 		},
 	})
 }
@@ -80,30 +87,6 @@ func handler[Q, A any](f func(context.Context, Q) (A, error)) func(context.Conte
 		}
 		return json.Marshal(a)
 	}
-}
-
-func (p *Peer) answerStatus(ctx context.Context, q StatusRequest) (local.Status, error) {
-	var id, after bucket.ID
-	if q.Bucket != nil {
-		id = *q.Bucket
-	}
-	if q.After != nil {
-		after = *q.After
-	}
-	return held{p}.Status(ctx, id, after, q.Limit)
-}
-
-func (p *Peer) answerLog(ctx context.Context, q LogRequest) (local.LogPage, error) {
-	var before bucket.Head
-	if q.Before != nil {
-		before = *q.Before
-	}
-	return held{p}.Log(ctx, q.Bucket, before, q.Limit)
-}
-
-func (p *Peer) answerManifest(ctx context.Context, q ManifestRequest) (ManifestAnswer, error) {
-	b, err := blobstore.ReadAll(ctx, p.stores.manifests, q.Link.Hash(), bucket.MaxManifestSize)
-	return ManifestAnswer{b}, err
 }
 
 // Remote asks a running peer on the bus what it would tell its own owner. Safe for concurrent use.
@@ -134,15 +117,8 @@ func Ask[A any](ctx context.Context, r Remote, question string, request any) (a 
 
 // Status asks for all buckets, page by page, or for one.
 func (r Remote) Status(ctx context.Context, id bucket.ID) (all local.Status, err error) {
-	var request StatusRequest
-	if !id.IsZero() {
-		request.Bucket = &id
-	}
 	return allPages(func(after bucket.ID) (local.Status, error) {
-		if !after.IsZero() {
-			request.After = &after
-		}
-		return Ask[local.Status](ctx, r, QuestionStatus, request)
+		return Ask[local.Status](ctx, r, QuestionStatus, StatusRequest{Bucket: id, After: after})
 	})
 }
 
@@ -164,11 +140,7 @@ func allPages(ask func(after bucket.ID) (local.Status, error)) (all local.Status
 
 // Log asks for a page of a bucket's versions.
 func (r Remote) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (local.LogPage, error) {
-	request := LogRequest{Bucket: id, Limit: limit}
-	if !before.IsZero() {
-		request.Before = &before
-	}
-	return Ask[local.LogPage](ctx, r, QuestionLog, request)
+	return Ask[local.LogPage](ctx, r, QuestionLog, LogRequest{Bucket: id, Before: before, Limit: limit})
 }
 
 // Find returns the bucket that a person means: by its id, the beginning of its id, or its name.
@@ -182,7 +154,7 @@ func (r Remote) Find(ctx context.Context, name string) (bucket.ID, error) {
 	}
 	var found []bucket.ID
 	for _, s := range all.Buckets {
-		if s.Name == name || name != "" && strings.HasPrefix(s.BucketID.String(), name) {
+		if meant(name, s.BucketID, s.Name) {
 			found = append(found, s.BucketID)
 		}
 	}

@@ -90,20 +90,21 @@ func (s *Session) look(ctx context.Context, id bucket.ID, bus bool) (*view, erro
 		return nil, err
 	}
 	v := &view{ignored: answer.Ignored}
-	if v.head, err = bucket.Open(bucket.ManifestLink(answer.Head), answer.Head); err != nil {
-		return nil, fmt.Errorf("head of bucket %s: %w", id, err)
-	}
-	if len(answer.Unshared) > 0 {
-		if v.unshared, err = bucket.Open(bucket.ManifestLink(answer.Unshared), answer.Unshared); err != nil {
-			return nil, fmt.Errorf("newest version of bucket %s: %w", id, err)
+	open := func(manifest []byte) (version *bucket.Version) {
+		if err == nil {
+			version, err = bucket.Open(bucket.ManifestLink(manifest), manifest)
 		}
+		return version
+	}
+	v.head = open(answer.Head)
+	if len(answer.Unshared) > 0 {
+		v.unshared = open(answer.Unshared)
 	}
 	for _, t := range answer.Tips {
-		version, err := bucket.Open(bucket.ManifestLink(t.Manifest), t.Manifest)
-		if err != nil {
-			return nil, fmt.Errorf("branch of bucket %s: %w", id, err)
-		}
-		v.tips = append(v.tips, tip{version, t.Base})
+		v.tips = append(v.tips, tip{open(t.Manifest), t.Base})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("versions of bucket %s: %w", id, err)
 	}
 	return v, nil
 }
@@ -127,17 +128,11 @@ func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, 
 	}
 	q := local.AncestorQuery{Bucket: v.head.Bucket, Of: v.head.Head()}
 	if link, err := bucket.ParseLink(at); err == nil {
-		if link == v.head.Link {
-			return v.head, nil
-		}
 		q.Of, q.Link = bucket.Head{}, link // branches that did not become the head can be read too
 	} else if at != "" {
 		var height uint64
 		if _, err := fmt.Sscanf(at+"\n", "%d\n", &height); err != nil {
 			return nil, fmt.Errorf("%w: %q is neither a height nor a link of a version", ErrUsage, at)
-		}
-		if height == v.head.Height {
-			return v.head, nil
 		}
 		q.Height = &height
 	} else if _, err := unlock(s.id, v.head); !errors.Is(err, ErrNotPublished) {
@@ -157,9 +152,6 @@ func (s *Session) at(ctx context.Context, v *view, at string) (*bucket.Version, 
 
 // inChain reports whether a version is in the chain of another one.
 func (s *Session) inChain(ctx context.Context, of *bucket.Version, link bucket.Link) (bool, error) {
-	if of.Link == link {
-		return true, nil
-	}
 	_, err := s.holder.Ancestor(ctx, local.AncestorQuery{Bucket: of.Bucket, Of: of.Head(), Link: link})
 	if errors.Is(err, ErrNoVersion) {
 		return false, nil
@@ -188,20 +180,32 @@ func unlock(id bucket.Identity, v *bucket.Version) (bucket.Secret, error) {
 	case unreadable != nil:
 		return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: our share of it: %w", v.Link, v.Bucket, unreadable)
 	case !shared:
-		return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: %w: our key %s is not among its shares; "+
-			"an owner can share the bucket with it", v.Link, v.Bucket, ErrNotShared, id.PublicKey())
+		return bucket.Secret{}, notShared(v, id.PublicKey())
 	}
 	return bucket.Secret{}, fmt.Errorf("open version %s of bucket %s: %w: we are a mirror, which reads what is published only; "+
 		"an owner can publish a version, or make us an owner", v.Link, v.Bucket, ErrNotPublished)
 }
 
 // loadTree reads the tree of a version that can be read.
-func loadTree(ctx context.Context, h local.Content, id bucket.Identity, v *bucket.Version) (*tree.Listing, error) {
-	secret, err := unlock(id, v)
+func (s *Session) loadTree(ctx context.Context, v *bucket.Version) (*tree.Listing, error) {
+	secret, err := unlock(s.id, v)
 	if err != nil {
 		return nil, err
 	}
-	return tree.Load(ctx, h, v.Entry, secret)
+	l, err := tree.Load(ctx, s.holder, v.Entry, secret)
+	return l, s.lacking(ctx, v, err)
+}
+
+// lacking returns the error of reading a version; if the broker was missed for it, with what to do.
+func (s *Session) lacking(ctx context.Context, v *bucket.Version, err error) error {
+	if !errors.Is(err, ErrOffline) {
+		return err
+	}
+	what := "try again when the broker answers"
+	if view, err := s.holder.Look(ctx, v.Bucket, false); err == nil && !view.Complete.IsZero() && view.Complete.Link != v.Link {
+		what += fmt.Sprintf("; until then the newest version that can be read is %d, with --at %s", view.Complete.Height, view.Complete.Link)
+	}
+	return fmt.Errorf("version %d (%s) of bucket %s is not all held here: %w; %s", v.Height, v.Link, v.Bucket, err, what)
 }
 
 // Fork is a branch that did not become the head, and was not merged.

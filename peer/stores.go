@@ -106,8 +106,8 @@ func (s *stores) openLog(log *slog.Logger) (err error) {
 		return err
 	}
 	log.Error("the log is damaged; it is set aside and made anew from the manifests", "error", err)
-	if err := durable.WriteFile(s.rebuildFile(), nil); err != nil {
-		return fmt.Errorf("note the rebuild: %w", err)
+	if err := s.noteRebuild(); err != nil {
+		return err
 	}
 	movedTo, err := logstore.SetAside(s.logDir())
 	if err != nil {
@@ -129,6 +129,10 @@ func (s *stores) noteLostLog(log *slog.Logger) error {
 		return err
 	}
 	log.Warn("there are manifests and no log; it is made anew from them")
+	return s.noteRebuild()
+}
+
+func (s *stores) noteRebuild() error {
 	if err := durable.WriteFile(s.rebuildFile(), nil); err != nil {
 		return fmt.Errorf("note the rebuild: %w", err)
 	}
@@ -156,25 +160,35 @@ func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules b
 // findAgain tells a log that was made anew what manifests do not: which ends of branches have all their pins here, and that those
 // which this peer made may not be announced.
 func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
-	for b, err := range s.log.Buckets(ctx, bucket.ID{}) {
-		if err != nil {
-			return err
+	return s.eachTip(ctx, func(_ logstore.Tip, e logstore.Entry) (err error) {
+		if e.Author == me {
+			err = s.log.AddUpload(ctx, e.Bucket, e.Link)
 		}
-		tips, err := s.log.Tips(ctx, b.ID)
-		if err != nil {
-			return err
+		if err == nil {
+			err = s.completeHeld(ctx, e)
+		}
+		return err
+	})
+}
+
+// eachTip calls f for every end of a branch of all buckets.
+func (s *stores) eachTip(ctx context.Context, f func(logstore.Tip, logstore.Entry) error) error {
+	for b, err := range s.log.Buckets(ctx, bucket.ID{}) {
+		var tips []logstore.Tip
+		if err == nil {
+			tips, err = s.log.Tips(ctx, b.ID)
 		}
 		for _, t := range tips {
-			e, err := s.log.Entry(ctx, b.ID, t.Link)
-			if err == nil && e.Author == me {
-				err = s.log.AddUpload(ctx, b.ID, t.Link)
-			}
-			if err == nil {
-				err = s.completeHeld(ctx, e)
+			var e logstore.Entry
+			if e, err = s.log.Entry(ctx, b.ID, t.Link); err == nil {
+				err = f(t, e)
 			}
 			if err != nil {
-				return err
+				break
 			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,7 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 		if time.Now().After(deadline) {
 			return nil, &local.HungError{Dir: r.cfg.Dir, Timeout: findTimeout, PID: held.Holder.PID, Since: held.Holder.Since}
 		}
-		if !pause(ctx) {
+		if !pause(ctx, moment) {
 			return nil, ctx.Err()
 		}
 	}
@@ -88,7 +89,7 @@ const yieldTime = findTimeout / 2
 
 // find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
 func (r *roaming) find(ctx context.Context) error {
-	client, err := local.Dial(ctx, r.cfg.Dir, local.DialOptions{})
+	client, err := local.Dial(ctx, r.cfg.Dir, 0)
 	switch {
 	case err == nil:
 		if err := r.sameBroker(client.Info()); err != nil {
@@ -107,13 +108,8 @@ func (r *roaming) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	r.current = held{own}
-	r.drop = func(ctx context.Context) error {
-		close(ended)
-		return own.Close(ctx)
-	}
-	r.handing.Go(func() { r.handOver(own, ended) })
+	r.current, r.drop = held{own}, own.Close
+	r.handing.Go(func() { r.handOver(own) })
 	return nil
 }
 
@@ -130,47 +126,30 @@ func (r *roaming) hung(err error) error {
 	return &local.HungError{Dir: hung.Dir, Timeout: hung.Timeout, PID: h.PID, Since: h.Since}
 }
 
-// sameBroker refuses a holder that works with another broker than the one that was asked for.
+// sameBroker refuses a holder that works with another broker than the one that was asked for, or otherwise: it alone reads and
+// writes the stores.
 func (r *roaming) sameBroker(holder local.Info) error {
-	if err := r.sameStores(holder); err != nil {
-		return err
-	}
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
-	want.Prefix = r.cfg.NATS.Prefix
 	have.Embedded = false
 	if want.Context == "" && want.URL == "" || r.cfg.NATS.Conn != nil {
 		want.URL = have.URL
 	}
-	if want.Domain == "" {
-		want.Domain = have.Domain
+	want.Context, want.Domain = cmp.Or(want.Context, have.Context), cmp.Or(want.Domain, have.Domain)
+	want.Prefix = cmp.Or(r.cfg.NATS.Prefix, have.Prefix)
+	refuse := func(flags, does string, args ...any) error {
+		return fmt.Errorf("%w: process %d (%s) %s; leave %s out, or stop it first", ErrOtherBroker, holder.PID, holder.Role,
+			fmt.Sprintf(does, args...), flags)
 	}
-	if want.Prefix == "" {
-		want.Prefix = have.Prefix
-	}
-	if want.Context == "" {
-		want.Context = have.Context
-	}
-	if want != have {
-		return fmt.Errorf("%w: process %d (%s) uses %s, not %s; leave --nats, --context, --domain and --prefix out, or stop it first", ErrOtherBroker,
-			holder.PID, holder.Role, brokerText(have), brokerText(want))
-	}
-	return nil
-}
-
-// sameStores refuses a holder that works otherwise than was asked for: it alone reads and writes the stores.
-func (r *roaming) sameStores(holder local.Info) error {
-	for _, s := range []struct {
-		what       string
-		want, have []string
-	}{{"manifest", r.cfg.ManifestStores, holder.ManifestStores}, {"blob", r.cfg.BlobStores, holder.BlobStores}} {
-		if len(s.want) > 0 && !slices.Equal(s.want, s.have) {
-			return fmt.Errorf("%w: process %d (%s) uses the %s stores %q, not %q; leave --%s-store out, or stop it first", ErrOtherBroker,
-				holder.PID, holder.Role, s.what, s.have, s.want, s.what)
-		}
-	}
-	if r.cfg.AllowUnsigned && !holder.AllowUnsigned {
-		return fmt.Errorf("%w: process %d (%s) accepts no unsigned versions; leave --allow-unsigned out, or stop it first", ErrOtherBroker,
-			holder.PID, holder.Role)
+	other := func(want, have []string) bool { return len(want) > 0 && !slices.Equal(want, have) }
+	switch {
+	case other(r.cfg.ManifestStores, holder.ManifestStores):
+		return refuse("--manifest-store", "uses the manifest stores %q, not %q", holder.ManifestStores, r.cfg.ManifestStores)
+	case other(r.cfg.BlobStores, holder.BlobStores):
+		return refuse("--blob-store", "uses the blob stores %q, not %q", holder.BlobStores, r.cfg.BlobStores)
+	case r.cfg.AllowUnsigned && !holder.AllowUnsigned:
+		return refuse("--allow-unsigned", "accepts no unsigned versions")
+	case want != have:
+		return refuse("--nats, --context, --domain and --prefix", "uses %s, not %s", brokerText(have), brokerText(want))
 	}
 	return nil
 }
@@ -179,10 +158,7 @@ func brokerText(s local.BrokerSettings) string {
 	if s.URL == "" && s.Context == "" {
 		return "no broker"
 	}
-	text := s.URL
-	if s.URL == "" {
-		text = "context " + s.Context
-	}
+	text := cmp.Or(s.URL, "context "+s.Context)
 	if s.Domain != "" {
 		text += ", domain " + s.Domain
 	}
@@ -193,12 +169,8 @@ func brokerText(s local.BrokerSettings) string {
 }
 
 // handOver gives the directory up when a running peer asks for it. Calls under way come to their end; the next ones go to the peer.
-func (r *roaming) handOver(own *Peer, ended <-chan struct{}) {
-	select {
-	case <-ended:
-		return
-	case <-own.yield:
-	}
+func (r *roaming) handOver(own *Peer) {
+	<-own.yield
 	r.mu.Lock()
 	if h, ok := r.current.(held); ok && h.Peer == own {
 		r.current, r.drop, r.yielded = nil, nil, time.Now()
@@ -251,7 +223,7 @@ func ask[A any](ctx context.Context, r *roaming, f func(local.Holder) (A, error)
 			return a, err
 		}
 		r.lost(h)
-		if !pause(ctx) { // it may be closing still
+		if !pause(ctx, moment) { // it may be closing still
 			return a, err
 		}
 	}
@@ -262,28 +234,26 @@ func none(f func(local.Holder) error) func(local.Holder) (struct{}, error) {
 	return func(h local.Holder) (struct{}, error) { return struct{}{}, f(h) }
 }
 
-// Has implements [blobstore.Reader].
+// What follows implements [local.Holder]: each call is made of whoever holds the directory.
+
 func (r *roaming) Has(ctx context.Context, hash bucket.Hash) (bool, error) {
 	return ask(ctx, r, func(h local.Holder) (bool, error) { return h.Has(ctx, hash) })
 }
 
-// Get implements [blobstore.Reader].
 func (r *roaming) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, error) {
 	return ask(ctx, r, func(h local.Holder) (*blobstore.Blob, error) { return h.Get(ctx, hash) })
 }
 
-// Put implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
 func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io.Reader) error {
 	_, err := send(ctx, r, from, none(func(h local.Holder) error { return h.Put(ctx, hash, size, from) }))
 	return err
 }
 
-// Add implements [local.Content]. What was read of from cannot be sent to the next holder, unless from can go back.
 func (r *roaming) Add(ctx context.Context, size int64, from io.Reader) (bucket.Hash, error) {
 	return send(ctx, r, from, func(h local.Holder) (bucket.Hash, error) { return h.Add(ctx, size, from) })
 }
 
-// send is ask for a call that reads from.
+// send is ask for a call that reads from. What was read of it cannot be sent to the next holder, unless from can go back.
 func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.Holder) (A, error)) (A, error) {
 	back, canSeek := from.(io.Seeker)
 	var start int64
@@ -307,58 +277,48 @@ func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.H
 	})
 }
 
-// Manifest implements [local.Content].
 func (r *roaming) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {
 	return ask(ctx, r, func(h local.Holder) ([]byte, error) { return h.Manifest(ctx, link) })
 }
 
-// Find implements [local.History].
 func (r *roaming) Find(ctx context.Context, name string) ([]bucket.ID, error) {
 	return ask(ctx, r, func(h local.Holder) ([]bucket.ID, error) { return h.Find(ctx, name) })
 }
 
-// Look implements [local.History].
 func (r *roaming) Look(ctx context.Context, id bucket.ID, bus bool) (local.View, error) {
 	return ask(ctx, r, func(h local.Holder) (local.View, error) { return h.Look(ctx, id, bus) })
 }
 
-// Ancestor implements [local.History].
 func (r *roaming) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head, error) {
 	return ask(ctx, r, func(h local.Holder) (bucket.Head, error) { return h.Ancestor(ctx, q) })
 }
 
-// Carried implements [local.History].
 func (r *roaming) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (bucket.Pins, error) {
 	return ask(ctx, r, func(h local.Holder) (bucket.Pins, error) { return h.Carried(ctx, id, tips) })
 }
 
-// Log implements [local.History].
 func (r *roaming) Log(ctx context.Context, id bucket.ID, before bucket.Head, limit int) (local.LogPage, error) {
 	return ask(ctx, r, func(h local.Holder) (local.LogPage, error) { return h.Log(ctx, id, before, limit) })
 }
 
-// Keep implements [local.Maker].
-func (r *roaming) Keep(ctx context.Context, manifest []byte) (local.Kept, error) {
-	return ask(ctx, r, func(h local.Holder) (local.Kept, error) { return h.Keep(ctx, manifest) })
+func (r *roaming) Keep(ctx context.Context, manifest []byte) error {
+	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Keep(ctx, manifest) }))
+	return err
 }
 
-// Await implements [local.Maker].
 func (r *roaming) Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(local.UploadProgress)) error {
 	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Await(ctx, id, link, report) }))
 	return err
 }
 
-// Announce implements [local.Maker].
 func (r *roaming) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
 	return ask(ctx, r, func(h local.Holder) (bool, error) { return h.Announce(ctx, id, link) })
 }
 
-// Status implements [local.Teller].
 func (r *roaming) Status(ctx context.Context, id, after bucket.ID, limit int) (local.Status, error) {
 	return ask(ctx, r, func(h local.Holder) (local.Status, error) { return h.Status(ctx, id, after, limit) })
 }
 
-// Watch implements [local.Teller].
 func (r *roaming) Watch(ctx context.Context, started func(), handle func([]byte)) error {
 	_, err := ask(ctx, r, none(func(h local.Holder) error { return h.Watch(ctx, started, handle) }))
 	return err

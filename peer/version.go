@@ -65,7 +65,7 @@ func (s *Session) Create(ctx context.Context, name string, u Upload) (*Made, err
 	d := s.newDraft(nil)
 	v, err := d.genesis(ctx, name)
 	if err == nil {
-		_, err = s.holder.Keep(ctx, v.Encoded())
+		err = s.holder.Keep(ctx, v.Encoded())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create bucket %q: %w", name, err)
@@ -119,20 +119,15 @@ func (s *Session) again(ctx context.Context, id bucket.ID, f func(*view) (*bucke
 			return nil, err
 		}
 		if view.unshared != nil {
-			return nil, fmt.Errorf("next version of bucket %s: %w: our key %s is not among its shares any more; "+
-				"an owner can share the bucket with it", id, ErrNotShared, s.ID())
+			return nil, notShared(view.unshared, s.ID())
 		}
 		v, err := f(view)
 		if !errors.Is(err, ErrStale) || try == tries {
 			return v, err
 		}
 		s.log.Debug("another version came first; made anew on that", "bucket", id, "try", try)
-		pause := time.NewTimer(rand.N(maxPause))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
+		if !pause(ctx, rand.N(maxPause)) {
 			return nil, ctx.Err()
-		case <-pause.C:
 		}
 	}
 }
@@ -148,7 +143,7 @@ func (s *Session) make(
 		err = before(v)
 	}
 	if err == nil {
-		_, err = s.holder.Keep(ctx, v.Encoded())
+		err = s.holder.Keep(ctx, v.Encoded())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("next version of bucket %s: %w", prev.Bucket, err)
@@ -165,7 +160,11 @@ func (s *Session) make(
 // announce waits until a version that was made is announced. That it cannot be at this moment is no error: it is made, and
 // goes out as soon as the broker answers.
 func (s *Session) announce(ctx context.Context, v *bucket.Version, m *Made, u Upload) error {
-	if u.NoWait {
+	switch {
+	case m.Unchanged && authorOf(v) != s.ID(): // it stands announced
+		m.Announced = true
+		return nil
+	case u.NoWait:
 		m.Waiting = NotWaitedFor
 		return nil
 	}

@@ -18,9 +18,8 @@ const maxVisited = 10_000
 // versions are verified like all others, in a log that is thrown away.
 func (p *Peer) visit(ctx context.Context, id bucket.ID, heads []bucket.Announcement, v local.View) (local.View, error) {
 	log, manifests := logstore.NewMemory(), new(blobstore.Memory)
-	own := ownBroker{p.broker, p.ID()}
 	c, err := consumer.New(consumer.Config{
-		Peer: p.ID(), Visit: true, Log: log, Manifests: manifests, Blobs: p.stores.blobs, Objects: p.broker, Jobs: nobody{}, DeadLetters: own,
+		Peer: p.ID(), Visit: true, Log: log, Manifests: manifests, Blobs: p.stores.blobs, Objects: p.broker, Jobs: nobody{}, DeadLetters: p.broker,
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1], Rules: p.cfg.rules(), MaxVersions: maxVisited,
 		StageDir: p.stageDir() + "-visits", Logger: p.cfg.Logger,
 	})

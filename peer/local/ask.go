@@ -55,9 +55,8 @@ func (c *Client) Add(ctx context.Context, size int64, r io.Reader) (h bucket.Has
 }
 
 // Keep implements [Maker].
-func (c *Client) Keep(ctx context.Context, manifest []byte) (k Kept, err error) {
-	err = c.send(ctx, http.MethodPost, pathManifests, int64(len(manifest)), bytes.NewReader(manifest), &k)
-	return k, err
+func (c *Client) Keep(ctx context.Context, manifest []byte) error {
+	return c.send(ctx, http.MethodPost, pathManifests, int64(len(manifest)), bytes.NewReader(manifest), nil)
 }
 
 // send makes a call with the size bytes of r, and decodes the answer into v, if that is not nil. Nobody reads from r on return.
@@ -79,7 +78,7 @@ func (c *Client) send(ctx context.Context, method, path string, size int64, r io
 	a, err := c.open(ctx, method, path, body, size)
 	if err == nil {
 		err = a.decode(v)
-		a.Close()
+		_ = a.Close()
 	}
 	if begun, wrong := s.stop(); wrong != nil && ctx.Err() == nil {
 		return fmt.Errorf("send %d bytes: %w", size, wrong)

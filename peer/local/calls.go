@@ -137,7 +137,7 @@ func (s *server) keep(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return nil, err
 		}
-		return s.holder.Keep(r.Context(), manifest)
+		return nil, s.holder.Keep(r.Context(), manifest)
 	})
 }
 
@@ -190,7 +190,7 @@ func (s *server) ask(ctx context.Context, call string, q request) (any, error) {
 		return s.holder.Ancestor(ctx, *q.Query)
 	case "carried":
 		pins, err := s.holder.Carried(ctx, q.Bucket, q.Links)
-		return []byte(pins.Encode()), err
+		return pins.Encode(), err
 	case "log":
 		return s.holder.Log(ctx, q.Bucket, q.Before, q.Limit)
 	case "announce":
@@ -198,10 +198,10 @@ func (s *server) ask(ctx context.Context, call string, q request) (any, error) {
 	case "status":
 		return s.holder.Status(ctx, q.Bucket, q.After, q.Limit)
 	case "takeover":
-		if s.o.Yield == nil {
+		if s.yield == nil {
 			return nil, fmt.Errorf("%w: process %d (%s) does not give the directory up", ErrRefused, s.info.PID, s.info.Role)
 		}
-		s.o.Yield()
+		s.yield()
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%w: it has no call %.40q", ErrRefused, call)

@@ -29,12 +29,6 @@ const (
 	connBuffer      = 64 << 10 // bytes, each way
 )
 
-// DialOptions are settings of [Dial]. The zero value is ready for use.
-type DialOptions struct {
-	// Timeout is how long the holder may take to answer. Zero: 5 s.
-	Timeout time.Duration
-}
-
 // Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
 // use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], and [net.ErrClosed] after Close.
 type Client struct {
@@ -47,9 +41,9 @@ type Client struct {
 
 var _ Holder = (*Client)(nil)
 
-// Dial connects to the process that holds a peer's directory. [ErrNoHolder]; [ErrRefused] if it speaks another version of the
-// protocol; [*HungError].
-func Dial(ctx context.Context, dir string, o DialOptions) (*Client, error) {
+// Dial connects to the process that holds a peer's directory, which may take so long to answer (zero: 5 s). [ErrNoHolder];
+// [ErrRefused] if it speaks another version of the protocol; [*HungError].
+func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, error) {
 	c := &Client{calls: map[*context.CancelCauseFunc]struct{}{}}
 	c.http.Transport = &http.Transport{
 		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, dir) },
@@ -61,7 +55,7 @@ func Dial(ctx context.Context, dir string, o DialOptions) (*Client, error) {
 		ReadBufferSize:        connBuffer,
 		WriteBufferSize:       connBuffer,
 	}
-	timeout := cmp.Or(o.Timeout, helloTimeout)
+	timeout = cmp.Or(timeout, helloTimeout)
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	err := c.greet(limited)
@@ -75,7 +69,7 @@ func Dial(ctx context.Context, dir string, o DialOptions) (*Client, error) {
 	case errors.Is(err, ErrGone), errors.Is(err, ErrLost):
 		err = fmt.Errorf("%w: %w", ErrNoHolder, err)
 	}
-	c.Close()
+	_ = c.Close()
 	return nil, fmt.Errorf("speak with the process that holds %s: %w", dir, err)
 }
 

@@ -29,7 +29,7 @@ func (f *failing) Look(context.Context, bucket.ID, bool) (v local.View, err erro
 
 func TestErrorsStayThemselvesAcrossTheSocket(t *testing.T) {
 	h := &failing{}
-	c := dial(t, serve(t, h, local.ServeOptions{}))
+	c := dial(t, serve(t, h, nil))
 	link := bucket.ManifestLink([]byte("v"))
 	refusal := &bucket.Refusal{Class: bucket.HeightGap, Link: link, Reason: "2 follows on 0"}
 	wrapped := []error{errors.New("no sentinel"), refusal, fmt.Errorf("version: %w", refusal), errors.Join(local.ErrStale, io.ErrUnexpectedEOF)}

@@ -126,8 +126,9 @@ type LogEntry struct {
 // Maker takes the versions that are made here.
 type Maker interface {
 	// Keep takes a version whose blobs were put: it is verified against its predecessor, then durable in the peer's own store
-	// and log on return, with its outbox entry. ErrStale if it does not follow on the newest version any more.
-	Keep(ctx context.Context, manifest []byte) (Kept, error)
+	// and log on return, with its outbox entry, and with a pin job if it has pins that are not held. ErrStale if it does not
+	// follow on the newest version any more.
+	Keep(ctx context.Context, manifest []byte) error
 	// Await returns once a version is announced, by itself or below one that is, or it is not to be waited for: then ErrOffline
 	// says that the broker does not answer, and another error what hinders the upload. report, if not nil, is told how the
 	// upload goes, one call at a time.
@@ -135,12 +136,6 @@ type Maker interface {
 	// Announce announces a version of the log again, or its known head if link is zero. It reports whether that stood announced
 	// already. ErrNoBucket, ErrNoVersion, ErrOffline.
 	Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error)
-}
-
-// Kept says what became of a version that was made here.
-type Kept struct {
-	Complete bool `json:"complete"` // all its pins are held
-	Missing  int  `json:"missing"`  // pins that are not held; a pin job is recorded for them
 }
 
 // UploadProgress is how far the upload of a version is.

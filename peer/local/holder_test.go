@@ -32,7 +32,7 @@ func TestHolderBehindASocket(t *testing.T) {
 	for _, offline := range []bool{false, true} {
 		localtest.Run(t, func(t *testing.T) (local.Holder, localtest.Fixture) {
 			h, fx := newMemory(t, offline)
-			return dial(t, serve(t, h, local.ServeOptions{})), fx
+			return dial(t, serve(t, h, nil)), fx
 		})
 	}
 }
@@ -55,22 +55,22 @@ func info(t testing.TB) local.Info {
 }
 
 // serve serves a holder until the test ends, and returns its directory.
-func serve(t testing.TB, h local.Holder, o local.ServeOptions) string {
+func serve(t testing.TB, h local.Holder, yield func()) string {
 	dir := t.TempDir()
 	l, err := local.Listen(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(serveOn(t, l, h, o))
+	t.Cleanup(serveOn(t, l, h, yield))
 	return dir
 }
 
 // serveOn serves a holder until stop is called.
-func serveOn(t testing.TB, l net.Listener, h local.Holder, o local.ServeOptions) (stop func()) {
+func serveOn(t testing.TB, l net.Listener, h local.Holder, yield func()) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var server sync.WaitGroup
 	server.Go(func() {
-		if err := local.Serve(ctx, l, h, info(t), o); err != nil {
+		if err := local.Serve(ctx, l, h, info(t), yield); err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
@@ -83,7 +83,7 @@ func serveOn(t testing.TB, l net.Listener, h local.Holder, o local.ServeOptions)
 // dial connects to the holder of a directory until the test ends.
 func dial(t testing.TB, dir string) *local.Client {
 	t.Helper()
-	c, err := local.Dial(context.Background(), dir, local.DialOptions{})
+	c, err := local.Dial(context.Background(), dir, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func (c closing) Close() error {
 
 func TestLargeBlobsTakeLittleMemory(t *testing.T) {
 	d := newTransit(128 << 20)
-	c := dial(t, serve(t, d, local.ServeOptions{}))
+	c := dial(t, serve(t, d, nil))
 	h := zerosHash(t, d.size)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -103,7 +103,7 @@ func TestLargeBlobsTakeLittleMemory(t *testing.T) {
 
 func TestDamageIsNoticed(t *testing.T) {
 	d := newTransit(1 << 20)
-	c := dial(t, serve(t, d, local.ServeOptions{}))
+	c := dial(t, serve(t, d, nil))
 	for range 3 {
 		blob, err := c.Get(t.Context(), bucket.Sum([]byte("other bytes")))
 		if err != nil {
@@ -134,7 +134,7 @@ func (s *signal) Read(p []byte) (int, error) {
 
 func TestCancelledTransfersEndAtBothEnds(t *testing.T) {
 	d := newTransit(gib)
-	c := dial(t, serve(t, d, local.ServeOptions{}))
+	c := dial(t, serve(t, d, nil))
 	var h bucket.Hash // nobody comes to the end of the blob
 	ctx, cancel := context.WithCancel(t.Context())
 	source := &signal{left: 50 << 20, started: make(chan struct{})}
@@ -174,7 +174,7 @@ func TestCancelledTransfersEndAtBothEnds(t *testing.T) {
 func TestTransfersEndWithTheHolder(t *testing.T) {
 	d := newTransit(gib)
 	dir := t.TempDir()
-	stop := serveOn(t, listen(t, dir), d, local.ServeOptions{})
+	stop := serveOn(t, listen(t, dir), d, nil)
 	c := dial(t, dir)
 	blob, err := c.Get(t.Context(), bucket.Sum([]byte("any")))
 	if err != nil {
@@ -202,7 +202,7 @@ func TestTransfersEndWithTheHolder(t *testing.T) {
 }
 
 func BenchmarkSmallPuts(b *testing.B) {
-	c := dial(b, serve(b, newTransit(0), local.ServeOptions{}))
+	c := dial(b, serve(b, newTransit(0), nil))
 	data := localtest.Bytes(1, 4<<10)
 	h := bucket.Sum(data)
 	work := make(chan struct{})
@@ -224,7 +224,7 @@ func BenchmarkSmallPuts(b *testing.B) {
 }
 
 func BenchmarkLargePut(b *testing.B) {
-	c := dial(b, serve(b, newTransit(0), local.ServeOptions{}))
+	c := dial(b, serve(b, newTransit(0), nil))
 	b.SetBytes(gib)
 	for b.Loop() {
 		if err := c.Put(b.Context(), bucket.Hash{}, gib, io.LimitReader(zeros{}, gib)); err != nil {
@@ -234,7 +234,7 @@ func BenchmarkLargePut(b *testing.B) {
 }
 
 func BenchmarkLargeGet(b *testing.B) {
-	c := dial(b, serve(b, newTransit(gib), local.ServeOptions{}))
+	c := dial(b, serve(b, newTransit(gib), nil))
 	h := zerosHash(b, gib)
 	b.SetBytes(gib)
 	for b.Loop() {

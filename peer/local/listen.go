@@ -20,15 +20,12 @@ func socketPath(dir string) (string, error) {
 
 // Listen opens the socket of a peer's directory. The caller holds the directory's lock, so a socket that is there was left by a
 // process that died, and is replaced. Closing the listener removes the socket: to be done before the lock is given back.
-func Listen(dir string) (net.Listener, error) {
-	l, err := listen(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the socket of %s: %w", dir, err)
-	}
-	return l, nil
-}
-
-func listen(dir string) (*listener, error) {
+func Listen(dir string) (_ net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open the socket of %s: %w", dir, err)
+		}
+	}()
 	path, err := socketPath(dir)
 	if err != nil {
 		return nil, err
@@ -63,9 +60,6 @@ func makePrivate(dir string) error {
 	}
 	if !info.IsDir() {
 		return fmt.Errorf("%s is no directory", dir)
-	}
-	if info.Mode().Perm() == 0o700 {
-		return nil
 	}
 	return os.Chmod(dir, 0o700)
 }

@@ -31,10 +31,10 @@ func child(role, dir string) int {
 		l, listenErr := local.Listen(dir)
 		if err = listenErr; err == nil {
 			fmt.Println("ready")
-			err = local.Serve(ctx, l, newTransit(gib), local.Info{PID: os.Getpid()}, local.ServeOptions{})
+			err = local.Serve(ctx, l, newTransit(gib), local.Info{PID: os.Getpid()}, nil)
 		}
 	case "putter":
-		c, dialErr := local.Dial(ctx, dir, local.DialOptions{})
+		c, dialErr := local.Dial(ctx, dir, 0)
 		if err = dialErr; err == nil {
 			err = c.Put(ctx, bucket.Hash{}, 1<<40, io.MultiReader(io.LimitReader(zeros{}, 1<<20), readyReader{}, zeros{}))
 		}
@@ -106,10 +106,10 @@ func TestKilledHolder(t *testing.T) {
 	if _, err := c.Has(t.Context(), bucket.Hash{}); !errors.Is(err, local.ErrGone) {
 		t.Errorf("a call after that: got %v, want %v", err, local.ErrGone)
 	}
-	if _, err := local.Dial(t.Context(), dir, local.DialOptions{}); !errors.Is(err, local.ErrNoHolder) {
+	if _, err := local.Dial(t.Context(), dir, 0); !errors.Is(err, local.ErrNoHolder) {
 		t.Errorf("dial: got %v, want %v", err, local.ErrNoHolder)
 	}
-	defer serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{})() // in the place of what the dead one left
+	defer serveOn(t, listen(t, dir), &localtest.Memory{}, nil)() // in the place of what the dead one left
 	if _, err := c.Has(t.Context(), bucket.Hash{}); err != nil {
 		t.Errorf("a call to the next holder: %v", err)
 	}
@@ -117,7 +117,7 @@ func TestKilledHolder(t *testing.T) {
 
 func TestKilledClient(t *testing.T) {
 	d := newTransit(0)
-	dir := serve(t, d, local.ServeOptions{})
+	dir := serve(t, d, nil)
 	client := start(t, "putter", dir)
 	within(t, "the end of the call", func() {
 		if err := client.Kill(); err != nil {

@@ -25,19 +25,14 @@ const (
 // errClientGone is why a call ends whose client closed the connection.
 var errClientGone = fmt.Errorf("the process that asked is gone: %w", context.Canceled)
 
-// ServeOptions are settings of [Serve]. The zero value serves a running peer.
-type ServeOptions struct {
-	// Yield is called, possibly several times, if another process asks for the directory: it is to be given up at the next
-	// durable point, and Yield returns at once. Nil: those who ask are refused.
-	Yield func()
-}
-
 // Serve answers the processes that connect to l until ctx ends or l is closed; then it returns nil, after the calls under way
 // were cancelled and have ended, and with l closed. Those who wait for an answer then get [ErrLost], those who ask later [ErrGone].
-// h must not keep the reader of Put or the functions it is given beyond the call.
-func Serve(ctx context.Context, l net.Listener, h Holder, info Info, o ServeOptions) error {
+// h must not keep the reader of Put or the functions it is given beyond the call. yield is called, possibly several times, if
+// another process asks for the directory: it is to be given up at the next durable point, and yield returns at once; nil, of a
+// running peer, refuses those who ask.
+func Serve(ctx context.Context, l net.Listener, h Holder, info Info, yield func()) error {
 	calls, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	s := &server{holder: h, info: info, o: o}
+	s := &server{holder: h, info: info, yield: yield}
 	s.buffers.New = func() any { return new([chunkSize]byte) }
 	hs := &http.Server{
 		Handler: s.handler(), BaseContext: func(net.Listener) context.Context { return calls },
@@ -63,7 +58,7 @@ func Serve(ctx context.Context, l net.Listener, h Holder, info Info, o ServeOpti
 type server struct {
 	holder  Holder
 	info    Info
-	o       ServeOptions
+	yield   func()
 	buffers sync.Pool // of *[chunkSize]byte
 
 	mu    sync.Mutex

@@ -26,18 +26,18 @@ import (
 func TestDialWithoutAHolder(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Join(dir, "none")} {
-		if _, err := local.Dial(t.Context(), d, local.DialOptions{}); !errors.Is(err, local.ErrNoHolder) {
+		if _, err := local.Dial(t.Context(), d, 0); !errors.Is(err, local.ErrNoHolder) {
 			t.Errorf("dial %s: got %v, want %v", d, err, local.ErrNoHolder)
 		}
 	}
-	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{})
+	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, nil)
 	dial(t, dir)
 	stop()
 	path, _ := local.SocketPath(dir)
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)
 	}
-	if _, err := local.Dial(t.Context(), dir, local.DialOptions{}); !errors.Is(err, local.ErrNoHolder) {
+	if _, err := local.Dial(t.Context(), dir, 0); !errors.Is(err, local.ErrNoHolder) {
 		t.Errorf("dial: got %v, want %v", err, local.ErrNoHolder)
 	}
 }
@@ -52,7 +52,7 @@ func listen(t testing.TB, dir string) net.Listener {
 }
 
 func TestInfoIsTold(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	if d := cmp.Diff(info(t), c.Info()); d != "" {
 		t.Error(d)
 	}
@@ -66,7 +66,7 @@ func TestOtherVersionsAreRefusedByName(t *testing.T) {
 	l := listen(t, dir)
 	var serving sync.WaitGroup
 	serving.Go(func() { other.Serve(l) })
-	_, err := local.Dial(t.Context(), dir, local.DialOptions{})
+	_, err := local.Dial(t.Context(), dir, 0)
 	if !errors.Is(err, local.ErrRefused) || !strings.Contains(err.Error(), "version 99") || !strings.Contains(err.Error(), "version 1:") ||
 		!strings.Contains(err.Error(), "process 42") {
 		t.Errorf("dial: got %v", err)
@@ -76,7 +76,7 @@ func TestOtherVersionsAreRefusedByName(t *testing.T) {
 }
 
 func TestWhatIsNoCallIsRefused(t *testing.T) {
-	dir := serve(t, &localtest.Memory{}, local.ServeOptions{})
+	dir := serve(t, &localtest.Memory{}, nil)
 	path, _ := local.SocketPath(dir)
 	for _, b := range []string{
 		"\xff\xff\xff\xff\xff", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "GET /v1/blobs/x HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -104,12 +104,12 @@ func TestWhatIsNoCallIsRefused(t *testing.T) {
 }
 
 func TestTakeover(t *testing.T) {
-	if err := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{})).Takeover(t.Context()); !errors.Is(err, local.ErrRefused) {
+	if err := dial(t, serve(t, &localtest.Memory{}, nil)).Takeover(t.Context()); !errors.Is(err, local.ErrRefused) {
 		t.Errorf("take over from a running peer: got %v, want %v", err, local.ErrRefused)
 	}
 	dir := t.TempDir()
 	yield := make(chan struct{}, 1)
-	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{Yield: func() { yield <- struct{}{} }})
+	stop := serveOn(t, listen(t, dir), &localtest.Memory{}, func() { yield <- struct{}{} })
 	c := dial(t, dir)
 	if err := c.Takeover(t.Context()); err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestTakeover(t *testing.T) {
 }
 
 func TestManyCallsAtATime(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	var calls sync.WaitGroup
 	for i := range 200 {
 		calls.Go(func() {
@@ -140,7 +140,7 @@ func TestManyCallsAtATime(t *testing.T) {
 }
 
 func TestCallsEndWithTheClient(t *testing.T) {
-	c := dial(t, serve(t, &localtest.Memory{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &localtest.Memory{}, nil))
 	started := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -168,7 +168,7 @@ func (p *picky) Put(_ context.Context, _ bucket.Hash, _ int64, r io.Reader) erro
 }
 
 func TestHolderThatWantsNoMoreIsHeard(t *testing.T) {
-	c := dial(t, serve(t, &picky{}, local.ServeOptions{}))
+	c := dial(t, serve(t, &picky{}, nil))
 	for _, n := range []int64{2000, local.ChunkSize + 1, 1 << 20, 1 << 40} {
 		if err := c.Put(t.Context(), bucket.Hash{}, n, io.LimitReader(zeros{}, n)); !errors.Is(err, blobstore.ErrTooLarge) {
 			t.Errorf("put %d bytes: got %v, want %v", n, err, blobstore.ErrTooLarge)

@@ -61,7 +61,7 @@ func TestPathsLongerThanASocketsMayBe(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		stop := serveOn(t, listen(t, dir), &localtest.Memory{}, local.ServeOptions{})
+		stop := serveOn(t, listen(t, dir), &localtest.Memory{}, nil)
 		c := dial(t, dir)
 		if _, err := c.Has(t.Context(), bucket.Hash{}); err != nil {
 			t.Errorf("%d bytes: %v", n, err)
@@ -88,7 +88,7 @@ func TestHungHolderIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	_, err := local.Dial(t.Context(), dir, local.DialOptions{Timeout: 200 * time.Millisecond})
+	_, err := local.Dial(t.Context(), dir, 200*time.Millisecond)
 	hung, ok := errors.AsType[*local.HungError](err)
 	if !ok || !errors.Is(err, local.ErrHung) || hung.Dir != dir || time.Since(begin) > 2*time.Second {
 		t.Errorf("dial: got %v after %v, want %v", err, time.Since(begin), local.ErrHung)

@@ -144,29 +144,28 @@ func (m *Memory) Log(_ context.Context, id bucket.ID, before bucket.Head, limit 
 }
 
 // Keep implements [local.Maker].
-func (m *Memory) Keep(ctx context.Context, manifest []byte) (answer local.Kept, err error) {
+func (m *Memory) Keep(ctx context.Context, manifest []byte) error {
 	v, err := bucket.Open(bucket.ManifestLink(manifest), manifest)
 	if err != nil {
-		return answer, err
+		return err
 	}
 	list, err := blobstore.ReadAll(ctx, &m.Memory, v.Pins.Hash(), bucket.MaxPinsSize)
 	if err != nil {
-		return answer, err
+		return err
 	}
 	pins, err := bucket.ParsePins(list)
+	complete := true
 	for _, h := range pins {
-		if has, _ := m.Has(ctx, h); !has {
-			answer.Missing++
-		}
+		has, _ := m.Has(ctx, h)
+		complete = complete && has
 	}
-	answer.Complete = answer.Missing == 0
 	if err == nil {
-		err = m.add(v, answer.Complete)
+		err = m.add(v, complete)
 	}
 	if err == nil {
 		_, err = m.Memory.Put(ctx, v.Link.Hash(), bytes.NewReader(manifest))
 	}
-	return answer, err
+	return err
 }
 
 // add verifies a version and appends it.
