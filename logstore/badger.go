@@ -25,6 +25,9 @@ type Config struct {
 	// MinFree is how many bytes of disk a write must find free; below, it is refused with ErrDiskFull. Badger writes through
 	// memory maps, so that a disk that is really full ends the process. 0 means DefaultMinFree.
 	MinFree uint64
+	// ReadIfFull opens a log that was closed for reading where less is free: whatever would write is refused with ErrDiskFull
+	// until it is opened anew. False: such a log is not opened.
+	ReadIfFull bool
 	// Free returns how many bytes are free where a directory lies. nil asks the file system.
 	Free func(dir string) (uint64, error)
 }
@@ -47,6 +50,8 @@ type Badger struct {
 	db    *badger.DB
 	log   committer
 	turns turns
+
+	full error // why the log was opened for reading alone; nil if it was not
 
 	open   sync.RWMutex // held for reading by every call
 	closed bool
@@ -104,7 +109,7 @@ func (s *Badger) Close() error {
 	flushErr := s.log.flush()
 	s.log.snapshot.close()
 	err := s.db.Close()
-	if err == nil {
+	if err == nil && s.full == nil {
 		err = writeClean(s.cfg.Dir)
 	}
 	return failed(errors.Join(flushErr, err, s.lock.Release()), "close log %s", s.cfg.Dir)

@@ -70,8 +70,9 @@ func (s *Badger) start() error {
 	if err := durable.MakeDir(dir); err != nil {
 		return err
 	}
-	if err := s.guard(); err != nil { // before anything else: a full disk kills Badger at the start too
-		return err
+	full := s.guard() // before anything else: a full disk kills Badger at the start too
+	if full != nil && (!s.cfg.ReadIfFull || !errors.Is(full, ErrDiskFull)) {
+		return full
 	}
 	noted, err := checkSchemaFile(dir)
 	if err != nil {
@@ -81,7 +82,13 @@ func (s *Badger) start() error {
 	if err != nil {
 		return err
 	}
-	if err := sweepEmpty(dir); err != nil {
+	if full != nil {
+		if !clean || noted != schemaVersion {
+			return full // what it needs first would be written
+		}
+		s.cfg.Logger.Warn("the log can be read alone", "error", full)
+		s.full = full
+	} else if err := sweepEmpty(dir); err != nil {
 		return err
 	}
 	if s.db, err = s.openDB(); err != nil {
@@ -94,8 +101,11 @@ func (s *Badger) start() error {
 	return nil
 }
 
-// guard refuses where less is free than must be.
+// guard refuses where less is free than must be, or was when the log was opened.
 func (s *Badger) guard() error {
+	if s.full != nil {
+		return s.full
+	}
 	free, err := s.cfg.Free(s.cfg.Dir)
 	if err != nil {
 		return fmt.Errorf("ask for the free space of %s: %w", s.cfg.Dir, err)
@@ -136,6 +146,13 @@ func checkVersion(v uint32) error {
 // openDB opens Badger. A note of each start lies in the directory while Badger opens, since some damage makes it die where
 // nobody can catch it: then a log would kill its process at every start.
 func (s *Badger) openDB() (*badger.DB, error) {
+	if s.full != nil {
+		db, err := s.openRecovering()
+		if err != nil { // not on every system; damage is for whoever may write to find
+			err = fmt.Errorf("%w; to read it alone: %s", s.full, err.Error())
+		}
+		return db, err
+	}
 	note := filepath.Join(s.cfg.Dir, openingFile)
 	b, err := os.ReadFile(note)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -162,7 +179,7 @@ func (s *Badger) openRecovering() (db *badger.DB, err error) {
 			db, err = nil, fmt.Errorf("%w: %.500v", ErrDamaged, p)
 		}
 	}()
-	db, err = s.set.open(badgerOptions(s.cfg, s.set))
+	db, err = s.set.open(badgerOptions(s.cfg, s.set).WithReadOnly(s.full != nil))
 	switch {
 	case err == nil:
 		return db, nil

@@ -42,6 +42,8 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 	// Version is the program's, for those who ask.
 	Version string
+
+	free func(dir string) (uint64, error) // bytes of disk; nil asks the file system
 }
 
 // Limits bound what the peer does at a time. Zero fields stand for the defaults of [consumer.Config].

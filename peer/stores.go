@@ -38,7 +38,7 @@ func openStores(ctx context.Context, me bucket.PublicKey, cfg Config) (s *stores
 	if err := checkFormat(cfg.Dir); err != nil {
 		return s, err
 	}
-	if err := s.openLog(cfg.Logger); err != nil {
+	if err := s.openLog(cfg.Logger, cfg.Role, cfg.free); err != nil {
 		return s, err
 	}
 	if s.manifests, err = openBlobs(cfg, "manifests", bucket.MaxManifestSize); err != nil {
@@ -96,11 +96,11 @@ func (s *stores) logDir() string { return filepath.Join(s.dir, "log") }
 // rebuildFile is there while the log is being made anew, so that a rebuild that is interrupted is not taken for done.
 func (s *stores) rebuildFile() string { return filepath.Join(s.dir, "rebuild") }
 
-func (s *stores) openLog(log *slog.Logger) (err error) {
+func (s *stores) openLog(log *slog.Logger, role string, free func(string) (uint64, error)) (err error) {
 	if err := s.noteLostLog(log); err != nil {
 		return err
 	}
-	cfg := logstore.Config{Dir: s.logDir(), Logger: log.With("part", "log")}
+	cfg := logstore.Config{Dir: s.logDir(), Logger: log.With("part", "log"), ReadIfFull: role != RoleRun, Free: free}
 	s.log, err = logstore.OpenBadger(cfg)
 	if !errors.Is(err, logstore.ErrDamaged) {
 		return err
