@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -54,7 +55,9 @@ func (d *draft) genesis(ctx context.Context, name string) (v *bucket.Version, er
 // [ErrNoOwner], [ErrNoShare], or what the tree and the holder say.
 func (d *draft) next(ctx context.Context, c change) (v *bucket.Version, err error) {
 	prev := d.prev
-	if err := mayWrite(prev, d.ID()); err != nil {
+	if err := mayWrite(prev, d.ID()); errors.Is(err, ErrNotShared) {
+		return nil, fmt.Errorf("%w: %w", ErrNotOwner, err)
+	} else if err != nil {
 		return nil, err
 	}
 	d.m = bucket.Manifest{
