@@ -144,11 +144,16 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 	if err := checkHeight(a, e.Height); err != nil {
 		return result{}, err
 	}
-	if err := c.clearBlocked(ctx, a); err != nil {
+	_, changes := c.done.get(a.Bucket)
+	blocked, err := c.clearBlocked(ctx, a)
+	if err != nil {
 		return result{}, err
 	}
 	r := result{outcome: ClassDuplicate, event: Event{Link: a.Link, Height: e.Height}}
 	if e.Complete {
+		if !blocked {
+			c.done.add(a.Bucket, e.Head(), changes)
+		}
 		return r, nil
 	}
 	job, err := c.Log.Job(ctx, a.Bucket, a.Link)
@@ -165,13 +170,16 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 }
 
 // clearBlocked forgets that an announced head could not be had, once it is in the log or its announcer has gone back to one
-// that is.
-func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) error {
+// that is. It reports whether another announcement may have to do so.
+func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) (blocked bool, err error) {
 	b, err := c.Log.Bucket(ctx, a.Bucket)
-	if err != nil || b.Condition.State != string(StateBlocked) || (b.Condition.Link != a.Link && b.Condition.Peer != a.Peer) {
-		return err
+	if err != nil || b.Condition.State != string(StateBlocked) {
+		return false, err
 	}
-	return c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
+	if b.Condition.Link != a.Link && b.Condition.Peer != a.Peer {
+		return true, nil
+	}
+	return false, c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
 }
 
 // recordUnapplied ends the sync of a head that is not to be appended; status says why. One of a bucket that we hold was verified

@@ -17,6 +17,7 @@ type Consumer struct {
 	board *board
 	chain *chain.Engine
 	turns turns // one announcement of a bucket at a time
+	done  doneHeads
 }
 
 // New checks the configuration and fills in its defaults. It starts nothing.
@@ -76,7 +77,9 @@ func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Sou
 				if err != nil {
 					return err
 				}
-				q.add(ctx, d)
+				if !c.repeats(ctx, d) {
+					q.add(ctx, d)
+				}
 			}
 		})
 	}

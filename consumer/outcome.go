@@ -174,6 +174,7 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, 
 func (c *Consumer) setCondition(ctx context.Context, id bucket.ID, cond logstore.Condition) error {
 	cond.Since = time.Now()
 	err := c.Log.SetCondition(ctx, id, cond)
+	c.done.forget(id)
 	if errors.Is(err, logstore.ErrTooMany) {
 		c.Logger.Warn("not recorded: too many buckets that are not held have one", "bucket", id, "state", cond.State)
 		return nil

@@ -176,7 +176,7 @@ func BenchmarkSource(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/workers=%d", kind, workers), func(b *testing.B) {
 				c := ensured(b, s.URL(), peer(1))
 				fill(b, nc, js, c, kind, b.N+1000)
-				src := source(b, c, kind, workers)
+				src := source(b, c, kind)
 				b.ResetTimer()
 				drain(b, src, workers, b.N)
 				b.StopTimer()

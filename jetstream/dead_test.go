@@ -41,7 +41,7 @@ func TestDeadLettersKeepTheMessageAndSayWhy(t *testing.T) {
 	}
 	_, err := nc.RequestMsgWithContext(within(t), sent)
 	noErr(t, "publish", err)
-	d := next(t, source(t, c, consumer.KindHeads, 1))
+	d := next(t, source(t, c, consumer.KindHeads))
 	m := d.Message()
 	m.Header["Nats-Rollup"] = header["Nats-Rollup"] // as another broker may deliver it
 	for range 2 {
@@ -115,7 +115,7 @@ func TestDeadLettersAreListedCountedAndDropped(t *testing.T) {
 func TestReplayedLettersArriveAgain(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 1)
+	src := source(t, c, consumer.KindHeads)
 	a := announce(t, c, 1)
 	d := next(t, src)
 	m := d.Message()
@@ -135,7 +135,7 @@ func TestReplayedLettersArriveAgain(t *testing.T) {
 func TestReplayingDoesNotHideANewerAnnouncement(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 1)
+	src := source(t, c, consumer.KindHeads)
 	a := announce(t, c, 1)
 	d := next(t, src)
 	noErr(t, "bury", c.DeadLetters(peer(1)).Bury(within(t), d.Message(), "exhausted", "no store answered"))
@@ -161,7 +161,7 @@ func TestPinLettersAreReplayedToTheirPeer(t *testing.T) {
 	b := bucket.NewID()
 	dead(t, c, peer(1), consumer.KindPins, b, 1)
 	noErr(t, "replay", c.ReplayLetter(within(t), letters(t, c, jetstream.LetterFilter{})[0].Letter, false))
-	m := next(t, source(t, c, consumer.KindPins, 1)).Message()
+	m := next(t, source(t, c, consumer.KindPins)).Message()
 	if m.Bucket != b || string(m.Body) != "body" {
 		t.Errorf("got %+v", m)
 	}

@@ -49,7 +49,7 @@ func TestConnectionThatIsGivenStaysItsOwners(t *testing.T) {
 	b := noise(1, 300_000)
 	put(t, c, b)
 	wantObject(t, c, b)
-	src := source(t, c, consumer.KindHeads, 1)
+	src := source(t, c, consumer.KindHeads)
 	announce(t, c, 1)
 	noErr(t, "acknowledge", next(t, src).Ack(within(t)))
 

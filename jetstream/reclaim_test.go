@@ -13,11 +13,11 @@ func TestWhatADeadProcessHeldIsDeliveredAtOnce(t *testing.T) {
 	s := natstest.Start(t)
 	dead := ensured(t, s.URL(), peer(1))
 	a := announce(t, dead, 1)
-	next(t, source(t, dead, consumer.KindHeads, 1)) // taken, and never settled
+	next(t, source(t, dead, consumer.KindHeads)) // taken, and never settled
 
 	c := dial(t, s.URL())
 	noErr(t, "reclaim", c.Reclaim(within(t), jetstream.EnsureConfig{Peer: peer(1)}))
-	if m := next(t, source(t, c, consumer.KindHeads, 1)).Message(); m.Bucket != a.Bucket || m.Deliveries != 1 {
+	if m := next(t, source(t, c, consumer.KindHeads)).Message(); m.Bucket != a.Bucket || m.Deliveries != 1 {
 		t.Errorf("got %+v, want the announcement anew", m)
 	}
 }
@@ -26,7 +26,7 @@ func TestReclaimLeavesWhatOthersSetUp(t *testing.T) {
 	s := natstest.Start(t)
 	dead := ensured(t, s.URL(), peer(1))
 	announce(t, dead, 1)
-	next(t, source(t, dead, consumer.KindHeads, 1))
+	next(t, source(t, dead, consumer.KindHeads))
 	c := dial(t, s.URL())
 	_, js := plain(t, s.URL())
 	for name, cfg := range map[string]jetstream.EnsureConfig{

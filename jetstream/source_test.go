@@ -3,7 +3,6 @@ package jetstream_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
@@ -15,9 +14,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-func source(tb testing.TB, c *jetstream.Client, k consumer.Kind, concurrency int, change ...func(*jetstream.SourceConfig)) *jetstream.Source {
+func source(tb testing.TB, c *jetstream.Client, k consumer.Kind, change ...func(*jetstream.SourceConfig)) *jetstream.Source {
 	tb.Helper()
-	cfg := jetstream.SourceConfig{Kind: k, Concurrency: concurrency, Ensure: jetstream.EnsureConfig{Peer: peer(1)}}
+	cfg := jetstream.SourceConfig{Kind: k, Ensure: jetstream.EnsureConfig{Peer: peer(1)}}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -52,7 +51,7 @@ func announce(tb testing.TB, c *jetstream.Client, n byte) bucket.Announcement {
 func TestAnnouncementsArriveWithWhatTheirSubjectSays(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 4)
+	src := source(t, c, consumer.KindHeads)
 	a := announce(t, c, 1)
 	if dup, err := c.Announce(within(t), a); err != nil || !dup {
 		t.Errorf("announce again: got duplicate %v, %v, want a duplicate", dup, err)
@@ -78,7 +77,7 @@ func TestSubjectsOfOthersArriveWithZeroValues(t *testing.T) {
 	c := ensured(t, s.URL(), peer(1))
 	nc, _ := plain(t, s.URL())
 	noErr(t, "publish", nc.Publish("headwater.heads.some-bucket."+peerText, []byte(`{`)))
-	m := next(t, source(t, c, consumer.KindHeads, 1)).Message()
+	m := next(t, source(t, c, consumer.KindHeads)).Message()
 	if !m.Bucket.IsZero() || m.Peer != peer(1) || string(m.Body) != "{" {
 		t.Errorf("got %+v", m)
 	}
@@ -100,7 +99,7 @@ func TestPinJobsArriveAtTheirPeerOnceAndAreCounted(t *testing.T) {
 	if err != nil || len(counts) != 1 || counts[job.Bucket] != 2 {
 		t.Errorf("got %v, %v, want 2 jobs of one bucket", counts, err)
 	}
-	src := source(t, c, consumer.KindPins, 2)
+	src := source(t, c, consumer.KindPins)
 	for range 2 {
 		d := next(t, src)
 		m := d.Message()
@@ -120,7 +119,7 @@ func TestPinJobsArriveAtTheirPeerOnceAndAreCounted(t *testing.T) {
 func TestRetriedDeliveriesComeBackAndTerminatedOnesDoNot(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 2)
+	src := source(t, c, consumer.KindHeads)
 	first := announce(t, c, 1)
 	d := next(t, src)
 	noErr(t, "retry", d.Retry(within(t), 30*time.Millisecond))
@@ -138,36 +137,32 @@ func TestRetriedDeliveriesComeBackAndTerminatedOnesDoNot(t *testing.T) {
 	}
 }
 
-func TestNoMoreIsHeldThanIsWorkedOn(t *testing.T) {
-	for _, concurrency := range []int{1, 4} {
-		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {
-			s := natstest.Start(t)
-			c := ensured(t, s.URL(), peer(1))
-			for n := range byte(20) {
-				announce(t, c, n)
-			}
-			src := source(t, c, consumer.KindHeads, concurrency)
-			d := next(t, src)
-			noErr(t, "ack", d.Ack(within(t)))
-			held := next(t, src)
-			noErr(t, "close", src.Close(within(t)))
-			if _, err := src.Next(within(t)); !errors.Is(err, consumer.ErrClosed) {
-				t.Errorf("next after close: got %v, want %v", err, consumer.ErrClosed)
-			}
-			// All but the two handed out are there at once, for whoever asks.
-			again := source(t, c, consumer.KindHeads, 100)
-			for range 18 {
-				noErr(t, "ack", next(t, again).Ack(within(t)))
-			}
-			noErr(t, "ack after close", held.Ack(within(t)))
-		})
+func TestWhatWasNotHandedOutIsGivenBack(t *testing.T) {
+	s := natstest.Start(t)
+	c := ensured(t, s.URL(), peer(1))
+	for n := range byte(20) {
+		announce(t, c, n)
 	}
+	src := source(t, c, consumer.KindHeads)
+	d := next(t, src)
+	noErr(t, "ack", d.Ack(within(t)))
+	held := next(t, src)
+	noErr(t, "close", src.Close(within(t)))
+	if _, err := src.Next(within(t)); !errors.Is(err, consumer.ErrClosed) {
+		t.Errorf("next after close: got %v, want %v", err, consumer.ErrClosed)
+	}
+	// All but the two handed out are there at once, for whoever asks.
+	again := source(t, c, consumer.KindHeads)
+	for range 18 {
+		noErr(t, "ack", next(t, again).Ack(within(t)))
+	}
+	noErr(t, "ack after close", held.Ack(within(t)))
 }
 
 func TestNextReturnsWhenItsContextOrTheSourceEnds(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 4)
+	src := source(t, c, consumer.KindHeads)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	_, err := src.Next(ctx)
@@ -185,7 +180,7 @@ func TestADeletedDurableIsMadeAgain(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
 	_, js := plain(t, s.URL())
-	src := source(t, c, consumer.KindHeads, 4)
+	src := source(t, c, consumer.KindHeads)
 	announce(t, c, 1)
 	noErr(t, "ack", next(t, src).Ack(within(t)))
 	noErr(t, "delete", js.DeleteConsumer(within(t), "HEADWATER_HEADS", c.Names().Durable(consumer.KindHeads, peer(1))))
@@ -222,7 +217,7 @@ func TestABoundSourceWaitsForItsDurable(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(2)) // streams, and another peer's durables
 	announce(t, c, 1)
-	src := source(t, c, consumer.KindHeads, 4, func(c *jetstream.SourceConfig) { c.Ensure.BindOnly = true })
+	src := source(t, c, consumer.KindHeads, func(c *jetstream.SourceConfig) { c.Ensure.BindOnly = true })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	_, err := src.Next(ctx)
@@ -235,7 +230,7 @@ func TestABoundSourceWaitsForItsDurable(t *testing.T) {
 func TestDeliveriesGoOnAfterARestartOfTheServer(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	src := source(t, c, consumer.KindHeads, 4)
+	src := source(t, c, consumer.KindHeads)
 	announce(t, c, 1)
 	held := next(t, src)
 	s.Stop()
@@ -257,7 +252,7 @@ func TestDeliveriesGoOnUnderANewLeader(t *testing.T) {
 	c := dial(t, cl.URL())
 	_, err := c.Ensure(within(t), jetstream.EnsureConfig{Peer: peer(1), Replicas: 3})
 	noErr(t, "ensure", err)
-	src := source(t, c, consumer.KindHeads, 4, func(c *jetstream.SourceConfig) { c.Ensure.Replicas = 3 })
+	src := source(t, c, consumer.KindHeads, func(c *jetstream.SourceConfig) { c.Ensure.Replicas = 3 })
 	announce(t, c, 1)
 	noErr(t, "ack", next(t, src).Ack(within(t)))
 	cl.Stop(cl.LeaderOf("HEADWATER_HEADS"))
@@ -288,7 +283,7 @@ func TestAnAcknowledgementThatIsForbiddenFails(t *testing.T) {
 	}})
 	all := ensured(t, userURL(s, "all"), peer(1))
 	announce(t, all, 1)
-	d := next(t, source(t, dial(t, userURL(s, "noack")), consumer.KindHeads, 1))
+	d := next(t, source(t, dial(t, userURL(s, "noack")), consumer.KindHeads))
 	wantErr(t, "ack", d.Ack(within(t)), jetstream.ErrNotPermitted)
 }
 
@@ -296,8 +291,8 @@ func TestMisconfiguredSourcesAreRefused(t *testing.T) {
 	s := natstest.Start(t)
 	c := dial(t, s.URL())
 	for _, cfg := range []jetstream.SourceConfig{
-		{}, {Kind: consumer.KindHeads, Concurrency: 1}, {Kind: consumer.KindPins, Ensure: jetstream.EnsureConfig{Peer: peer(1)}},
-		{Kind: "other", Concurrency: 1, Ensure: jetstream.EnsureConfig{Peer: peer(1)}},
+		{}, {Kind: consumer.KindHeads}, {Ensure: jetstream.EnsureConfig{Peer: peer(1)}},
+		{Kind: "other", Ensure: jetstream.EnsureConfig{Peer: peer(1)}},
 	} {
 		if _, err := c.NewSource(cfg); err == nil {
 			t.Errorf("%+v: got no error", cfg)

@@ -2,7 +2,6 @@ package peer
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -70,11 +69,11 @@ func (p *Peer) consume(ctx context.Context, g *errgroup.Group, ready func(string
 	}
 	g.Go(func() error { return p.publisher.Run(ctx) })
 	g.Go(func() error { return p.watchBroker(ctx) })
-	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Concurrency: cmp.Or(p.cfg.Limits.Buckets, 64), Ensure: ensure})
+	heads, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindHeads, Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}
-	pins, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindPins, Concurrency: cmp.Or(p.cfg.Limits.PinJobs, 4), Ensure: ensure})
+	pins, err := client.NewSource(jetstream.SourceConfig{Kind: consumer.KindPins, Ensure: ensure})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}

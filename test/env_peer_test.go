@@ -127,8 +127,8 @@ func (p *peer) newWorker(i int) *worker {
 	cfg := p.config(w.client)
 	cfg.StageDir = filepath.Join(p.dir, fmt.Sprintf("stage%d", i))
 	for range max(p.cfg.sources, 1) {
-		w.from.Announcements = append(w.from.Announcements, p.source(w, consumer.KindHeads, cfg.Buckets))
-		w.from.PinJobs = append(w.from.PinJobs, p.source(w, consumer.KindPins, cfg.PinJobsMax))
+		w.from.Announcements = append(w.from.Announcements, p.source(w, consumer.KindHeads))
+		w.from.PinJobs = append(w.from.PinJobs, p.source(w, consumer.KindPins))
 	}
 	if w.consumer, err = consumer.New(cfg); err != nil {
 		p.tb.Fatal(err)
@@ -150,9 +150,9 @@ func (p *peer) config(c *jetstream.Client) consumer.Config {
 	return cfg
 }
 
-func (p *peer) source(w *worker, kind consumer.Kind, concurrency int) consumer.Source {
+func (p *peer) source(w *worker, kind consumer.Kind) consumer.Source {
 	p.tb.Helper()
-	s, err := w.client.NewSource(jetstream.SourceConfig{Kind: kind, Concurrency: concurrency, Ensure: p.cfg.ensure})
+	s, err := w.client.NewSource(jetstream.SourceConfig{Kind: kind, Ensure: p.cfg.ensure})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
