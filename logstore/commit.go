@@ -130,7 +130,7 @@ func (c *committer) write(batch [][]row, flushed buffer) error {
 }
 
 // releaseEvery is how many bytes of rows are written between two looks at the memory that tables hold.
-const releaseEvery = 128 << 10
+const releaseEvery = 2 << 20
 
 // account counts what was written, and now and then has the memory of the tables that became of it given back.
 func (c *committer) account(size int) {
