@@ -18,9 +18,9 @@ func (a *app) announceCommand() *cobra.Command {
 newest one that the peer has; what the object stores lack of it is uploaded first. An
 announcement is a hint: every receiver fetches the manifests and verifies them itself.
 
-A running peer tells a broker that was never told, or has lost what it was told, by
-itself. Where none runs, commands take for announced what another broker was told: this
-command announces it all the same.`,
+A broker that was never told, or has lost what it was told, is noticed by a running
+peer and by commands that look at the broker, and told again. This command tells it of a
+head whatever it knows.`,
 		Example: `  headwater announce photos
   headwater announce 550e8400-e29b-41d4-a716-446655440000 bafyr4idodq5cld6yaodzogazaj3nu4czcgstd5cqvfislbyj4d3gm4ytna`,
 		Args: usageArgs(cobra.RangeArgs(1, 2)),

@@ -19,10 +19,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status [BUCKET]", Short: "How the buckets of a peer stand",
 		Long: `How the buckets of a peer stand, running or not, with or without a broker. A bucket is
 named by its id, the beginning of it, or its name. States: in_sync, behind,
-catching_up, fetching, uploading, offline, not_running, blocked, diverged, not_shared.
-
-What was announced was told to the broker of that time. Only a running peer notices one
-that was never told, or has lost it; else say 'headwater announce BUCKET'.`,
+catching_up, fetching, uploading, offline, not_running, blocked, diverged, not_shared.`,
 		Example: "  headwater status\n  headwater status --json | jq '.buckets[] | select(.state != \"in_sync\")'",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
