@@ -44,7 +44,7 @@ var arrows = map[string][]string{
 	"publisher":            {"blobstore", "logstore", "bucket"},
 	"peer":                 {"peer/local", "jetstream", "worktree", "consumer", "publisher", "tree", "blobstore", "logstore", "bucket", "durable"},
 	"peer/local/localtest": {"peer/local", "blobstore", "bucket", "consumer", "logstore"},
-	"peer/local":           {"blobstore", "bucket", "consumer", "logstore"},
+	"peer/local":           {"blobstore", "bucket", "consumer", "durable", "logstore"},
 }
 
 // testPackages exist for tests: only tests and each other may import them.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -38,6 +39,7 @@ func (a *app) bindReading(cmd *cobra.Command) {
 
 // withSession calls f with a session on the directory, in the name of the command.
 func (a *app) withSession(cmd *cobra.Command, f func(context.Context, *peer.Session) error) error {
+	a.collectLess()
 	ctx := cmd.Context()
 	if !cmd.Flags().Changed("log-level") {
 		a.level = "warn" // what a command did is its answer
@@ -52,6 +54,18 @@ func (a *app) withSession(cmd *cobra.Command, f func(context.Context, *peer.Sess
 		return err
 	}
 	return foundWrong(errors.Join(f(ctx, s), s.Close(ctx)))
+}
+
+// collectLess has the garbage collector of a command, which is over soon, work less often: once four times as much was allocated as
+// is in use, instead of as much again, as long as the whole stays below 96 MiB. That is a fifth of the processor time of a commit
+// of many files. GOGC and GOMEMLIMIT, where they are set, have been heard already.
+func (a *app) collectLess() {
+	if _, set := a.env("GOGC"); !set {
+		debug.SetGCPercent(400)
+	}
+	if _, set := a.env("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(96 << 20)
+	}
 }
 
 // onBucket makes a command of f whose first argument is a bucket.

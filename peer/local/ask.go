@@ -45,6 +45,9 @@ func (c *Client) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error
 
 // Put implements [Content]. A small blob goes with the call; r of a large one is not read if the holder has it.
 func (c *Client) Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error {
+	if 0 < size && size <= smallBlob {
+		return c.putSmall(ctx, h, size, r)
+	}
 	return c.send(ctx, http.MethodPut, pathBlobs+"/"+h.String(), size, r, nil)
 }
 

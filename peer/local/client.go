@@ -13,6 +13,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"headwater/durable"
 )
 
 const (
@@ -32,8 +34,9 @@ const (
 // Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
 // use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], and [net.ErrClosed] after Close.
 type Client struct {
-	info Info
-	http http.Client
+	info  Info
+	http  http.Client
+	small *durable.Group[*smallPut]
 
 	mu    sync.Mutex
 	calls map[*context.CancelCauseFunc]struct{} // under way; nil after Close
@@ -45,6 +48,7 @@ var _ Holder = (*Client)(nil)
 // [ErrRefused] if it speaks another version of the protocol; [*HungError].
 func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, error) {
 	c := &Client{calls: map[*context.CancelCauseFunc]struct{}{}}
+	c.small = c.groupSmall()
 	c.http.Transport = &http.Transport{
 		DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, dir) },
 		MaxConnsPerHost:       maxConns,

@@ -16,6 +16,7 @@
 //	GET  /hello
 //	GET  /v1/blobs/HASH       the blob; its size is in a header, and why it ends early in a trailer
 //	PUT  /v1/blobs/HASH
+//	PUT  /v1/blobs            small ones together
 //	POST /v1/blobs            answered with the hash
 //	GET  /v1/manifests/LINK
 //	POST /v1/manifests        a version that was made

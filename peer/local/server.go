@@ -102,6 +102,7 @@ func (s *server) handler() http.Handler {
 		"GET " + pathHello:                 s.hello,
 		"GET " + pathBlobs + "/{hash}":     s.get,
 		"PUT " + pathBlobs + "/{hash}":     s.put,
+		"PUT " + pathBlobs:                 s.putMany,
 		"POST " + pathBlobs:                s.add,
 		"GET " + pathManifests + "/{link}": s.manifest,
 		"POST " + pathManifests:            s.keep,

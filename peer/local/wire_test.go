@@ -12,9 +12,18 @@ func FuzzMessages(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(_ *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, v := range []any{new(hello), new(request), new(line)} {
 			_ = json.Unmarshal(b, v)
+		}
+		if all, err := parseTogether(b); err == nil {
+			n := 0
+			for _, p := range all {
+				n += smallHead + len(p.data)
+			}
+			if n != len(b) {
+				t.Fatalf("got %d bytes of %d", n, len(b))
+			}
 		}
 		var w wireError
 		if json.Unmarshal(b, &w) == nil {
