@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
