@@ -36,8 +36,11 @@ func (c *Client) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error
 		return blobstore.NewBlob(h, size, a), nil
 	}
 	defer a.Close()
-	b := make([]byte, size)
-	if _, err := io.ReadFull(a, b); err != nil {
+	b, err := a.all(size) // to its end, so that the connection can serve another call
+	if err == nil && int64(len(b)) < size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return nil, fmt.Errorf("get blob %s: %w", h, err)
 	}
 	return blobstore.NewBlob(h, size, io.NopCloser(bytes.NewReader(b))), nil

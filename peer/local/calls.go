@@ -54,10 +54,20 @@ func (s *server) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer blob.Close()
-	w.Header().Set(sizeHeader, strconv.FormatInt(blob.Size(), 10))
-	w.Header().Set("Trailer", errorTrailer)
 	buf := s.buffers.Get().(*[chunkSize]byte)
 	defer s.buffers.Put(buf)
+	size := strconv.FormatInt(blob.Size(), 10)
+	w.Header().Set(sizeHeader, size)
+	if blob.Size() <= chunkSize {
+		b := buf[:blob.Size()]
+		if _, err := io.ReadFull(blob, b); err != nil {
+			return err
+		}
+		w.Header().Set("Content-Length", size)
+		_, _ = w.Write(b) // the client may be gone
+		return nil
+	}
+	w.Header().Set("Trailer", errorTrailer)
 	w.WriteHeader(http.StatusOK)
 	if err := passOn(w, blob, buf[:]); err != nil {
 		b, _ := json.Marshal(wire(r.Context(), err)) // never fails

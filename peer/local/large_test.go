@@ -248,3 +248,18 @@ func BenchmarkLargeGet(b *testing.B) {
 		blob.Close()
 	}
 }
+
+func BenchmarkSmallGets(b *testing.B) {
+	m := new(localtest.Memory)
+	c := dial(b, serve(b, m, nil))
+	data := localtest.Bytes(1, 4<<10)
+	h := bucket.Sum(data)
+	if err := c.Put(b.Context(), h, int64(len(data)), bytes.NewReader(data)); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := blobstore.ReadAll(b.Context(), c, h, 4<<10); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
