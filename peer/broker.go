@@ -188,9 +188,9 @@ func (b *broker) close(ctx context.Context) error {
 	return client.Close(ctx)
 }
 
-// offline makes an error of a request that did not reach the broker one that says so.
+// offline makes an error of a request that did not reach the broker one that says so, once.
 func offline(err error) error {
-	if errors.Is(err, jetstream.ErrUnreachable) {
+	if errors.Is(err, jetstream.ErrUnreachable) && !errors.Is(err, ErrOffline) {
 		return fmt.Errorf("%w: %w", ErrOffline, err)
 	}
 	return err
