@@ -125,24 +125,29 @@ func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
 // remove removes versions' rows of that kind, all or none. Absent is no error.
 func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, links ...bucket.Link) error {
 	return s.change(ctx, id, func(r reader) error {
-		var rows []row
-		for _, link := range links {
-			h, err := r.head(id, link)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			row, err := r.removal(kind, id, h)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, row...)
-		}
-		if len(rows) == 0 {
-			return nil
+		rows, err := r.rowsOfAll(id, links, func(h bucket.Head) ([]row, error) { return r.removal(kind, id, h) })
+		if err != nil || len(rows) == 0 {
+			return err
 		}
 		return s.log.commit(ctx, rows)
 	})
+}
+
+// rowsOfAll returns what f makes of those of the versions that are in the log.
+func (r reader) rowsOfAll(id bucket.ID, links []bucket.Link, f func(bucket.Head) ([]row, error)) (all []row, err error) {
+	for _, link := range links {
+		h, err := r.head(id, link)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		var rows []row
+		if err == nil {
+			rows, err = f(h)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	return all, nil
 }

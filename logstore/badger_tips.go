@@ -29,20 +29,9 @@ func (s *Badger) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error)
 // SetMerged is described at [Tips].
 func (s *Badger) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
 	err := s.change(ctx, id, func(r reader) error {
-		var rows []row
-		for _, link := range links {
-			h, err := r.head(id, link)
-			if errors.Is(err, ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			changed, err := r.merged(id, h)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, changed...)
+		rows, err := r.rowsOfAll(id, links, func(h bucket.Head) ([]row, error) { return r.merged(id, h) })
+		if err != nil {
+			return err
 		}
 		return s.log.commitAll(ctx, rows)
 	})
