@@ -245,16 +245,18 @@ func (r *roaming) Get(ctx context.Context, hash bucket.Hash) (*blobstore.Blob, e
 }
 
 func (r *roaming) Put(ctx context.Context, hash bucket.Hash, size int64, from io.Reader) error {
-	_, err := send(ctx, r, from, none(func(h local.Holder) error { return h.Put(ctx, hash, size, from) }))
+	_, err := send(ctx, r, from, func(h local.Holder, from io.Reader) (struct{}, error) {
+		return struct{}{}, h.Put(ctx, hash, size, from)
+	})
 	return err
 }
 
 func (r *roaming) Add(ctx context.Context, size int64, from io.Reader) (bucket.Hash, error) {
-	return send(ctx, r, from, func(h local.Holder) (bucket.Hash, error) { return h.Add(ctx, size, from) })
+	return send(ctx, r, from, func(h local.Holder, from io.Reader) (bucket.Hash, error) { return h.Add(ctx, size, from) })
 }
 
 // send is ask for a call that reads from. What was read of it cannot be sent to the next holder, unless from can go back.
-func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.Holder) (A, error)) (A, error) {
+func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.Holder, io.Reader) (A, error)) (A, error) {
 	back, canSeek := from.(io.Seeker)
 	var start int64
 	if canSeek {
@@ -263,18 +265,29 @@ func send[A any](ctx context.Context, r *roaming, from io.Reader, f func(local.H
 			canSeek = false // a pipe, perhaps
 		}
 	}
+	noted := &noting{Reader: from}
 	return ask(ctx, r, func(h local.Holder) (a A, err error) {
-		if canSeek {
+		switch {
+		case canSeek:
 			if _, err := back.Seek(start, io.SeekStart); err != nil {
 				return a, err
 			}
-		}
-		a, err = f(h)
-		if !canSeek && errors.Is(err, local.ErrLost) {
+		case noted.begun:
 			return a, errors.New("the process that held the directory is gone; try again")
 		}
-		return a, err
+		return f(h, noted)
 	})
+}
+
+// noting notes that it was read from.
+type noting struct {
+	io.Reader
+	begun bool
+}
+
+func (n *noting) Read(p []byte) (int, error) {
+	n.begun = true
+	return n.Reader.Read(p)
 }
 
 func (r *roaming) Manifest(ctx context.Context, link bucket.Link) ([]byte, error) {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/peer/local"
 	"headwater/peer/local/localtest"
@@ -78,5 +80,29 @@ func TestHungErrorSaysWhoAndWhatToDo(t *testing.T) {
 	err := fmt.Errorf("dial: %w", &local.HungError{Dir: "/d", Timeout: time.Second, PID: 42, Since: time.Now()})
 	if !errors.Is(err, local.ErrHung) || !strings.Contains(err.Error(), "process 42") || !strings.Contains(err.Error(), "end it") {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// torn is a holder whose blobs cannot be read to their end.
+type torn struct {
+	localtest.Memory
+	size int64
+	err  error
+}
+
+func (h *torn) Get(_ context.Context, hash bucket.Hash) (*blobstore.Blob, error) {
+	r := io.MultiReader(io.LimitReader(zeros{}, h.size/2), iotest.ErrReader(h.err))
+	return blobstore.NewBlob(hash, h.size, io.NopCloser(r)), nil
+}
+
+// The reason comes, also where most of the blob has come before it.
+func TestABlobThatEndsEarlySaysWhy(t *testing.T) {
+	h := &torn{err: fmt.Errorf("der Sektor ist für immer zerstört\n: %w", blobstore.ErrCorrupt)}
+	c := dial(t, serve(t, h, nil))
+	for _, h.size = range []int64{1000, 10 << 20} {
+		_, err := blobstore.ReadAll(t.Context(), c, bucket.Hash{}, h.size)
+		if !errors.Is(err, blobstore.ErrCorrupt) || !strings.Contains(err.Error(), "für immer zerstört\n") {
+			t.Errorf("%d bytes: got %v, want %v", h.size, err, h.err)
+		}
 	}
 }
