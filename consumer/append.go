@@ -133,8 +133,10 @@ func (w *appender) tell() {
 	}
 }
 
-// finish ends a catch-up that reached its head, and publishes the job.
+// finish ends a catch-up that reached its head, and publishes the job. Status is told first: whoever hears that the pins are
+// here must not find the catch-up still in work.
 func (w *appender) finish(ctx context.Context) (result, error) {
+	w.c.board.caughtUp(w.m)
 	err := w.c.clearCondition(ctx, w.m.Bucket)
 	if err == nil {
 		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)

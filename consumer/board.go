@@ -77,6 +77,14 @@ func (b *board) catchingUp(m Message, target bucket.Head, now Progress) {
 	n.target, n.progress, n.working = target, now, true
 }
 
+// caughtUp notes that the target of a catch-up is in the log, if its message is not settled yet.
+func (b *board) caughtUp(m Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.of(m)
+	n.target, n.progress, n.working = bucket.Head{}, Progress{}, false
+}
+
 // fetching notes that pins are being fetched, and returns their counter.
 func (b *board) fetching(id bucket.ID, head bucket.Head, needed int) *transfer {
 	b.mu.Lock()

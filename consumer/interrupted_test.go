@@ -248,7 +248,7 @@ func TestPrefix_HintedCatchUpInterruptedWhileAppending(t *testing.T) {
 func TestStatusTellsHowFarACatchUpIs(t *testing.T) {
 	w, chain, h := hinted(t, 1000)
 	cfg := w.config()
-	cfg.RetryLimit = 1000
+	cfg.RetryMin, cfg.RetryMax = time.Hour, time.Hour
 	restore := w.lose(h.Packs[5].Hash)
 	restoreManifest := w.lose(chain.Versions[700].Link.Hash())
 	cfg.Memory = 1
@@ -267,7 +267,9 @@ func TestStatusTellsHowFarACatchUpIs(t *testing.T) {
 	}
 	restore()
 	restoreManifest()
-	w.wait(consumer.EventApplied)
+	if ignored, err := c.Look(t.Context(), chain.ID, []bucket.Announcement{{Link: chain.Head().Link}}); err != nil || len(ignored) > 0 {
+		t.Fatalf("got %v ignored, %v, want none", ignored, err)
+	}
 	if s, err = c.Status(t.Context(), chain.ID); err != nil || s.CatchUp != (consumer.Progress{}) {
 		t.Errorf("got progress %+v (%v) of a bucket that is caught up, want none", s.CatchUp, err)
 	}

@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -57,6 +58,39 @@ func TestStatusSaysBehindWhileAHeadWaits(t *testing.T) {
 			waitsBehind(t, c, chain.Head())
 		})
 	}
+}
+
+// publishing is an outbox that calls a function before it publishes a job.
+type publishing struct {
+	consumer.Jobs
+	before func(bucket.PinJob)
+}
+
+func (p publishing) PublishJob(ctx context.Context, j bucket.PinJob, attempt uint32) (bool, error) {
+	p.before(j)
+	return p.Jobs.PublishJob(ctx, j, attempt)
+}
+
+// From the moment on that a job can be worked on, its catch-up is over: what is announced beside it, and waits, is seen.
+func TestStatusSaysNoCatchUpOnceItsJobIsPublished(t *testing.T) {
+	w := newWorld(t)
+	chain := buckettest.New(t, buckettest.Identity(t, 1), w.me.PublicKey()).Grow(t, 3)
+	w.putChain(chain)
+	cfg := w.config()
+	var c *consumer.Consumer
+	cfg.Jobs = publishing{w, func(j bucket.PinJob) {
+		s, err := c.Status(w.t.Context(), j.Bucket)
+		if err != nil || s.State != consumer.StateFetching || s.Target != nil {
+			w.t.Errorf("got %+v, %v, want it fetching pins", s, err)
+		}
+	}}
+	c, err := consumer.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.runs(c)
+	w.announce(chain.ID, chain.Head().Link, 1, "")
+	w.wait(consumer.EventComplete)
 }
 
 // What was set aside is no error any more once a look took a head.
