@@ -297,6 +297,10 @@ func (q *queue) count() map[bucket.ID]uint64 {
 func (q *queue) Next(ctx context.Context) (consumer.Delivery, error) {
 	select {
 	case m := <-q.messages:
+		if ctx.Err() != nil { // given back by somebody who stops, too
+			q.messages <- m
+			return nil, ctx.Err()
+		}
 		m.Deliveries++
 		return &delivery{q: q, m: m}, nil
 	case <-ctx.Done():

@@ -65,7 +65,7 @@ func (c *Client) putBatches(ctx context.Context, store string, objects []Small) 
 	if err != nil || len(objects) < batchLeast || !c.takesBatches(ctx, s) {
 		return objects, nil // a name that is none is told by whoever puts them one by one
 	}
-	batches, rest := batchesOf(objects)
+	batches, rest := batchesOf(objects, c.chunkSize())
 	failed := make([]bool, len(batches))
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(batchesAhead)
@@ -90,8 +90,8 @@ func (c *Client) putBatches(ctx context.Context, store string, objects []Small) 
 	return rest, nil
 }
 
-// batchesOf divides objects into batches, and what goes one by one.
-func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
+// batchesOf divides objects into batches, and what goes one by one, as what is larger than a chunk does.
+func batchesOf(objects []Small, chunk int) (batches [][]Small, rest []Small) {
 	seen := make(map[bucket.Hash]bool, len(objects))
 	var b []Small
 	size := 0
@@ -108,7 +108,7 @@ func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
 		case seen[o.Hash]: // a subject stands in a batch only once
 			rest = append(rest, o)
 			continue
-		case len(o.Bytes) > chunkSize:
+		case len(o.Bytes) > chunk:
 			rest = append(rest, o)
 			continue
 		case len(b) == batchObjects, size+len(o.Bytes) > batchBytes:
@@ -127,7 +127,7 @@ func batchesOf(objects []Small) (batches [][]Small, rest []Small) {
 func (c *Client) putBatch(ctx context.Context, s Store, objects []Small) error {
 	var msgs []*nats.Msg
 	for _, o := range objects {
-		p := put{c: c, ob: object{store: s, in: c.storeAt(s), hash: o.Hash}, token: o.Hash.String()}
+		p := c.newPut(s, o.Hash)
 		made, err := p.messages(o.Bytes)
 		if err != nil {
 			return fmt.Errorf("put object %s into %s: %w", o.Hash, s, err)

@@ -32,7 +32,7 @@ func (p *put) chunked(ctx context.Context, size uint64, r io.Reader) error {
 	}
 	defer p.claim()()
 	hashes := newHashes(r)
-	first := make([]byte, chunkSize)
+	first := make([]byte, p.chunk)
 	if _, err := io.ReadFull(hashes, first); err != nil {
 		return short(err)
 	}
@@ -90,14 +90,15 @@ func (p *put) rest(ctx context.Context, begun beginning, hashes *hashes, size ui
 		return err
 	}
 	defer up.close()
-	if err = begun.pass(hashes, size); err == nil {
-		err = up.send(ctx, hashes, size-min(size, begun.chunks*chunkSize))
+	sent := min(size, begun.chunks*uint64(p.chunk))
+	if err = begun.pass(hashes, int64(sent)-int64(p.chunk)); err == nil {
+		err = up.send(ctx, hashes, size-sent)
 	}
 	if err == nil {
 		err = hashes.check(p.ob.hash)
 	}
 	if err == nil && begun.count {
-		err = p.counted(ctx, chunksOf(size))
+		err = p.counted(ctx, p.chunksOf(size))
 	}
 	if err != nil {
 		p.abandon(ctx, up, err)
@@ -147,14 +148,14 @@ func (u *upload) send(ctx context.Context, r *hashes, size uint64) error {
 	subject := u.p.ob.store.chunks(u.p.token)
 	guard, done := u.p.c.calls.add(ctx, subject, false)
 	defer done()
-	buf := make([]byte, chunkSize)
+	buf := make([]byte, u.p.chunk)
 	for size > 0 {
-		chunk := buf[:min(size, chunkSize)]
+		chunk := buf[:min(size, uint64(len(buf)))]
 		if _, err := io.ReadFull(r, chunk); err != nil {
 			return short(err)
 		}
 		size -= uint64(len(chunk))
-		for u.waiting*chunkSize >= putWindow {
+		for u.waiting*len(buf) >= putWindow {
 			if err := u.await(ctx, guard); err != nil {
 				return err
 			}

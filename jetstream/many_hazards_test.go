@@ -95,7 +95,7 @@ func TestManyAreReadThroughTheLeaderWhereNoDirectGetsAreAllowed(t *testing.T) {
 	c := ensured(t, s.URL(), peer(1))
 	_, js := plain(t, s.URL())
 	objects, hashes := smallObjects(1, 300, 1000)
-	large, _ := smallObjects(2, 1, 300<<10)
+	large, _ := smallObjects(2, 1, 600<<10)
 	noErr(t, "put", c.PutObjects(within(t), blobs, append(objects, large...)))
 	allowDirect(t, js, false)
 	asked := append([]bucket.Hash{bucket.Sum([]byte("absent")), large[0].Hash}, hashes...)

@@ -64,7 +64,7 @@ func TestWhatCannotBeHadWithOthersIsLeftOut(t *testing.T) {
 	c := ensured(t, s.URL(), peer(1))
 	store := c.Names().ManifestStore()
 	good, hashes := smallObjects(1, 3, 50)
-	large, _ := smallObjects(2, 1, 300<<10)
+	large, _ := smallObjects(2, 1, 600<<10)
 	noErr(t, "put", c.PutObjects(within(t), store, append(good, large...)))
 	_, js := plain(t, s.URL())
 	forged := bucket.Sum([]byte("forged"))

@@ -23,8 +23,11 @@ import (
 // several chunks or because somebody else wrote there, the meta is read like that of any other object.
 
 const (
-	// chunkSize is the most bytes of a chunk that is written here.
-	chunkSize = 128 << 10
+	// maxChunk is the most bytes of a chunk that is written here. A server that syncs what it stores does so once for each
+	// message: larger chunks cost it less, and stay well below the 1 MiB of a message that servers take by default.
+	maxChunk = 512 << 10
+	// chunkRoom is for what stands in the message of a chunk beside its bytes.
+	chunkRoom = 4 << 10
 	// maxObjectChunks bounds what a meta may claim.
 	maxObjectChunks = math.MaxUint32
 )
@@ -67,6 +70,11 @@ func readMeta(m *nats.Msg, h bucket.Hash) (meta objectMeta, err error) {
 		return meta, fmt.Errorf("its description names no chunks")
 	}
 	return meta, nil
+}
+
+// chunkSize returns the most bytes of a chunk that the server takes.
+func (c *Client) chunkSize() int {
+	return max(min(maxChunk, int(c.nc.MaxPayload())-chunkRoom), chunkRoom)
 }
 
 // digestText is how NATS clients write a SHA-256 digest.

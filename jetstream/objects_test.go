@@ -24,7 +24,7 @@ import (
 const blobs = "headwater-blobs"
 
 // sizes around every border: empty, one chunk, two, one window of chunks, several.
-var sizes = []int{0, 1, 1000, 128<<10 - 1, 128 << 10, 128<<10 + 1, 1 << 20, 5<<20 + 17}
+var sizes = []int{0, 1, 1000, 128 << 10, 512<<10 - 1, 512 << 10, 512<<10 + 1, 2 << 20, 5<<20 + 17}
 
 func put(tb testing.TB, c *jetstream.Client, b []byte) bucket.Hash {
 	tb.Helper()
@@ -101,7 +101,7 @@ func TestWhatIsThereAllTheSameIsPutOnce(t *testing.T) {
 			noErr(t, "put", c.PutAbsent(within(t), blobs, bucket.Sum(b), int64(size), bytes.NewReader(b)))
 			wantObject(t, c, b)
 		}
-		if after := storeInfo(t, s, blobs).Msgs; size > 128<<10 && after != before {
+		if after := storeInfo(t, s, blobs).Msgs; size > 512<<10 && after != before {
 			t.Errorf("%d bytes: %d messages are left behind", size, after-before)
 		}
 	}
@@ -228,11 +228,25 @@ func metaSubject(h bucket.Hash) string {
 	return "$O." + blobs + ".M." + base64.URLEncoding.EncodeToString([]byte(h.String()))
 }
 
+// What is written fits in the messages that the server takes.
+func TestAServerOfSmallMessagesHoldsLargeObjects(t *testing.T) {
+	s := natstest.StartWith(t, natstest.Config{MaxPayload: 64 << 10})
+	c := ensured(t, s.URL(), peer(1))
+	small, _ := smallObjects(1, 10, 64<<10)
+	noErr(t, "put", c.PutObjects(within(t), blobs, small))
+	for _, o := range small {
+		wantObject(t, c, o.Bytes)
+	}
+	b := noise(1, 1<<20)
+	put(t, c, b)
+	wantObject(t, c, b)
+}
+
 func TestChunksOfADeadWriterAreNoObstacle(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
 	for name, orphan := range map[string]func(b []byte) []byte{
-		"the right chunk": func(b []byte) []byte { return b[:min(len(b), 128<<10)] },
+		"the right chunk": func(b []byte) []byte { return b[:min(len(b), 512<<10)] },
 		"garbage":         func([]byte) []byte { return []byte("garbage") },
 	} {
 		for _, size := range []int{2000, 1 << 20} {

@@ -78,7 +78,7 @@ func (p *put) found(ctx context.Context, size uint64) (b beginning, ok bool, err
 	}
 	mark := lastHeader(m.Header, chunkHeader)
 	n, _, _ := strings.Cut(mark, "-")
-	ok = count > 0 && count <= chunksOf(size) && n == strconv.FormatUint(count-1, 10)
+	ok = count > 0 && count <= p.chunksOf(size) && n == strconv.FormatUint(count-1, 10)
 	return beginning{chunks: count, seq: sequenceOf(m), mark: mark, count: true}, ok, nil
 }
 
@@ -89,15 +89,10 @@ func (p *put) countChunks(ctx context.Context) (uint64, error) {
 	return counts[subject], noJetStream(err)
 }
 
-func chunksOf(size uint64) uint64 { return (size + chunkSize - 1) / chunkSize }
-
-// pass reads the bytes of the beginning, whose first chunk is read already.
-func (b beginning) pass(h *hashes, size uint64) error {
-	if b.chunks > 1 {
-		passed := int64(min(size, b.chunks*chunkSize) - chunkSize)
-		if _, err := io.CopyN(io.Discard, h, passed); err != nil {
-			return short(err)
-		}
+// pass reads the bytes of the beginning that are behind its first chunk, which is read already.
+func (b beginning) pass(h *hashes, bytes int64) error {
+	if _, err := io.CopyN(io.Discard, h, bytes); err != nil {
+		return short(err)
 	}
 	if b.mark != h.mark(b.chunks-1) {
 		return errOtherChunks

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	chunk     = 128 << 10
-	bigChunks = 200 // of the object that is put here; more than may be on their way at once
+	chunk     = 512 << 10
+	bigChunks = 60 // of the object that is put here; more than may be on their way at once
 )
 
 // asWriter makes a client put objects under a peer's name.

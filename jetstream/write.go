@@ -49,12 +49,13 @@ func (c *Client) PutAbsent(ctx context.Context, store string, h bucket.Hash, siz
 
 func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, size int64, r io.Reader, absent bool) error {
 	s, err := ParseStore(store)
-	p := put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, token: h.String(), absent: absent}
+	p := c.newPut(s, h)
+	p.absent = absent
 	switch {
 	case err != nil:
 	case size < 0:
 		err = errors.New("the size is negative")
-	case size <= chunkSize:
+	case size <= int64(p.chunk):
 		err = p.single(ctx, size, r)
 	default:
 		err = p.chunked(ctx, uint64(size), r)
@@ -98,11 +99,19 @@ func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) 
 type put struct {
 	c       *Client
 	ob      object
+	chunk   int    // bytes of a chunk, but of the last
 	token   string // under which the chunks are written
 	mine    bool   // nobody else writes under the token
 	resumes bool   // the token is the writer's: a later put of theirs finds what stands there
 	absent  bool   // the store was found not to have it
 }
+
+func (c *Client) newPut(s Store, h bucket.Hash) *put {
+	return &put{c: c, ob: object{store: s, in: c.storeAt(s), hash: h}, chunk: c.chunkSize(), token: h.String()}
+}
+
+// chunksOf returns how many chunks so many bytes are.
+func (p *put) chunksOf(size uint64) uint64 { return (size + uint64(p.chunk) - 1) / uint64(p.chunk) }
 
 // described is a description that stands in the store: of our object, or of something else in its place.
 type described struct {
@@ -203,8 +212,8 @@ func (p *put) ownToken() {
 }
 
 func (p *put) describe(size uint64, digest string) objectMeta {
-	return objectMeta{Name: p.ob.hash.String(), Options: objectOptions{ChunkSize: chunkSize}, Store: p.ob.store.Name,
-		Token: p.token, Size: size, Chunks: chunksOf(size), Digest: digest}
+	return objectMeta{Name: p.ob.hash.String(), Options: objectOptions{ChunkSize: uint32(p.chunk)}, Store: p.ob.store.Name,
+		Token: p.token, Size: size, Chunks: p.chunksOf(size), Digest: digest}
 }
 
 // describeWhole describes an object of at most one chunk, whose bytes must be those that the hash names.
