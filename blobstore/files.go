@@ -57,6 +57,7 @@ func (d *Disk) getLarge(h bucket.Hash) (*Blob, error) {
 		return nil, err
 	}
 	blob := NewBlob(h, size, f)
+	blob.file = f.Name()
 	blob.corrupt = func() { d.quarantine(h, f) }
 	return blob, nil
 }

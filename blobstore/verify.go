@@ -125,6 +125,7 @@ type Blob struct {
 	size    int64
 	r       io.Reader
 	c       io.Closer // nil: nothing to close
+	file    string    // that holds the bytes and nothing else; empty for none
 	corrupt func()    // called once where the bytes turn out wrong; may be nil
 	after   func()    // called once it is closed; may be nil
 	closed  bool
@@ -136,6 +137,10 @@ func NewBlob(h bucket.Hash, size int64, rc io.ReadCloser) *Blob {
 	size = max(size, 0)
 	return &Blob{size: size, r: newVerifier(rc, h, size, size, ErrCorrupt), c: rc}
 }
+
+// File names the file that holds the bytes of b and nothing else, unverified, while the blob is held; it is empty if there is none.
+// Nobody may change it.
+func (b *Blob) File() string { return b.file }
 
 // OnCorrupt makes b call f, once, when its bytes turn out wrong. It is to be set before b is read; f must not be nil.
 func (b *Blob) OnCorrupt(f func()) { b.corrupt = f }

@@ -51,7 +51,6 @@ type Config struct {
 	Fetches    int // blobs fetched side by side per pin job; default 16
 
 	MaxVersions   uint64        // versions that one catch-up may fetch; default bucket.MaxChainLength
-	MaxBlobSize   int64         // bytes of a pinned blob; default blobstore.DefaultMaxBlobSize
 	FetchTimeout  time.Duration // of each silent stretch of a transfer; default 10 s
 	SyncTimeout   time.Duration // for one delivery, or head looked at; the next try goes on where it stopped; default 1 h
 	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
@@ -85,7 +84,6 @@ func (c *Config) setDefaults() {
 	c.Buckets = cmp.Or(c.Buckets, 64)
 	c.PinJobsMax = cmp.Or(c.PinJobsMax, 4)
 	c.Fetches = cmp.Or(c.Fetches, 16)
-	c.MaxBlobSize = cmp.Or(c.MaxBlobSize, blobstore.DefaultMaxBlobSize)
 	c.SyncTimeout = cmp.Or(c.SyncTimeout, time.Hour)
 	c.LeaseInterval = cmp.Or(c.LeaseInterval, 10*time.Second)
 	c.Reconcile = cmp.Or(c.Reconcile, time.Minute)

@@ -155,7 +155,7 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	}
 	take := func(r io.Reader, told int64) (err error) {
 		defer t.expect(told)()
-		size, err = c.Blobs.Put(ctx, h, blobstore.Verify(r, h, -1, c.MaxBlobSize))
+		size, err = c.Blobs.Put(ctx, h, r) // which verifies it
 		return err
 	}
 	err = c.chain.Fetcher().Stream(ctx, "blob", stores, bucket.NewLink(bucket.CodecRaw, h), patient, take)

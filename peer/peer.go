@@ -188,7 +188,7 @@ func (p *Peer) newConsumer(me bucket.PublicKey) (*consumer.Consumer, error) {
 		ManifestStores: p.broker.stores[0], BlobStores: p.broker.stores[1],
 		Rules: p.cfg.rules(), AllVersions: p.cfg.AllVersions,
 		Buckets: l.Buckets, PinJobsMax: l.PinJobs, Fetches: l.Fetches,
-		MaxVersions: l.MaxVersions, MaxBlobSize: l.MaxBlobSize, FetchTimeout: l.FetchTimeout, SyncTimeout: l.SyncTimeout,
+		MaxVersions: l.MaxVersions, FetchTimeout: l.FetchTimeout, SyncTimeout: l.SyncTimeout,
 		RetryLimit: l.RetryLimit, RetryMin: l.RetryMin, RetryMax: l.RetryMax,
 		StageDir: p.stageDir(), StageLimit: l.StageLimit, Logger: p.cfg.Logger,
 	})

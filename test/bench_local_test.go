@@ -5,7 +5,6 @@ package test_test
 import (
 	"fmt"
 	"path/filepath"
-	"syscall"
 	"testing"
 	"time"
 
@@ -53,19 +52,19 @@ func benchLocal(b *testing.B, c corpus) {
 		id := p.made("create", "bench").BucketID
 		fastest(&disk, diskAlone(b, c, 1))
 
-		took, peak := p.timed(b, "commit", id, c.dir, "--no-wait", "--json")
+		took, peak := p.timed(b, c.size, "commit", id, c.dir, "--no-wait", "--json")
 		fastest(&commit, took)
 		peaks[0] = max(peaks[0], peak)
 		p.awaitStanding("uploaded", id, 10*time.Minute, func(s standingJSON) bool { return s.State == "in_sync" })
 
 		before := broker.OutBytes()
-		took, peak = p.timed(b, "checkout", id, filepath.Join(b.TempDir(), "target"), "--json")
+		took, peak = p.timed(b, c.size, "checkout", id, filepath.Join(b.TempDir(), "target"), "--json")
 		fastest(&checkout, took)
 		peaks[1] = max(peaks[1], peak)
 		peaks[2] = max(peaks[2], memory())
 		p.stop()
 		target := filepath.Join(b.TempDir(), "target")
-		took, peak = p.timed(b, "checkout", id, target, "--json")
+		took, peak = p.timed(b, c.size, "checkout", id, target, "--json")
 		sent = max(sent, broker.OutBytes()-before)
 		fastest(&lone, took)
 		peaks[3] = max(peaks[3], peak)
@@ -92,10 +91,10 @@ func benchLocal(b *testing.B, c corpus) {
 	}
 }
 
-// timed runs a command to its end, and returns how long it took, and its most anonymous memory.
-func (h headwater) timed(b *testing.B, args ...string) (took time.Duration, peak int64) {
+// timed runs a command to its end that writes so many bytes, and returns how long it took, and its most anonymous memory.
+func (h headwater) timed(b *testing.B, bytes int64, args ...string) (took time.Duration, peak int64) {
 	b.Helper()
-	syscall.Sync()
+	settle(b, bytes)
 	m := startMeasured(b, h.command(b.Context(), args...))
 	m.wait(b)
 	fmt.Printf("%-44s %7.2f s, %.2f s of a processor\n", args[0], m.took.Seconds(), m.processor().Seconds())

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"os"
 	"strconv"
 
 	"headwater/blobstore"
@@ -21,13 +23,74 @@ func (c *Client) Has(ctx context.Context, h bucket.Hash) (has bool, err error) {
 	return has, err
 }
 
-// Get implements [blobstore.Reader]. ctx covers the reading too. A blob of more than 128 KiB keeps a connection until it is
-// closed.
+// Get implements [blobstore.Reader]. ctx covers the reading too. A large blob is read from the holder's file, if that can be opened
+// from here; else one of more than 128 KiB keeps a connection until it is closed.
 func (c *Client) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error) {
+	a, err := c.open(ctx, http.MethodGet, pathBlobs+"/"+h.String()+"?"+fileQuery, nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	name := a.Header.Get(fileHeader)
+	if name == "" {
+		return c.blob(h, a)
+	}
+	_ = a.Close() // it is empty
+	if blob := c.openFile(ctx, h, name); blob != nil {
+		return blob, nil
+	}
+	return c.getSent(ctx, h)
+}
+
+// getSent gets a blob over the socket.
+func (c *Client) getSent(ctx context.Context, h bucket.Hash) (*blobstore.Blob, error) {
 	a, err := c.open(ctx, http.MethodGet, pathBlobs+"/"+h.String(), nil, 0)
 	if err != nil {
 		return nil, err
 	}
+	return c.blob(h, a)
+}
+
+// openFile opens a blob where the holder has it, or returns nil. If its bytes turn out wrong the holder is made to read them too, so
+// that it no longer holds it.
+func (c *Client) openFile(ctx context.Context, h bucket.Hash, name string) *blobstore.Blob {
+	name, err := url.PathUnescape(name)
+	if err != nil {
+		return nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil // another file system than the holder's, perhaps
+	}
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		_ = f.Close()
+		return nil
+	}
+	blob := blobstore.NewBlob(h, info.Size(), &heldFile{f, ctx})
+	blob.OnCorrupt(func() {
+		if sent, err := c.getSent(ctx, h); err == nil {
+			_, _ = io.Copy(io.Discard, sent)
+			_ = sent.Close()
+		}
+	})
+	return blob
+}
+
+// heldFile is a file of the holder that is being read.
+type heldFile struct {
+	*os.File
+	ctx context.Context // of the call that Get made
+}
+
+func (f *heldFile) Read(p []byte) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.File.Read(p)
+}
+
+// blob is the blob that an answer brings.
+func (c *Client) blob(h bucket.Hash, a *answer) (*blobstore.Blob, error) {
 	size, err := strconv.ParseInt(a.Header.Get(sizeHeader), 10, 64)
 	if err != nil || size < 0 {
 		return nil, errors.Join(fmt.Errorf("%w: a blob without a size", errProtocol), a.Close())

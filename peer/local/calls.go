@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
@@ -54,6 +56,12 @@ func (s *server) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer blob.Close()
+	if r.URL.Query().Has(fileQuery) && blob.File() != "" {
+		if name, err := filepath.Abs(blob.File()); err == nil {
+			w.Header().Set(fileHeader, url.PathEscape(name))
+			return nil
+		}
+	}
 	buf := s.buffers.Get().(*[chunkSize]byte)
 	defer s.buffers.Put(buf)
 	size := strconv.FormatInt(blob.Size(), 10)

@@ -15,6 +15,7 @@
 //
 //	GET  /hello
 //	GET  /v1/blobs/HASH       the blob; its size is in a header, and why it ends early in a trailer
+//	GET  /v1/blobs/HASH?file  the same, or of a large blob the name of the holder's file, in a header
 //	PUT  /v1/blobs/HASH
 //	PUT  /v1/blobs            small ones together
 //	POST /v1/blobs            answered with the hash

@@ -47,10 +47,14 @@ const (
 	pathManifests = root + "manifests"
 )
 
-// sizeHeader has the size of the blob that follows, in bytes, and errorTrailer why it ends early.
 const (
+	// sizeHeader has the size of the blob that follows, in bytes, and errorTrailer why it ends early.
 	sizeHeader   = "Headwater-Size"
 	errorTrailer = "Headwater-Error"
+	// fileQuery says that the client may be told a file instead of being sent a large blob, and fileHeader has its name, escaped as
+	// in a URL.
+	fileQuery  = "file"
+	fileHeader = "Headwater-File"
 )
 
 const (
