@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 
 	"github.com/nats-io/nats.go"
@@ -60,7 +61,7 @@ func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 // putBatches puts objects in batches, where the store takes them, and returns those that have yet to be put one by one:
 // large ones, those of a batch that the server refused, and all where they are few. The error is that of an object whose
 // bytes are others.
-func (c *Client) putBatches(ctx context.Context, store string, objects []Small) (rest []Small, err error) {
+func (c *Client) putBatches(ctx context.Context, store string, objects []blobstore.Small) (rest []blobstore.Small, err error) {
 	s, err := ParseStore(store)
 	if err != nil || len(objects) < batchLeast || !c.takesBatches(ctx, s) {
 		return objects, nil // a name that is none is told by whoever puts them one by one
@@ -91,9 +92,9 @@ func (c *Client) putBatches(ctx context.Context, store string, objects []Small) 
 }
 
 // batchesOf divides objects into batches, and what goes one by one, as what is larger than a chunk does.
-func batchesOf(objects []Small, chunk int) (batches [][]Small, rest []Small) {
+func batchesOf(objects []blobstore.Small, chunk int) (batches [][]blobstore.Small, rest []blobstore.Small) {
 	seen := make(map[bucket.Hash]bool, len(objects))
-	var b []Small
+	var b []blobstore.Small
 	size := 0
 	flush := func() {
 		if len(b) < batchLeast {
@@ -108,15 +109,15 @@ func batchesOf(objects []Small, chunk int) (batches [][]Small, rest []Small) {
 		case seen[o.Hash]: // a subject stands in a batch only once
 			rest = append(rest, o)
 			continue
-		case len(o.Bytes) > chunk:
+		case len(o.Data) > chunk:
 			rest = append(rest, o)
 			continue
-		case len(b) == batchObjects, size+len(o.Bytes) > batchBytes:
+		case len(b) == batchObjects, size+len(o.Data) > batchBytes:
 			flush()
 		}
 		seen[o.Hash] = true
 		b = append(b, o)
-		size += len(o.Bytes)
+		size += len(o.Data)
 	}
 	flush()
 	return batches, rest
@@ -124,11 +125,11 @@ func batchesOf(objects []Small, chunk int) (batches [][]Small, rest []Small) {
 
 // putBatch puts objects of at most one chunk each, which the store does not have, all or none. Where it has one of them, or
 // a batch fails for another reason, none is stored, or the answer was lost.
-func (c *Client) putBatch(ctx context.Context, s Store, objects []Small) error {
+func (c *Client) putBatch(ctx context.Context, s Store, objects []blobstore.Small) error {
 	var msgs []*nats.Msg
 	for _, o := range objects {
 		p := c.newPut(s, o.Hash)
-		made, err := p.messages(o.Bytes)
+		made, err := p.messages(o.Data)
 		if err != nil {
 			return fmt.Errorf("put object %s into %s: %w", o.Hash, s, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/jetstream"
 	"headwater/test/natstest"
@@ -38,17 +39,17 @@ func noBatches(t *testing.T, js natsjs.JetStream) {
 }
 
 // checkHeld demands that a store has the objects, for the library too, and each of them once.
-func checkHeld(t *testing.T, js natsjs.JetStream, stream natsjs.Stream, want []jetstream.Small) {
+func checkHeld(t *testing.T, js natsjs.JetStream, stream natsjs.Stream, want []blobstore.Small) {
 	t.Helper()
 	theirs, err := js.ObjectStore(within(t), blobs)
 	noErr(t, "object store", err)
 	messages := map[bucket.Hash]uint64{}
 	for _, o := range want {
 		got, err := theirs.GetBytes(within(t), o.Hash.String())
-		if err != nil || !bytes.Equal(got, o.Bytes) {
-			t.Errorf("object %s: got %d bytes, %v, want %d", o.Hash, len(got), err, len(o.Bytes))
+		if err != nil || !bytes.Equal(got, o.Data) {
+			t.Errorf("object %s: got %d bytes, %v, want %d", o.Hash, len(got), err, len(o.Data))
 		}
-		messages[o.Hash] = 1 + min(uint64(len(o.Bytes)), 1)
+		messages[o.Hash] = 1 + min(uint64(len(o.Data)), 1)
 	}
 	var sum uint64
 	for _, n := range messages {
@@ -65,7 +66,7 @@ func TestManyObjectsAreStoredWhetherBatchesAreTakenOrNot(t *testing.T) {
 	for _, takes := range []bool{true, false} {
 		t.Run(fmt.Sprintf("taken %v", takes), func(t *testing.T) {
 			c, js, stream := batching(t, takes)
-			all := append(smalls(600), jetstream.Small{Hash: bucket.Sum(nil)})
+			all := append(smalls(600), blobstore.Small{Hash: bucket.Sum(nil)})
 			n := sent(c, func() { noErr(t, "put", c.PutObjects(within(t), blobs, all)) })
 			if want := uint64(2*600 + 1 + 1); n != want {
 				t.Errorf("got %d messages sent, want %d: two for each object, and the question what the stream takes", n, want)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"testing"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
@@ -19,12 +20,12 @@ import (
 )
 
 // smalls are n different objects of 1 KiB.
-func smalls(n int) []jetstream.Small {
-	all := make([]jetstream.Small, n)
+func smalls(n int) []blobstore.Small {
+	all := make([]blobstore.Small, n)
 	for i := range all {
 		b := bytes.Clone(noise(1, 1024))
 		binary.LittleEndian.PutUint64(b, uint64(i))
-		all[i] = jetstream.Small{Hash: bucket.Sum(b), Bytes: b}
+		all[i] = blobstore.Small{Hash: bucket.Sum(b), Data: b}
 	}
 	return all
 }
@@ -75,15 +76,15 @@ func BenchmarkPutSmall(b *testing.B) {
 			s := natstest.StartWith(b, natstest.Config{SyncAlways: sync})
 			c := ensured(b, s.URL(), peer(1))
 			n := uint64(0)
-			fresh := func() jetstream.Small {
+			fresh := func() blobstore.Small {
 				n++
 				body := binary.LittleEndian.AppendUint64(noise(1, 1016), n)
-				return jetstream.Small{Hash: bucket.Sum(body), Bytes: body}
+				return blobstore.Small{Hash: bucket.Sum(body), Data: body}
 			}
 			b.Run("PutObject", func(b *testing.B) {
 				for b.Loop() {
 					o := fresh()
-					if err := c.PutObject(b.Context(), blobs, o.Hash, 1024, bytes.NewReader(o.Bytes)); err != nil {
+					if err := c.PutObject(b.Context(), blobs, o.Hash, 1024, bytes.NewReader(o.Data)); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -91,7 +92,7 @@ func BenchmarkPutSmall(b *testing.B) {
 			b.Run("PutObjects", func(b *testing.B) {
 				const batch = 1000
 				for b.Loop() {
-					objects := make([]jetstream.Small, batch)
+					objects := make([]blobstore.Small, batch)
 					for i := range objects {
 						objects[i] = fresh()
 					}
@@ -104,7 +105,7 @@ func BenchmarkPutSmall(b *testing.B) {
 			b.Run("present", func(b *testing.B) {
 				o := fresh()
 				for b.Loop() {
-					if err := c.PutObject(b.Context(), blobs, o.Hash, 1024, bytes.NewReader(o.Bytes)); err != nil {
+					if err := c.PutObject(b.Context(), blobs, o.Hash, 1024, bytes.NewReader(o.Data)); err != nil {
 						b.Fatal(err)
 					}
 				}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/jetstream"
 	"headwater/test/natstest"
@@ -115,7 +116,7 @@ func TestWhatIsForbiddenFailsAtOnce(t *testing.T) {
 			"announce": func(ctx context.Context) error { _, err := c.Announce(ctx, a); return err },
 			"ensure":   func(ctx context.Context) error { _, err := c.Ensure(ctx, jetstream.EnsureConfig{}); return err },
 			"put": func(ctx context.Context) error {
-				return c.PutObjects(ctx, "headwater-blobs", []jetstream.Small{{h, []byte("x")}})
+				return c.PutObjects(ctx, "headwater-blobs", []blobstore.Small{{Hash: h, Data: []byte("x")}})
 			},
 			"get": func(ctx context.Context) error {
 				_, _, err := c.Objects().Get(ctx, "headwater-blobs", h, false)

@@ -79,7 +79,7 @@ func TestManyAreReadFromStoresThatThePlainProgramMade(t *testing.T) {
 	objects, hashes := smallObjects(1, 20, 1000)
 	noErr(t, "put", c.PutObjects(within(t), "plain", objects[:10]))
 	for _, o := range objects[10:] {
-		_, err := theirs.PutBytes(within(t), o.Hash.String(), o.Bytes)
+		_, err := theirs.PutBytes(within(t), o.Hash.String(), o.Data)
 		noErr(t, "library's put", err)
 	}
 	getMany(t, c, "plain", hashes, hashes[:10])

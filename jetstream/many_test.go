@@ -5,16 +5,16 @@ import (
 	"fmt"
 	"testing"
 
+	"headwater/blobstore"
 	"headwater/bucket"
-	"headwater/jetstream"
 	"headwater/test/natstest"
 )
 
-func smallObjects(seed byte, n, size int) (objects []jetstream.Small, hashes []bucket.Hash) {
+func smallObjects(seed byte, n, size int) (objects []blobstore.Small, hashes []bucket.Hash) {
 	all := noise(seed, n*size)
 	for i := range n {
 		b := all[i*size : (i+1)*size]
-		objects = append(objects, jetstream.Small{Hash: bucket.Sum(b), Bytes: b})
+		objects = append(objects, blobstore.Small{Hash: bucket.Sum(b), Data: b})
 		hashes = append(hashes, bucket.Sum(b))
 	}
 	return objects, hashes

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
@@ -115,7 +116,7 @@ func TestPuttingTwiceSendsNothing(t *testing.T) {
 		h := put(t, c, b)
 		before := lastSeq(t, s, blobs)
 		put(t, c, b)
-		noErr(t, "put small ones", c.PutObjects(within(t), blobs, []jetstream.Small{{h, b}}))
+		noErr(t, "put small ones", c.PutObjects(within(t), blobs, []blobstore.Small{{Hash: h, Data: b}}))
 		if after := lastSeq(t, s, blobs); after != before {
 			t.Errorf("%d bytes: putting again stored %d messages", size, after-before)
 		}
@@ -235,7 +236,7 @@ func TestAServerOfSmallMessagesHoldsLargeObjects(t *testing.T) {
 	small, _ := smallObjects(1, 10, 64<<10)
 	noErr(t, "put", c.PutObjects(within(t), blobs, small))
 	for _, o := range small {
-		wantObject(t, c, o.Bytes)
+		wantObject(t, c, o.Data)
 	}
 	b := noise(1, 1<<20)
 	put(t, c, b)
@@ -314,7 +315,7 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 			t.Errorf("unknown domain (fresh %v): got %v, want another error", fresh, err)
 		}
 	}
-	err = c.PutObjects(within(t), "nowhere", []jetstream.Small{{h, []byte("absent")}})
+	err = c.PutObjects(within(t), "nowhere", []blobstore.Small{{Hash: h, Data: []byte("absent")}})
 	wantErr(t, "put into no store", err, jetstream.ErrNotFound)
 	err = c.PutObject(within(t), "nowhere", bucket.Sum(noise(1, 1<<20)), 1<<20, bytes.NewReader(noise(1, 1<<20)))
 	wantErr(t, "put into no store", err, jetstream.ErrNotFound)
@@ -469,20 +470,20 @@ func TestFreshReadsSeeWhatWasAcknowledged(t *testing.T) {
 func TestManySmallObjectsAtOnce(t *testing.T) {
 	s := natstest.Start(t)
 	c := ensured(t, s.URL(), peer(1))
-	objects := make([]jetstream.Small, 500)
+	objects := make([]blobstore.Small, 500)
 	for i := range objects {
 		b := fmt.Appendf(nil, "object %d", i)
-		objects[i] = jetstream.Small{Hash: bucket.Sum(b), Bytes: b}
+		objects[i] = blobstore.Small{Hash: bucket.Sum(b), Data: b}
 	}
-	objects[7].Bytes = noise(1, 200_000) // not so small
-	objects[7].Hash = bucket.Sum(objects[7].Bytes)
+	objects[7].Data = noise(1, 200_000) // not so small
+	objects[7].Hash = bucket.Sum(objects[7].Data)
 	noErr(t, "put", c.PutObjects(within(t), blobs, objects))
 	for _, o := range objects {
-		if got, err := get(t, c, o.Hash, false); err != nil || !bytes.Equal(got, o.Bytes) {
+		if got, err := get(t, c, o.Hash, false); err != nil || !bytes.Equal(got, o.Data) {
 			t.Fatalf("get: %v", err)
 		}
 	}
-	objects[3].Bytes = []byte("something else")
+	objects[3].Data = []byte("something else")
 	if err := c.PutObjects(within(t), blobs, objects); bucket.ClassOf(err) != bucket.HashMismatch {
 		t.Errorf("put of wrong bytes: got %v, want a hash mismatch", err)
 	}

@@ -109,7 +109,7 @@ func TestStrictServersThatKnowNoBatchesGetStoresWithoutThem(t *testing.T) {
 	}
 	objects, _ := smallObjects(1, 50, 100)
 	noErr(t, "put", c.PutObjects(within(t), blobs, objects))
-	wantObject(t, c, objects[49].Bytes)
+	wantObject(t, c, objects[49].Data)
 }
 
 // A server before 2.11 answers a request for the messages of one subject with a single one.

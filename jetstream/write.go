@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 
 	"github.com/cenkalti/backoff/v4"
@@ -66,15 +67,9 @@ func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, siz
 	return nil
 }
 
-// Small is an object that fits in memory, and its hash.
-type Small struct {
-	Hash  bucket.Hash
-	Bytes []byte
-}
-
 // PutObjects puts many objects: in batches where the store takes them, else several at a time. The first error ends it;
 // which objects are stored by then is not told, and putting all again is safe. Errors are those of [Client.PutObject].
-func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) error {
+func (c *Client) PutObjects(ctx context.Context, store string, objects []blobstore.Small) error {
 	objects, err := c.putBatches(ctx, store, objects)
 	if err != nil {
 		return err
@@ -86,7 +81,7 @@ func (c *Client) PutObjects(ctx context.Context, store string, objects []Small) 
 			break
 		}
 		g.Go(func() error { // mostly it is not there: find out by trying
-			return c.PutAbsent(all, store, o.Hash, int64(len(o.Bytes)), bytes.NewReader(o.Bytes))
+			return c.PutAbsent(all, store, o.Hash, int64(len(o.Data)), bytes.NewReader(o.Data))
 		})
 	}
 	if err := g.Wait(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/jetstream"
@@ -41,12 +42,12 @@ func dial(t *testing.T, url string) bus {
 // put puts blobs, the empty pins list, and manifests.
 func (b bus) put(versions []*bucket.Version, blobs ...[]byte) {
 	b.Helper()
-	var manifests, all []jetstream.Small
+	var manifests, all []blobstore.Small
 	for _, v := range versions {
-		manifests = append(manifests, jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()})
+		manifests = append(manifests, blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()})
 	}
 	for _, blob := range append(blobs, nil) {
-		all = append(all, jetstream.Small{Hash: bucket.Sum(blob), Bytes: blob})
+		all = append(all, blobstore.Small{Hash: bucket.Sum(blob), Data: blob})
 	}
 	err := b.PutObjects(b.Context(), b.Names().ManifestStore(), manifests)
 	if err == nil {

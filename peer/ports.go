@@ -104,11 +104,7 @@ func (b *broker) Put(ctx context.Context, store string, h bucket.Hash, size int6
 
 // PutMany implements [publisher.Stores].
 func (b *broker) PutMany(ctx context.Context, store string, blobs []blobstore.Small) error {
-	objects := make([]jetstream.Small, len(blobs))
-	for i, s := range blobs {
-		objects[i] = jetstream.Small{Hash: s.Hash, Bytes: s.Data}
-	}
-	return b.with(ctx, b.ensure, func(c *jetstream.Client) error { return c.PutObjects(ctx, store, objects) })
+	return b.with(ctx, b.ensure, func(c *jetstream.Client) error { return c.PutObjects(ctx, store, blobs) })
 }
 
 // Announce implements [publisher.Bus].

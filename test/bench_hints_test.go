@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
-	"headwater/jetstream"
 	"headwater/test/natstest"
 )
 
@@ -20,9 +20,9 @@ import (
 func (e *env) prepareHinted(versions []*bucket.Version) (announce func()) {
 	e.tb.Helper()
 	hints, packs := buckettest.Hints(e.tb, versions)
-	var objects []jetstream.Small
+	var objects []blobstore.Small
 	for h, b := range packs {
-		objects = append(objects, jetstream.Small{Hash: h, Bytes: b})
+		objects = append(objects, blobstore.Small{Hash: h, Data: b})
 	}
 	e.put(e.names.ManifestStore(), objects...)
 	head := versions[len(versions)-1]

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/jetstream"
@@ -96,13 +97,13 @@ func publish(ctx context.Context, url string, versions []*bucket.Version) error 
 	if err != nil {
 		return err
 	}
-	if err := c.PutObjects(ctx, c.Names().BlobStore(), []jetstream.Small{{Hash: bucket.Sum(nil)}}); err != nil {
+	if err := c.PutObjects(ctx, c.Names().BlobStore(), []blobstore.Small{{Hash: bucket.Sum(nil)}}); err != nil {
 		return err
 	}
 	for part := range slices.Chunk(versions, 500) {
-		var objects []jetstream.Small
+		var objects []blobstore.Small
 		for _, v := range part {
-			objects = append(objects, jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()})
+			objects = append(objects, blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()})
 		}
 		if err := c.PutObjects(ctx, c.Names().ManifestStore(), objects); err != nil {
 			return err

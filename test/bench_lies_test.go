@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
-	"headwater/jetstream"
 	"headwater/test/natstest"
 )
 
@@ -237,13 +237,13 @@ func (l *listener) hear(what telling) hearing {
 func (l *listener) store(t *tale) {
 	l.env.tb.Helper()
 	l.env.putVersions()
-	objects := map[string][]jetstream.Small{}
+	objects := map[string][]blobstore.Small{}
 	add := func(h bucket.Hash, b []byte) {
 		store := l.env.names.ManifestStore()
 		if t.elsewhere[h] {
 			store = l.second
 		}
-		objects[store] = append(objects[store], jetstream.Small{Hash: h, Bytes: b})
+		objects[store] = append(objects[store], blobstore.Small{Hash: h, Data: b})
 	}
 	for _, v := range append(t.more, t.chain.Versions...) {
 		add(v.Link.Hash(), v.Encoded())

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
 	"headwater/jetstream"
@@ -127,7 +128,7 @@ func unless(err, done error) error {
 // The jobs are in the outbox: a peer that finds its queue empty publishes again what is not done.
 func TestNothingAcknowledgedIsLost_QueueOfJobsDeleted(t *testing.T) {
 	c := newClusterEnv(t, 4, 10)
-	var late []jetstream.Small
+	var late []blobstore.Small
 	for _, chain := range c.chains {
 		late = append(late, c.addVersion(chain, c.newBlobs(3, 1<<10))...)
 		c.putVersions(chain.Head())

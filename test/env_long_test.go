@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
@@ -30,18 +31,18 @@ func putHistory(tb testing.TB, c *jetstream.Client, n int, mirrors ...bucket.Pub
 	tb.Helper()
 	owner := buckettest.Identity(tb, 1)
 	chain := buckettest.New(tb, owner, mirrors...)
-	var objects []jetstream.Small
+	var objects []blobstore.Small
 	put := func(store string) {
 		if err := c.PutObjects(tb.Context(), store, objects); err != nil {
 			tb.Fatal(err)
 		}
 		objects = nil
 	}
-	objects = append(objects, jetstream.Small{Hash: bucket.Sum(nil)}) // the pins list of versions without pins
+	objects = append(objects, blobstore.Small{Hash: bucket.Sum(nil)}) // the pins list of versions without pins
 	put(c.Names().BlobStore())
 	packer := buckettest.Packer{Put: func(hash bucket.Hash, pack []byte) {
 		h.size += int64(len(pack))
-		if objects = append(objects, jetstream.Small{Hash: hash, Bytes: pack}); len(objects) >= 64 {
+		if objects = append(objects, blobstore.Small{Hash: hash, Data: pack}); len(objects) >= 64 {
 			put(c.Names().ManifestStore())
 		}
 	}}
@@ -51,7 +52,7 @@ func putHistory(tb testing.TB, c *jetstream.Client, n int, mirrors ...bucket.Pub
 			packer.Add(tb, v)
 		}
 		if i >= n-bucket.MaxRecent {
-			objects = append(objects, jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()})
+			objects = append(objects, blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()})
 		}
 		if len(h.some) < 20_000 {
 			h.some = append(h.some, v)

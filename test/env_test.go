@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
@@ -141,17 +142,17 @@ func (e *env) insist(what string, do func(ctx context.Context) error) {
 }
 
 // newBlob makes bytes that no other blob of the test has.
-func (e *env) newBlob(size int) jetstream.Small {
+func (e *env) newBlob(size int) blobstore.Small {
 	e.blobs++
 	var seed [32]byte
 	binary.BigEndian.PutUint64(seed[:], e.blobs)
 	b := make([]byte, size)
 	_, _ = rand.NewChaCha8(seed).Read(b)
-	return jetstream.Small{Hash: bucket.Sum(b), Bytes: b}
+	return blobstore.Small{Hash: bucket.Sum(b), Data: b}
 }
 
-func (e *env) newBlobs(n, size int) []jetstream.Small {
-	blobs := make([]jetstream.Small, n)
+func (e *env) newBlobs(n, size int) []blobstore.Small {
+	blobs := make([]blobstore.Small, n)
 	for i := range blobs {
 		blobs[i] = e.newBlob(size)
 	}
@@ -159,7 +160,7 @@ func (e *env) newBlobs(n, size int) []jetstream.Small {
 }
 
 // put stores objects.
-func (e *env) put(store string, objects ...jetstream.Small) {
+func (e *env) put(store string, objects ...blobstore.Small) {
 	e.tb.Helper()
 	for part := range slices.Chunk(objects, 500) {
 		e.insist("put objects", func(ctx context.Context) error { return e.client.PutObjects(ctx, store, part) })
@@ -169,10 +170,10 @@ func (e *env) put(store string, objects ...jetstream.Small) {
 // putVersions stores manifests, and the empty pins list that versions without pins have.
 func (e *env) putVersions(versions ...*bucket.Version) {
 	e.tb.Helper()
-	e.put(e.names.BlobStore(), jetstream.Small{Hash: bucket.Sum(nil)})
-	objects := make([]jetstream.Small, len(versions))
+	e.put(e.names.BlobStore(), blobstore.Small{Hash: bucket.Sum(nil)})
+	objects := make([]blobstore.Small, len(versions))
 	for i, v := range versions {
-		objects[i] = jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()}
+		objects[i] = blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()}
 	}
 	e.put(e.names.ManifestStore(), objects...)
 }
@@ -188,7 +189,7 @@ func (e *env) grow(c *buckettest.Chain, n, pins int) *buckettest.Chain {
 }
 
 // addVersion adds a version that needs the blobs, and returns them with the pins list. Nothing is stored.
-func (e *env) addVersion(c *buckettest.Chain, blobs []jetstream.Small) []jetstream.Small {
+func (e *env) addVersion(c *buckettest.Chain, blobs []blobstore.Small) []blobstore.Small {
 	e.tb.Helper()
 	pins := make(bucket.Pins, len(blobs))
 	for i, b := range blobs {
@@ -196,7 +197,7 @@ func (e *env) addVersion(c *buckettest.Chain, blobs []jetstream.Small) []jetstre
 	}
 	edit, list := buckettest.WithPins(pins)
 	c.Add(e.tb, edit)
-	return append(slices.Clone(blobs), jetstream.Small{Hash: bucket.Sum(list), Bytes: list})
+	return append(slices.Clone(blobs), blobstore.Small{Hash: bucket.Sum(list), Data: list})
 }
 
 // putWrong stores an object under a hash that is not its own, as only a plain client can.

@@ -127,7 +127,7 @@ func (k *killing) fill() {
 	k.chain = buckettest.New(k.t, newIdentity(k.t), keys...)
 	blobs, manifests := k.grow()
 	names := k.client.Names()
-	for store, objects := range map[string][]jetstream.Small{names.BlobStore(): blobs, names.ManifestStore(): manifests} {
+	for store, objects := range map[string][]blobstore.Small{names.BlobStore(): blobs, names.ManifestStore(): manifests} {
 		if err := k.client.PutObjects(k.t.Context(), store, objects); err != nil {
 			k.t.Fatal(err)
 		}
@@ -140,11 +140,11 @@ func (k *killing) fill() {
 }
 
 // grow makes all versions of the bucket, and returns the objects that they are.
-func (k *killing) grow() (blobs, manifests []jetstream.Small) {
+func (k *killing) grow() (blobs, manifests []blobstore.Small) {
 	k.t.Helper()
 	put := func(b []byte) bucket.Hash {
 		h := bucket.Sum(b)
-		blobs = append(blobs, jetstream.Small{Hash: h, Bytes: b})
+		blobs = append(blobs, blobstore.Small{Hash: h, Data: b})
 		return h
 	}
 	k.pins = nil
@@ -163,7 +163,7 @@ func (k *killing) grow() (blobs, manifests []jetstream.Small) {
 			put(list)
 		}
 		v := k.chain.Add(k.t, edit)
-		manifests = append(manifests, jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()})
+		manifests = append(manifests, blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()})
 	}
 	return blobs, manifests
 }

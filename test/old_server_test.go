@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
@@ -84,7 +85,7 @@ func TestOldServerVersionsWithoutHintsAreWalked(t *testing.T) {
 }
 
 // getMany reads objects, and fails where one of them does not come, or comes twice.
-func (e *env) getMany(c *jetstream.Client, store string, objects []jetstream.Small) {
+func (e *env) getMany(c *jetstream.Client, store string, objects []blobstore.Small) {
 	e.tb.Helper()
 	hashes := []bucket.Hash{bucket.Sum([]byte("absent"))}
 	for _, o := range objects {
@@ -95,7 +96,7 @@ func (e *env) getMany(c *jetstream.Client, store string, objects []jetstream.Sma
 		got[h]++
 		return nil
 	})
-	if err != nil || len(got) != len(objects) || slices.ContainsFunc(objects, func(o jetstream.Small) bool { return got[o.Hash] != 1 }) {
+	if err != nil || len(got) != len(objects) || slices.ContainsFunc(objects, func(o blobstore.Small) bool { return got[o.Hash] != 1 }) {
 		e.tb.Errorf("got %d of %d objects from %s, %v, want each once", len(got), len(objects), store, err)
 	}
 }
@@ -129,7 +130,7 @@ func countBatches(tb testing.TB, url, api, store string) (asked func() int) {
 func TestOldServerManyObjectsArePutAndReadOneByOne(t *testing.T) {
 	e := newEnv(t, natstest.StartOld(t).URL(), 1)
 	store := e.names.BlobStore()
-	objects := append(e.newBlobs(1100, 1<<10), jetstream.Small{Hash: bucket.Sum(nil)})
+	objects := append(e.newBlobs(1100, 1<<10), blobstore.Small{Hash: bucket.Sum(nil)})
 	e.put(store, objects...)
 	e.put(store, objects...)
 	if n := e.streamState("OBJ_" + store).Msgs; n != 2*1100+1 {

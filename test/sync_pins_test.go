@@ -43,7 +43,7 @@ func TestContentBeforeVisible_ThousandsOfBlobsAndALargeOne(t *testing.T) {
 	chain := buckettest.New(t, buckettest.Identity(t, 1), p.key())
 	small := e.newBlobs(10_000, 4<<10)
 	large, size := e.putLarge()
-	list := e.addVersion(chain, append(small, jetstream.Small{Hash: large}))[len(small)+1]
+	list := e.addVersion(chain, append(small, blobstore.Small{Hash: large}))[len(small)+1]
 	e.putVersions(chain.Versions...)
 	last, most := small[0], small[1:]
 	e.put(e.names.BlobStore(), append(most, list)...)
@@ -189,7 +189,7 @@ func TestContentBeforeVisible_NewerVersionCompletesOverAnUnfinishedOne(t *testin
 	if held, err := p.blobs.Has(t.Context(), blobs[0].Hash); held || err != nil {
 		t.Errorf("the blob that never came is held (%v)", err)
 	}
-	if b, err := blobstore.ReadAll(t.Context(), p.blobs, blobs[1].Hash, 1<<20); !bytes.Equal(b, blobs[1].Bytes) {
+	if b, err := blobstore.ReadAll(t.Context(), p.blobs, blobs[1].Hash, 1<<20); !bytes.Equal(b, blobs[1].Data) {
 		t.Errorf("the blob of both versions: %v", err)
 	}
 }

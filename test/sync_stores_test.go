@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/bucket/buckettest"
 	"headwater/consumer"
-	"headwater/jetstream"
 	"headwater/test/natstest"
 
 	"github.com/nats-io/nats.go"
@@ -117,11 +117,11 @@ func TestBrokerIsNotTrusted_WrongManifestsInOneStoreArePassedOver(t *testing.T) 
 		c.ManifestStores = append([]string{first, "none"}, c.ManifestStores...)
 	}})
 	chain := buckettest.New(t, buckettest.Identity(t, 1), p.key()).Grow(t, 30)
-	e.put(e.names.BlobStore(), jetstream.Small{Hash: bucket.Sum(nil)})
+	e.put(e.names.BlobStore(), blobstore.Small{Hash: bucket.Sum(nil)})
 	// Each version is right in one store of three; the other two have something else, or nothing.
 	stores := []string{named, first, e.names.ManifestStore()}
 	for i, v := range chain.Versions {
-		e.put(stores[i%3], jetstream.Small{Hash: v.Link.Hash(), Bytes: v.Encoded()})
+		e.put(stores[i%3], blobstore.Small{Hash: v.Link.Hash(), Data: v.Encoded()})
 		if i%2 == 0 {
 			e.putWrong(stores[(i+1)%3], v.Link.Hash(), string(chain.Versions[(i+1)%30].Encoded()))
 		}
