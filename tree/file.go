@@ -75,14 +75,16 @@ func putFile(ctx context.Context, w Writer, a Attributes, src Source) (Data, err
 func putSmall(
 	ctx context.Context, w Writer, secret bucket.Secret, want bucket.Hash, src Source,
 ) (blob, plain bucket.Hash, err error) {
-	b, err := readSource(src)
-	if err != nil {
+	b := unsealed(int(src.Size))
+	if err := src.read(b[nonceSize+hashSize:]); err != nil {
 		return blob, plain, err
 	}
-	if plain = bucket.Sum(b); want != (bucket.Hash{}) && plain != want {
+	if plain = bucket.Sum(b[nonceSize+hashSize:]); want != (bucket.Hash{}) && plain != want {
 		return blob, plain, fmt.Errorf("%w: its hash is another", ErrChanged)
 	}
-	sealed, err := Seal(secret, b)
+	var nonce [nonceSize]byte
+	rand.Read(nonce[:]) // never fails
+	sealed, err := sealInPlace(secret, nonce, plain, b)
 	if err != nil {
 		return blob, plain, err
 	}
@@ -90,18 +92,17 @@ func putSmall(
 	return blob, plain, w.Put(ctx, blob, int64(len(sealed)), bytes.NewReader(sealed))
 }
 
-// readSource reads a small file.
-func readSource(src Source) ([]byte, error) {
-	f, err := src.Open()
+// read reads a small file whole, into b of its size.
+func (s Source) read(b []byte) error {
+	f, err := s.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	b := make([]byte, src.Size)
 	if err := readExactly(f, b); err != nil {
-		return nil, err
+		return err
 	}
-	return b, atEnd(f)
+	return atEnd(f)
 }
 
 // readExactly fills b from a file.

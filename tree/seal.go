@@ -32,16 +32,23 @@ func sealWith(secret bucket.Secret, nonce [chacha20poly1305.NonceSize]byte, plai
 	if int64(len(plain)) > MaxPlainSize {
 		return nil, fmt.Errorf("seal %d bytes: the limit of one blob is %d", len(plain), int64(MaxPlainSize))
 	}
+	blob := unsealed(len(plain))
+	copy(blob[nonceSize+hashSize:], plain)
+	return sealInPlace(secret, nonce, bucket.Sum(plain), blob)
+}
+
+// unsealed makes room for a blob, of which the plain bytes come last.
+func unsealed(size int) []byte { return make([]byte, nonceSize+hashSize+size, Overhead+size) }
+
+// sealInPlace makes a blob of what [unsealed] made and the caller has put plain bytes of that hash into.
+func sealInPlace(secret bucket.Secret, nonce [nonceSize]byte, hash bucket.Hash, blob []byte) ([]byte, error) {
 	aead, err := chacha20poly1305.New(secret[:])
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
-	hash := bucket.Sum(plain)
-	blob := make([]byte, 0, Overhead+len(plain))
-	blob = append(blob, nonce[:]...)
-	blob = append(blob, hash[:]...)
-	blob = append(blob, plain...)
-	return aead.Seal(blob[:len(nonce)], nonce[:], blob[len(nonce):], nil), nil // encrypts in place
+	copy(blob, nonce[:])
+	copy(blob[nonceSize:], hash[:])
+	return aead.Seal(blob[:nonceSize], nonce[:], blob[nonceSize:], nil), nil
 }
 
 // Open decrypts what [Seal] made. It returns [ErrUnreadable], and no byte of the text, where secret is not the one

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"sync"
@@ -48,7 +47,6 @@ type storer struct {
 	s    *Scanned
 	w    tree.Writer
 	o    StoreOptions
-	top  *os.Root
 	held map[content]tree.Data // by content, from the known trees
 
 	mu    sync.Mutex
@@ -65,12 +63,7 @@ type storer struct {
 // A file that changed since the scan is read and put as it is by then; one that changes each time it is tried is
 // [ErrChanged]. So is one that is gone. All blobs are as durable on return as w makes them; after an error some are put.
 func Store(ctx context.Context, s *Scanned, w tree.Writer, o StoreOptions) (*tree.Listing, Stored, error) {
-	top, err := os.OpenRoot(s.dir)
-	if err != nil {
-		return nil, Stored{}, fmt.Errorf("store %s: %w", s.dir, err)
-	}
-	defer top.Close()
-	st := &storer{s: s, w: w, o: o, top: top, out: tree.NewListing()}
+	st := &storer{s: s, w: w, o: o, out: tree.NewListing()}
 	st.index()
 	for dir, perm := range s.Dirs {
 		st.out.Dirs[dir] = tree.Folder{Perm: perm}
@@ -152,7 +145,14 @@ func (st *storer) progress(size int64) {
 	}
 }
 
-// putAll puts the files of each group, which have the same bytes.
+// group is files that had the same bytes when they were scanned.
+type group struct {
+	paths []string
+	dir   *dir // that the first stands in, to be released, and its name there; nil if it cannot be opened any more
+	name  string
+}
+
+// putAll puts the files of each group.
 func (st *storer) putAll(ctx context.Context, groups map[content][]string) error {
 	todo := make([][]string, 0, len(groups))
 	for _, paths := range groups {
@@ -160,20 +160,45 @@ func (st *storer) putAll(ctx context.Context, groups map[content][]string) error
 		todo = append(todo, paths)
 	}
 	slices.SortFunc(todo, func(a, b []string) int { return cmp.Compare(a[0], b[0]) })
-	return each(ctx, putters, slices.Values(todo), func(paths []string) int64 { return cost(st.s.Files[paths[0]].size) }, st.putGroup)
+	top, err := openTop(st.s.dir)
+	if err != nil {
+		return err
+	}
+	defer top.release()
+	o := newOpener(top)
+	defer o.close()
+	open := func(yield func(group) bool) {
+		for _, paths := range todo {
+			g := group{paths: paths}
+			if d, name, err := o.parent(paths[0]); err == nil { // else opening the file says what is wrong
+				g.dir, g.name = d.retain(), name
+			}
+			if !yield(g) {
+				return
+			}
+		}
+	}
+	return each(ctx, putters, open, func(g group) int64 { return cost(st.s.Files[g.paths[0]].size) }, st.putGroup)
 }
 
-// putGroup puts files that had the same bytes when they were scanned: the first, and where that has changed since, each.
-func (st *storer) putGroup(ctx context.Context, paths []string) error {
-	for i, p := range paths {
-		d, err := st.put(ctx, p)
+// putGroup puts the first file of a group, and if that has changed since the scan, each.
+func (st *storer) putGroup(ctx context.Context, g group) error {
+	if g.dir != nil {
+		defer g.dir.release()
+	}
+	for i, p := range g.paths {
+		f := st.s.Files[p]
+		if i == 0 && g.dir != nil && !f.Attributes.Symlink {
+			f.Source.Open = func() (io.ReadCloser, error) { return f.open(g.dir.root, g.name) }
+		}
+		d, err := st.put(ctx, p, f)
 		if err != nil {
 			return fmt.Errorf("file %.200q: %w", p, err)
 		}
 		a, _ := d.Attributes()
 		st.added(p, d, int64(a.Size))
 		if contentOf(a) == contentOf(st.s.Files[p].Attributes) {
-			st.share(paths[i+1:], d)
+			st.share(g.paths[i+1:], d)
 			return nil
 		}
 	}
@@ -199,15 +224,10 @@ func (st *storer) share(paths []string, d tree.Data) {
 	}
 }
 
-// put puts one file; where it changed, as it is by then.
-func (st *storer) put(ctx context.Context, p string) (tree.Data, error) {
-	f := st.s.Files[p]
+// put puts one file; if it has changed, as it is by then.
+func (st *storer) put(ctx context.Context, p string, f File) (tree.Data, error) {
 	for try := 1; ; try++ {
-		src := f.Source
-		if !f.Attributes.Symlink {
-			src.Open = func() (io.ReadCloser, error) { return f.open(st.top, p) }
-		}
-		d, err := tree.PutFile(ctx, st.w, path.Base(p), f.Attributes, src)
+		d, err := tree.PutFile(ctx, st.w, path.Base(p), f.Attributes, f.Source)
 		if err == nil || !errors.Is(err, tree.ErrChanged) && !errors.Is(err, ErrChanged) {
 			return d, err
 		}
