@@ -67,7 +67,7 @@ func rateOf(n int, took time.Duration) float64 { return float64(n) / took.Second
 // measure runs a program until all that it has written is on disk, from a clean start: nothing of others is still to go there.
 func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd) usage {
 	b.Helper()
-	settle(b, 2*c.size)
+	prepareMachine(b, 2*c.size)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	start := time.Now()

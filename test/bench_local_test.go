@@ -94,7 +94,7 @@ func benchLocal(b *testing.B, c corpus) {
 // timed runs a command to its end that writes so many bytes, and returns how long it took, and its most anonymous memory.
 func (h headwater) timed(b *testing.B, bytes int64, args ...string) (took time.Duration, peak int64) {
 	b.Helper()
-	settle(b, bytes)
+	prepareMachine(b, bytes)
 	m := startMeasured(b, h.command(b.Context(), args...))
 	m.wait(b)
 	fmt.Printf("%-44s %7.2f s, %.2f s of a processor\n", args[0], m.took.Seconds(), m.processor().Seconds())

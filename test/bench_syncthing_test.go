@@ -105,7 +105,7 @@ func headwaterTime(b *testing.B, c corpus) (took time.Duration, lines []string) 
 		"alice's peer": watchAnonymous(alice.process.Process.Pid), "bob's peer": watchAnonymous(bob.process.Process.Pid),
 	}
 	target := filepath.Join(b.TempDir(), "target")
-	settle(b, largeCopies*c.size)
+	prepareMachine(b, largeCopies*c.size)
 	used := func() [2]time.Duration {
 		return [2]time.Duration{processorOf(b, alice.process.Process.Pid), processorOf(b, bob.process.Process.Pid)}
 	}
@@ -235,10 +235,10 @@ func watchAnonymous(pid int) (peak func() int64) {
 	return func() int64 { close(done); return <-seen }
 }
 
-// settle waits until the disk is idle, and touches as much memory as a step is about to fill that writes so many bytes. A virtual
+// prepareMachine waits until the disk is idle, and touches as much memory as a step is about to fill that writes so many bytes. A virtual
 // machine may give memory that is not used back to its host, and take seconds to get a GiB of it again, for which the step would
 // stand, or the one before that it is compared with.
-func settle(b *testing.B, bytes int64) {
+func prepareMachine(b *testing.B, bytes int64) {
 	b.Helper()
 	syscall.Sync()
 	memory, err := syscall.Mmap(-1, 0, int(bytes)+1<<30, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
@@ -257,7 +257,7 @@ func settle(b *testing.B, bytes int64) {
 func diskAlone(b *testing.B, c corpus, times int) time.Duration {
 	b.Helper()
 	dir := b.TempDir()
-	settle(b, int64(times)*c.size)
+	prepareMachine(b, int64(times)*c.size)
 	start := time.Now()
 	for i := range times {
 		copySynced(b, c.dir, filepath.Join(dir, fmt.Sprint(i)))
@@ -352,7 +352,7 @@ func syncthingTime(b *testing.B, c corpus) time.Duration {
 	if out, err := exec.CommandContext(b.Context(), "cp", "-a", c.dir+"/.", x.folder).CombinedOutput(); err != nil {
 		b.Fatalf("copy files: %v: %s", err, out)
 	}
-	settle(b, c.size)
+	prepareMachine(b, c.size)
 	start := time.Now()
 	scanned := make(chan error, 1)
 	go func() { scanned <- x.post("db/scan?folder=bench") }()
