@@ -17,9 +17,9 @@ import (
 // and its bytes; the answer says for each what became of it: null, or an error.
 const (
 	smallBlob   = 64 << 10 // bytes of the largest
-	maxTogether = 64
+	maxTogether = 256
 	// bytesTogether is the most bytes of the blobs in one request.
-	bytesTogether = 1 << 20
+	bytesTogether = 4 << 20
 	smallHead     = len(bucket.Hash{}) + 4
 )
 
