@@ -435,7 +435,7 @@ func TestFiles_CheckoutNeitherOverwritesNorDeletesWhatIsNotItsOwn(t *testing.T) 
 	writeTree(t, target, "b", []byte("mine"), 0o644)
 	writeTree(t, target, "dir/own", []byte("mine"), 0o644)
 	mine := snapshot(t, target)
-	h.failsSaying(1, "check out with force", "checkout", "photos", target)
+	h.failsSaying(1, "check out with --force", "checkout", "photos", target)
 	if diff := cmp.Diff(mine, snapshot(t, target)); diff != "" {
 		t.Errorf("a refused checkout changed the directory (-before +after):\n%s", diff)
 	}
@@ -455,7 +455,7 @@ func TestFiles_CheckoutNeitherOverwritesNorDeletesWhatIsNotItsOwn(t *testing.T) 
 	h.run("commit", "photos", src)
 	h.failsSaying(1, "a", "checkout", "photos", target)
 	want := maps.Clone(snapshot(t, target))
-	h.failsSaying(1, "check out with force", "checkout", "photos", target)
+	h.failsSaying(1, "check out with --force", "checkout", "photos", target)
 	if diff := cmp.Diff(want, snapshot(t, target)); diff != "" {
 		t.Errorf("a refused checkout changed the directory (-before +after):\n%s", diff)
 	}

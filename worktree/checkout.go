@@ -30,7 +30,7 @@ type CheckoutOptions struct {
 	Delete bool
 	// OutsideLinks makes symbolic links that lead, or may lead, out of the directory too.
 	OutsideLinks bool
-	// Exclude lists directories that are never looked into: a peer's own directory.
+	// Exclude lists directories that are never looked into, beside those that look like a peer's own.
 	Exclude []string
 	// Save, where it is not nil, is called once with the record as it is to be kept before anything is changed, so that a
 	// checkout that dies leaves no file that the next one does not know. Usually [Records.Save].
@@ -85,7 +85,7 @@ type checkout struct {
 // leaves empty. All is durable on return.
 //
 // The record is returned after an error too, once the work has begun: what was done until then was done, and should be saved. Errors
-// are [ErrBusy], [ErrOtherBucket], fs.ErrNotExist where l has nothing at o.Path, those of [tree.Fetch], and those of the disk.
+// are [ErrBusy], [ErrOtherBucket], [ErrPrivate], fs.ErrNotExist where l has nothing at o.Path, those of [tree.Fetch], and those of the disk.
 func Checkout(ctx context.Context, dir string, l *tree.Listing, rec *Record, r blobstore.Reader, o CheckoutOptions) (Result, *Record, error) {
 	c, err := newCheckout(l, rec, r, o)
 	if err == nil {
@@ -104,7 +104,7 @@ func newCheckout(l *tree.Listing, rec *Record, r blobstore.Reader, o CheckoutOpt
 	}
 	if rec != nil && !rec.Bucket.IsZero() && rec.Bucket != o.Origin.Bucket {
 		if !o.Force {
-			return c, fmt.Errorf("%w: %s; choose another directory, or check out with force", ErrOtherBucket, rec.Bucket)
+			return c, fmt.Errorf("%w: %s; choose another directory, or check out with --force", ErrOtherBucket, rec.Bucket)
 		}
 		rec = nil
 	}
@@ -133,7 +133,14 @@ func (c *checkout) in(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := makeTop(abs); err != nil {
+	exclude, err := statAll(c.o.Exclude)
+	if err == nil {
+		err = checkPublic(abs, exclude)
+	}
+	if err == nil {
+		err = makeTop(abs)
+	}
+	if err != nil {
 		return err
 	}
 	if c.top, err = openTop(abs); err != nil {
@@ -145,7 +152,7 @@ func (c *checkout) in(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
-	if err := c.survey(ctx); err != nil {
+	if err := c.survey(ctx, exclude); err != nil {
 		return err
 	}
 	p, err := c.plan(ctx)
@@ -186,8 +193,9 @@ func (c *checkout) do(ctx context.Context, p *plan) (err error) {
 	if c.out.Bucket.IsZero() {
 		c.out.Origin = Origin{Bucket: c.o.Origin.Bucket}
 	}
+	c.out.takeOver(c.disk.files, c.disk.dirs) // what one that died has written stays ours, if this one dies too
 	maps.Copy(c.out.Files, p.same)
-	c.out.Pending = p.pending
+	c.out.pend(c.within, p.pending)
 	if c.o.Save != nil && p.changes() {
 		if err := c.o.Save(c.out); err != nil {
 			return err
@@ -221,7 +229,8 @@ func (c *checkout) change(ctx context.Context, p *plan) error {
 
 // finish brings the record and the result in order once all is done.
 func (c *checkout) finish(p *plan) {
-	c.out.Origin, c.out.Pending = c.o.Origin, nil
+	c.out.Origin = c.o.Origin
+	c.out.pend(c.within, nil)
 	for path := range c.out.Files {
 		_, wanted := c.l.Files[path]
 		if !wanted && c.within(path) {

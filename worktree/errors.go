@@ -17,6 +17,10 @@ var (
 	// ErrOtherBucket is returned by [Checkout] for a directory whose record is of another bucket.
 	ErrOtherBucket = errors.New("directory belongs to another bucket")
 
+	// ErrPrivate is returned for a directory that is a peer's own, or stands in one: a private key is no part of a tree, and a
+	// checkout would write over the peer. Choose another directory.
+	ErrPrivate = errors.New("a peer's own directory")
+
 	// ErrRecord marks a record that cannot be read: damaged, of a newer version, or of another directory. It arrives wrapped with
 	// the file's name and the way out.
 	ErrRecord = errors.New("record of the directory cannot be read")
@@ -44,7 +48,7 @@ func (e *ConflictError) Error() string {
 		when = "they changed meanwhile, all else was done"
 	}
 	return fmt.Sprintf("%d files differ and are in no version of the bucket (%s): %s%s; commit them, move them away, "+
-		"or check out with force", len(e.Paths), when, strings.Join(quoted(shown), ", "), more)
+		"or check out with --force", len(e.Paths), when, strings.Join(quoted(shown), ", "), more)
 }
 
 func quoted(paths []string) []string {

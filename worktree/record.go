@@ -94,18 +94,37 @@ func (r *Record) Listing() *tree.Listing {
 // Settle takes over what a checkout that did not get to its end has written, as far as the scan finds it so. A commit
 // calls it before it takes the [Record.Listing].
 func (r *Record) Settle(s *Scanned) {
+	r.takeOver(s.Files, s.Dirs)
+	r.Pending = nil
+}
+
+// takeOver makes entries of those files that were pending and are there as they were to be.
+func (r *Record) takeOver(files map[string]File, dirs map[string]fs.FileMode) {
 	for path, a := range r.Pending {
-		if f, ok := s.Files[path]; ok && f.Attributes == a {
+		if f, ok := files[path]; ok && f.Attributes == a {
 			r.Files[path] = f.entry()
 			ancestors(path, func(dir string) bool {
 				if _, ok := r.Dirs[dir]; !ok {
-					r.Dirs[dir] = s.Dirs[dir]
+					r.Dirs[dir] = dirs[dir]
 				}
 				return true
 			})
 		}
 	}
-	r.Pending = nil
+}
+
+// pend replaces what is pending of the paths that a checkout is about.
+func (r *Record) pend(within func(path string) bool, pending map[string]tree.Attributes) {
+	left := maps.Clone(pending)
+	for path, a := range r.Pending {
+		if !within(path) {
+			if left == nil {
+				left = map[string]tree.Attributes{}
+			}
+			left[path] = a
+		}
+	}
+	r.Pending = left
 }
 
 // has reports whether a path is in the record, as a file or directory.

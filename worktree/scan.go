@@ -20,7 +20,8 @@ type ScanOptions struct {
 	// Record is what is known of the directory; nil for nothing. Files that are as it says are not read again, and paths that
 	// it has are listed even where a rule ignores them: else they would count as deleted.
 	Record *Record
-	// Exclude lists directories that are never looked into, wherever they turn up: a peer's own directory, with its key.
+	// Exclude lists directories that are never looked into, wherever they turn up, beside those that look like a peer's own: they
+	// hold a private key.
 	Exclude []string
 	// Progress is called now and then with the files and bytes looked at so far, never twice at the same time; nil for none.
 	Progress func(files, size int64)
@@ -44,7 +45,7 @@ type Scanned struct {
 // GOMAXPROCS workers; besides the list, that takes 256 KiB each.
 //
 // What cannot be read is an error, and so is a file that changes each time it is read ([ErrChanged]): left out, it would count as
-// deleted. [ErrBusy] is returned while a checkout is at work in the directory.
+// deleted. [ErrBusy] is returned while a checkout is at work in the directory, and [ErrPrivate] for a peer's own.
 func Scan(ctx context.Context, dir string, o ScanOptions) (*Scanned, error) {
 	s, err := scan(ctx, dir, o)
 	if err != nil {
@@ -71,6 +72,9 @@ func scan(ctx context.Context, dir string, o ScanOptions) (*Scanned, error) {
 	}
 	s := &scanner{Scanned: &Scanned{Files: map[string]File{}, Dirs: map[string]fs.FileMode{}, dir: abs}, o: o}
 	w, err := s.walker()
+	if err == nil {
+		err = checkPublic(abs, w.exclude)
+	}
 	if err != nil {
 		return nil, err
 	}

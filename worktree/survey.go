@@ -19,12 +19,8 @@ type disk struct {
 
 // survey looks at all that is there: files that the listing or the record has are read where that is needed to tell whether they
 // are the same, all others only named. Temporary files of a checkout that died are removed.
-func (c *checkout) survey(ctx context.Context) error {
+func (c *checkout) survey(ctx context.Context, exclude []fs.FileInfo) error {
 	c.disk = &disk{files: map[string]File{}, dirs: map[string]fs.FileMode{}, others: map[string]bool{}}
-	exclude, err := statAll(c.o.Exclude)
-	if err != nil {
-		return err
-	}
 	var mu sync.Mutex
 	w := &walker{
 		tracked: c.tracked,

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -141,7 +139,7 @@ func (w *walker) below(ctx context.Context, d *dir, name string, rules *ignores,
 		return fmt.Errorf("open directory %.200q: %w", d.join(name), err)
 	}
 	defer child.release()
-	if slices.ContainsFunc(w.exclude, func(x fs.FileInfo) bool { return os.SameFile(x, child.info) }) {
+	if isAnyOf(child.info, w.exclude) || isPeers(child.root.Lstat) {
 		w.onOther(child.path, "not to be listed: it holds Headwater's own files", true)
 		return nil
 	}
@@ -177,20 +175,4 @@ func unfit(path, name string, kind fs.FileMode) string {
 		return fmt.Sprintf("a path that no tree can have: %v", err)
 	}
 	return ""
-}
-
-// statAll looks at the directories of a list; those that are not there are left out.
-func statAll(names []string) ([]fs.FileInfo, error) {
-	var out []fs.FileInfo
-	for _, name := range names {
-		info, err := os.Stat(filepath.Clean(name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, info)
-	}
-	return out, nil
 }

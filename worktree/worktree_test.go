@@ -657,3 +657,32 @@ func (s *swapped) Get(ctx context.Context, h bucket.Hash) (*blobstore.Blob, erro
 	damaged[len(damaged)-1] ^= 1
 	return blobstore.NewBlob(h, int64(len(damaged)), io.NopCloser(bytes.NewReader(damaged))), err
 }
+
+// A file that an interrupted checkout has written is known to be of the bucket, however many others are interrupted after that.
+func TestWhatInterruptedCheckoutsWroteIsOurs(t *testing.T) {
+	m, dir := &memory{}, t.TempDir()
+	stop := errors.New("killed")
+	var saved *worktree.Record
+	for i, content := range []string{"1", "2", "3"} {
+		l := listing(t, m, map[string]string{"a": content, "d/b": content})
+		before := saved
+		_, _, err := worktree.Checkout(t.Context(), dir, l, before, m, worktree.CheckoutOptions{Origin: origin(uint64(i)), Save: func(r *worktree.Record) error {
+			b, err := worktree.Encode(r, dir)
+			if err != nil {
+				return err
+			}
+			if saved, _, err = worktree.Decode(b); err == nil && i > 0 {
+				err = stop // before anything is written; the first writes all, and dies before it saves that
+			}
+			return err
+		}})
+		if i > 0 && !errors.Is(err, stop) || i == 0 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := map[string]string{"a": "4", "d/b": "4"}
+	checkout(t, dir, listing(t, m, last), saved, m, worktree.CheckoutOptions{})
+	want := t.TempDir()
+	write(t, want, last)
+	same(t, want, dir)
+}

@@ -66,7 +66,8 @@ func exitCode(err error) int {
 		return exitDone
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax), errors.Is(err, peer.ErrUsage), errors.Is(err, peer.ErrOtherBroker):
+	case errors.As(err, &usage), errors.Is(err, bucket.ErrSyntax), errors.Is(err, peer.ErrUsage), errors.Is(err, peer.ErrOtherBroker),
+		errors.Is(err, worktree.ErrPrivate):
 		return exitUsage
 	case errors.Is(err, worktree.ErrRecord):
 		return exitFailed // a file of ours, whatever is wrong with it
