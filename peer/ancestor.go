@@ -36,12 +36,23 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 			err = logstore.ErrNotFound
 		}
 	}
-	if errors.Is(err, logstore.ErrNotFound) && q.Of.IsZero() {
-		err = fmt.Errorf("bucket %s: %w: the log has no %s", q.Bucket, ErrNoVersion, q.Link)
-	} else if errors.Is(err, logstore.ErrNotFound) {
-		err = fmt.Errorf("bucket %s: %w in the chain of version %d", q.Bucket, ErrNoVersion, q.Of.Height)
+	if errors.Is(err, logstore.ErrNotFound) {
+		err = noVersion(q)
 	}
 	return found.Head(), err
+}
+
+// noVersion says which version there is not.
+func noVersion(q local.AncestorQuery) error {
+	switch {
+	case q.Height != nil:
+		return fmt.Errorf("bucket %s: %w as %d: the newest is version %d", q.Bucket, ErrNoVersion, *q.Height, q.Of.Height)
+	case q.Link.IsZero():
+		return fmt.Errorf("bucket %s: %w: none up to version %d is published", q.Bucket, ErrNoVersion, q.Of.Height)
+	case q.Of.IsZero():
+		return fmt.Errorf("bucket %s: %w: the log has no %s", q.Bucket, ErrNoVersion, q.Link)
+	}
+	return fmt.Errorf("bucket %s: %w as %s in the chain of version %d", q.Bucket, ErrNoVersion, q.Link, q.Of.Height)
 }
 
 // atHeight returns the version at a height in the chain of a version. logstore.ErrNotFound. Without forks at that height it is

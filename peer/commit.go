@@ -78,7 +78,7 @@ func (c *committing) try(ctx context.Context, v *view) (*bucket.Version, error) 
 	if c.made.Unchanged {
 		c.made.of(v.head)
 	} else {
-		c.made.Behind = c.record != nil && c.record.Version != v.head.Link
+		c.made.Behind = c.record != nil && c.record.Version != v.head.Link && len(tree.Diff(c.record.Listing(), before)) > 0
 		change := change{tree: after, before: before, publish: c.o.Publish}
 		made, err = c.s.make(ctx, v.head, change, c.made, func(v *bucket.Version) error { return c.save(ctx, c.s.intents, v) })
 		if err != nil {

@@ -99,7 +99,7 @@ func (p *Publisher) later(id bucket.ID, w *work, err error) {
 		w.due = time.Now().Add(pause)
 	}
 	p.cfg.Logger.Log(context.Background(), level, "upload failed", "bucket", id, "err", err,
-		"retry_in", time.Until(w.due).Round(time.Millisecond))
+		"retry_in", max(0, time.Until(w.due).Round(time.Millisecond)))
 }
 
 // forget drops a bucket of which nothing is to be known; the lock is held.

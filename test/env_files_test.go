@@ -29,6 +29,7 @@ type (
 		Author    string     `json:"author"`
 		Published bool       `json:"published"`
 		Unchanged bool       `json:"unchanged"`
+		Behind    bool       `json:"behind"`
 		Added     int        `json:"added"`
 		Modified  int        `json:"modified"`
 		Removed   int        `json:"removed"`

@@ -9,11 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
 
 	"headwater/bucket"
@@ -24,6 +21,7 @@ import (
 type owners struct {
 	t       *testing.T
 	url, id string
+	bobs    *natstest.Proxy // between the second and the server
 	peers   [2]*cliPeer
 	dirs    [2]string
 	events  [2]*lockedBuffer
@@ -31,9 +29,11 @@ type owners struct {
 
 func newOwners(t *testing.T) *owners {
 	t.Helper()
-	o := &owners{t: t, url: natstest.Start(t).URL()}
-	for i, name := range []string{"alice", "bob"} {
-		o.peers[i] = startPeerOn(t, o.url, filepath.Join(t.TempDir(), name))
+	url := natstest.Start(t).URL()
+	o := &owners{t: t, url: url, bobs: natstest.StartProxy(t, url, 0)}
+	o.peers[0] = startPeerOn(t, url, filepath.Join(t.TempDir(), "alice"))
+	o.peers[1] = startPeerOn(t, o.bobs.URL(), filepath.Join(t.TempDir(), "bob"))
+	for i := range o.dirs {
 		o.dirs[i] = newTarget(t)
 	}
 	src := sourceTree(t, 21, 40)
@@ -53,6 +53,7 @@ func (o *owners) watch() {
 	o.t.Helper()
 	for i, p := range o.peers {
 		cmd := p.command(context.Background(), "watch", "photos", "--json")
+		cmd.Args = append(cmd.Args, "--nats", o.url) // it would miss what is told while it has no connection itself
 		o.events[i] = new(lockedBuffer)
 		cmd.Stdout, cmd.Stderr = o.events[i], o.events[i]
 		if err := cmd.Start(); err != nil {
@@ -83,69 +84,22 @@ func (o *owners) sees(i int, kind string) bool {
 	return false
 }
 
-// fork has both owners write the next version, neither knowing of the other's: the second one's commit is halted while it
-// puts blobs, so after it has looked for the head, until the first one's is done. It returns which of them made the head.
+// fork has both owners write the next version, neither knowing of the other's: the second one is away from the broker meanwhile.
+// It returns which of them made the head.
 func (o *owners) fork() (winner int) {
 	o.t.Helper()
-	nc, err := nats.Connect(o.url)
-	if err != nil {
-		o.t.Fatal(err)
+	writeTree(o.t, o.dirs[1], "large", markedBytes(newRand(1), 12<<20), 0o644)
+	writeTree(o.t, o.dirs[1], "notes.txt", []byte("by bob\n"), 0o644)
+	writeTree(o.t, o.dirs[0], "notes.txt", []byte("by alice\n"), 0o644)
+	writeTree(o.t, o.dirs[0], "d00/only alice's", nil, 0o600)
+	o.bobs.Cut()
+	second := o.peers[1].makes("commit", "photos", o.dirs[1], "--no-wait")
+	first := o.peers[0].makes("commit", "photos", o.dirs[0])
+	o.bobs.Mend()
+	if first.Height != second.Height || first.Link == second.Link {
+		o.t.Fatalf("got versions %+v and %+v, want a fork", first, second)
 	}
-	defer nc.Close()
-	for round := range 10 {
-		puts := make(chan *nats.Msg, 1<<16)
-		sub, err := nc.ChanSubscribe("$O.headwater-blobs.C.>", puts)
-		if err == nil {
-			err = nc.Flush()
-		}
-		if err != nil {
-			o.t.Fatal(err)
-		}
-		// Much to put, so that it is surely halted in the middle of it.
-		writeTree(o.t, o.dirs[1], "large", markedBytes(newRand(uint64(round)), 12<<20), 0o644)
-		writeTree(o.t, o.dirs[1], "notes.txt", fmt.Appendf(nil, "by bob %d\n", round), 0o644)
-		writeTree(o.t, o.dirs[0], "notes.txt", fmt.Appendf(nil, "by alice %d\n", round), 0o644)
-		writeTree(o.t, o.dirs[0], "d00/only alice's", nil, 0o600)
-		halted := o.haltedCommit(puts, sub)
-		first := o.peers[0].makes("commit", "photos", o.dirs[0])
-		second := halted()
-		if first.Height == second.Height && first.Link != second.Link {
-			return o.winner(first, second)
-		}
-		for i, p := range o.peers { // the second was faster than the signal
-			p.run("checkout", "photos", o.dirs[i], "--force")
-		}
-	}
-	o.t.Fatal("got no fork in 10 rounds, want one at once")
-	return 0
-}
-
-// haltedCommit starts the second owner's commit, and halts it when it puts its first blob. What it returns lets it go on.
-func (o *owners) haltedCommit(puts <-chan *nats.Msg, sub *nats.Subscription) (goOn func() versionJSON) {
-	o.t.Helper()
-	cmd := o.peers[1].command(o.t.Context(), "commit", "photos", o.dirs[1], "--json")
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Start(); err != nil {
-		o.t.Fatal(err)
-	}
-	timer := time.NewTimer(commandLimit)
-	defer timer.Stop()
-	select {
-	case <-puts:
-	case <-timer.C:
-		o.t.Errorf("nothing was put by a commit within %s", commandLimit)
-	}
-	_ = cmd.Process.Signal(syscall.SIGSTOP)
-	_ = sub.Unsubscribe()
-	return func() versionJSON {
-		o.t.Helper()
-		_ = cmd.Process.Signal(syscall.SIGCONT)
-		if err := cmd.Wait(); err != nil {
-			o.t.Fatalf("got %v of a commit that was halted: %s", err, stderr.String())
-		}
-		return decoded[versionJSON](o.t, stdout.String())
-	}
+	return o.winner(first, second)
 }
 
 func (o *owners) winner(first, second versionJSON) int {
@@ -313,7 +267,9 @@ func TestFilesForks_CommitFromBehindKeepsTheChangesOfOthers(t *testing.T) {
 	writeTree(t, mine, "alice's to change", []byte("second"), 0o644)
 	writeTree(t, mine, "both", []byte("by alice"), 0o644)
 	remove(t, mine, "gone")
-	alice.run("commit", "photos", mine)
+	if made := alice.makes("commit", "photos", mine); made.Behind {
+		t.Error("a version that shares the bucket has no changes of files to be behind of")
+	}
 	writeTree(t, theirs, "new/bob", []byte("b"), 0o644)
 	writeTree(t, theirs, "both", []byte("by bob"), 0o644)
 	remove(t, theirs, "bob's to delete")
@@ -337,6 +293,10 @@ func TestFilesForks_CommitFromBehindKeepsTheChangesOfOthers(t *testing.T) {
 		if got := readTree(t, mine, p); got != want {
 			t.Errorf("got %q in %s, want %q", got, p, want)
 		}
+	}
+
+	if !made.Behind {
+		t.Error("the commit from behind does not say that it is one")
 	}
 
 	// With --force the version is what the directory is.

@@ -69,17 +69,12 @@ func fetchOnce(ctx context.Context, r blobstore.Reader, d Data, w io.Writer) (si
 	}
 	defer blob.Close()
 	size = blob.Size() - Overhead
-	switch {
-	case size < 0:
-		return 0, hash, fmt.Errorf("%w: shorter than nonce, hash and tag", ErrUnreadable)
-	case size > MaxPlainSize:
+	if size > MaxPlainSize {
 		return 0, hash, tooLarge(MaxPlainSize)
 	}
-	if a, ok := d.Attributes(); ok {
-		if err := d.agree(size, a.Hash); err != nil { // before anything is kept
-			_, wrong := io.Copy(io.Discard, blob) // the size is only what a store says, until the bytes prove it
-			return 0, hash, cmp.Or(wrong, err)
-		}
+	if err := d.checkSize(size); err != nil { // before anything is kept
+		_, wrong := io.Copy(io.Discard, blob) // the size is only what a store says, until the bytes prove it
+		return 0, hash, cmp.Or(wrong, err)
 	}
 	if size > SmallFile {
 		if hash, err = unseal(ctx, blob, d.Secret, size, w); err == nil {
@@ -96,6 +91,18 @@ func fetchOnce(ctx context.Context, r blobstore.Reader, d Data, w io.Writer) (si
 		_, err = w.Write(plain)
 	}
 	return size, hash, err
+}
+
+// checkSize says what is wrong with the plain size of the blob of an entry.
+func (d Data) checkSize(size int64) error {
+	if size < 0 {
+		return fmt.Errorf("%w: shorter than nonce, hash and tag", ErrUnreadable)
+	}
+	a, ok := d.Attributes()
+	if !ok {
+		return nil
+	}
+	return d.agree(size, a.Hash)
 }
 
 // tooLarge refuses a file for its size.

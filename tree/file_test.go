@@ -445,11 +445,13 @@ func TestWrongBytesFromAStoreAreCorrupt(t *testing.T) {
 		flipped := slices.Clone(blob)
 		flipped[n/2] ^= 1
 		for name, s := range map[string]*shelfOf{
-			"one byte":      {b: flipped, size: int64(len(blob))},
-			"one too few":   {b: blob[1:], size: int64(len(blob))},
-			"one too many":  {b: append(slices.Clone(blob), 0), size: int64(len(blob))},
-			"size too low":  {b: blob, size: int64(len(blob)) - 1},
-			"size too high": {b: blob, size: int64(len(blob)) + 1},
+			"one byte":       {b: flipped, size: int64(len(blob))},
+			"one too few":    {b: blob[1:], size: int64(len(blob))},
+			"one too many":   {b: append(slices.Clone(blob), 0), size: int64(len(blob))},
+			"cut to nothing": {},
+			"cut too short":  {b: blob[:10], size: 10},
+			"size too low":   {b: blob, size: int64(len(blob)) - 1},
+			"size too high":  {b: blob, size: int64(len(blob)) + 1},
 		} {
 			if b, err := restore(t.Context(), s, d); !errors.Is(err, blobstore.ErrCorrupt) || len(b) >= n {
 				t.Errorf("%d bytes, %s: got %d bytes, %v, want ErrCorrupt", n, name, len(b), err)

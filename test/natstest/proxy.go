@@ -35,6 +35,10 @@ type Proxy struct {
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	up, down atomic.Int64
+
+	mu   sync.Mutex
+	cut  bool
+	open map[*net.TCPConn]struct{} // of clients
 }
 
 // StartProxy starts a proxy to the server at target, one URL. Bytes take delay longer each way, so a round trip takes
@@ -50,7 +54,7 @@ func StartProxy(tb testing.TB, target string, delay time.Duration) *Proxy {
 		tb.Fatalf("start proxy to %s: %v", target, err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	p := &Proxy{target: u.Host, delay: delay, listener: l, stop: stop}
+	p := &Proxy{target: u.Host, delay: delay, listener: l, stop: stop, open: map[*net.TCPConn]struct{}{}}
 	p.running.Go(func() { p.accept(ctx) })
 	tb.Cleanup(p.Stop)
 	return p
@@ -70,6 +74,35 @@ func (p *Proxy) Stop() {
 	p.running.Wait()
 }
 
+// Cut cuts all connections, and each new one, until Mend is called. Safe for concurrent use.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = true
+	for client := range p.open {
+		_ = client.Close()
+	}
+}
+
+// Mend ends what Cut began. Safe for concurrent use.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cut = false
+}
+
+// begin notes a client's connection until done is called. It reports whether there are to be any now.
+func (p *Proxy) begin(client *net.TCPConn) (done func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open[client] = struct{}{}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, client)
+	}, !p.cut
+}
+
 func (p *Proxy) accept(ctx context.Context) {
 	for {
 		conn, err := p.listener.Accept()
@@ -83,6 +116,11 @@ func (p *Proxy) accept(ctx context.Context) {
 // pass joins client to a new connection to the server until either side ends.
 func (p *Proxy) pass(ctx context.Context, client *net.TCPConn) {
 	defer client.Close()
+	done, ok := p.begin(client)
+	defer done()
+	if !ok {
+		return
+	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.target)
 	if err != nil {
 		return
