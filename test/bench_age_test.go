@@ -52,8 +52,8 @@ func benchAge(b *testing.B, c corpus) (k kept) {
 	}
 	work := b.TempDir()
 	file, out := filepath.Join(work, "all.tar.age"), filepath.Join(work, "out")
-	k.commit = c.measure(b, "tar | age", exec.CommandContext(b.Context(), self, ageSeal, key.Recipient().String(), c.dir, file))
-	k.checkout = c.measure(b, "age -d | tar -x", exec.CommandContext(b.Context(), self, ageOpen, key.String(), out, file))
+	k.commit = c.measure(b, "tar | age", exec.CommandContext(b.Context(), self, ageSeal, key.Recipient().String(), c.dir, file), false)
+	k.checkout = c.measure(b, "age -d | tar -x", exec.CommandContext(b.Context(), self, ageOpen, key.String(), out, file), false)
 	checkSame(b, out, c.dir)
 	return k
 }

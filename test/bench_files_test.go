@@ -64,8 +64,11 @@ func (u usage) String() string {
 
 func rateOf(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
 
+// lasting is whether what a program has written is on disk when it ends. What is not is synced, and the time for it counts.
+type lasting bool
+
 // measure runs a program until all that it has written is on disk, from a clean start: nothing of others is still to go there.
-func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd) usage {
+func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd, synced lasting) usage {
 	b.Helper()
 	prepareMachine(b, 2*c.size)
 	var stderr bytes.Buffer
@@ -76,7 +79,9 @@ func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd) usage {
 	}
 	peak := watchPeak(cmd.Process.Pid)
 	err := cmd.Wait()
-	syscall.Sync() // restic does not sync what it restores
+	if !synced { // else only the peer is at work, on what it uploads
+		syscall.Sync()
+	}
 	wall := time.Since(start)
 	u := usage{what: what, wall: wall, peak: peak(), files: c.files, size: c.size}
 	if err != nil {
@@ -168,7 +173,7 @@ func benchHeadwater(b *testing.B, c corpus, changes int) (first, again kept, lin
 	both := func(which string) (k kept) {
 		run := func(what, dir string, more ...string) usage {
 			args := append([]string{what, id, dir, "--json"}, more...)
-			u := c.measure(b, "headwater "+what+which, p.command(b.Context(), args...))
+			u := c.measure(b, "headwater "+what+which, p.command(b.Context(), args...), true)
 			u.alongPeers = p.peak()
 			lines = append(lines, u.String())
 			return u
@@ -229,12 +234,12 @@ func benchRestic(b *testing.B, c corpus, twice bool) (first, again kept) {
 		cmd.Dir = c.dir
 		return cmd
 	}
-	c.measure(b, "restic init", command("init"))
+	c.measure(b, "restic init", command("init"), true)
 	// Like headwater, restic restores into what is there.
 	both := func(which string) kept {
 		return kept{
-			c.measure(b, "restic backup"+which, command("backup", ".")),
-			c.measure(b, "restic restore"+which, command("restore", "latest", "--target", filepath.Join(work, "out"))),
+			c.measure(b, "restic backup"+which, command("backup", "."), true),
+			c.measure(b, "restic restore"+which, command("restore", "latest", "--target", filepath.Join(work, "out")), false),
 		}
 	}
 	if first = both(""); twice {
