@@ -64,11 +64,9 @@ func (u usage) String() string {
 
 func rateOf(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
 
-// lasting is whether what a program has written is on disk when it ends. What is not is synced, and the time for it counts.
-type lasting bool
-
-// measure runs a program until all that it has written is on disk, from a clean start: nothing of others is still to go there.
-func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd, synced lasting) usage {
+// measure runs a program until all that it has written is on disk, from a clean start: nothing of others is still to go there. Of
+// one that has not synced it when it ends, the time for that counts too.
+func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd, synced bool) usage {
 	b.Helper()
 	prepareMachine(b, 2*c.size)
 	var stderr bytes.Buffer

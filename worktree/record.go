@@ -113,18 +113,18 @@ func (r *Record) takeOver(files map[string]File, dirs map[string]fs.FileMode) {
 	}
 }
 
-// pend replaces what is pending of the paths that a checkout is about.
+// pend replaces what is pending of the paths that a checkout is about. The map becomes the record's.
 func (r *Record) pend(within func(path string) bool, pending map[string]tree.Attributes) {
-	left := maps.Clone(pending)
 	for path, a := range r.Pending {
-		if !within(path) {
-			if left == nil {
-				left = map[string]tree.Attributes{}
-			}
-			left[path] = a
+		if within(path) {
+			continue
 		}
+		if pending == nil {
+			pending = map[string]tree.Attributes{}
+		}
+		pending[path] = a
 	}
-	r.Pending = left
+	r.Pending = pending
 }
 
 // has reports whether a path is in the record, as a file or directory.

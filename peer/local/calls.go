@@ -56,7 +56,7 @@ func (s *server) get(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer blob.Close()
-	if r.URL.Query().Has(fileQuery) && blob.File() != "" {
+	if blob.File() != "" && r.URL.Query().Has(fileQuery) {
 		if name, err := filepath.Abs(blob.File()); err == nil {
 			w.Header().Set(fileHeader, url.PathEscape(name))
 			return nil

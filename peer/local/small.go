@@ -56,7 +56,11 @@ func (c *Client) putTogether(ctx context.Context, batch []*smallPut) error {
 		p := batch[0]
 		return c.send(ctx, http.MethodPut, pathBlobs+"/"+p.hash.String(), int64(len(p.data)), bytes.NewReader(p.data), nil)
 	}
-	var body []byte
+	size := len(batch) * smallHead
+	for _, p := range batch {
+		size += len(p.data)
+	}
+	body := make([]byte, 0, size)
 	for _, p := range batch {
 		body = append(body, p.hash[:]...)
 		body = binary.BigEndian.AppendUint32(body, uint32(len(p.data)))
