@@ -294,6 +294,30 @@ func TestDamageFoundOnReadingMakesRoomForAGoodCopy(t *testing.T) {
 	}
 }
 
+// Whoever reads as many bytes as the store has on record, and not on to the end, finds out too.
+func TestALargeBlobCutShortIsNotHeldOnceItWasRead(t *testing.T) {
+	for _, left := range []int64{0, 1, 28, 100 << 10} {
+		dir := t.TempDir()
+		d := openDisk(t, blobstore.Config{Dir: dir})
+		h := mustPut(t, d, blobtest.Bytes(1, 200<<10))
+		if err := os.Truncate(filepath.Join(dir, "large", h.String()[:2], h.String()), left); err != nil {
+			t.Fatal(err)
+		}
+		blob, err := d.Get(t.Context(), h)
+		if err == nil {
+			_, err = io.ReadFull(blob, make([]byte, blob.Size()))
+			err = errors.Join(err, blob.Close())
+		}
+		if !errors.Is(err, blobstore.ErrCorrupt) {
+			t.Errorf("%d bytes left: got %v, want %v", left, err, blobstore.ErrCorrupt)
+		}
+		if ok, err := d.Has(t.Context(), h); err != nil || ok {
+			t.Errorf("%d bytes left: has it after that: got %v, %v", left, ok, err)
+		}
+		closeDisk(t, d)
+	}
+}
+
 func TestLeftoversAreSweptOnOpen(t *testing.T) {
 	dir, blobs, _ := filled(t, 3)
 	for _, name := range []string{"tmp/1", "tmp/other", "small/00000099.idx"} {

@@ -56,6 +56,10 @@ func (d *Disk) getLarge(h bucket.Hash) (*Blob, error) {
 	if err != nil {
 		return nil, err
 	}
+	if size == 0 { // cut to nothing: no Read would complete it, and find that out
+		d.quarantine(h, f)
+		return nil, errors.Join(ErrCorrupt, f.Close())
+	}
 	blob := NewBlob(h, size, f)
 	blob.file = f.Name()
 	blob.corrupt = func() { d.quarantine(h, f) }
