@@ -22,6 +22,7 @@ func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, e
 		return r, err
 	}
 	if err == nil {
+		c.count(m, r.outcome)
 		c.tell(m, r)
 	}
 	for _, link := range a.Heads {

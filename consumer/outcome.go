@@ -51,7 +51,8 @@ type result struct {
 // settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.
 const settleTimeout = 5 * time.Second
 
-// settle is the one place where the end of work becomes an outcome: done, never, or later.
+// settle is the one place where the end of work becomes an outcome: done, never, or later. It is counted before it is
+// acknowledged: whoever finds nothing in the queue finds every outcome.
 func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) {
 	stopping := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -60,10 +61,9 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	switch class := bucket.ClassOf(err); {
 	case err == nil:
 		c.board.ended(m)
+		c.count(m, r.outcome)
 		c.logSettle(m, d.Ack(ctx))
-		if r.outcome != "" {
-			c.tell(m, r)
-		}
+		c.tell(m, r)
 	case stopping && class == "":
 		c.logSettle(m, d.Retry(ctx, 0)) // no failure: the process stops
 	case class != "":
@@ -74,12 +74,19 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	}
 }
 
-// tell counts an outcome that no error stopped, and tells of it.
-func (c *Consumer) tell(m Message, r result) {
-	c.board.count(m.Kind, r.outcome)
-	if r.outcome == ClassApplied {
+// count notes an outcome that no error stopped, if it was not noted before.
+func (c *Consumer) count(m Message, o Outcome) {
+	if o == "" {
+		return
+	}
+	c.board.count(m.Kind, o)
+	if o == ClassApplied {
 		c.board.applied(m)
 	}
+}
+
+// tell emits the event of an outcome that no error stopped.
+func (c *Consumer) tell(m Message, r result) {
 	if kind := r.outcome.event(m.Kind); kind != "" {
 		c.emit(m, kind, r.event)
 	}

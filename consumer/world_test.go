@@ -265,6 +265,7 @@ func (w *world) jobsPublished() int {
 
 // queue is a source that redelivers what is given back.
 type queue struct {
+	settling func() // called before a delivery is settled, if set
 	messages chan consumer.Message
 	mu       sync.Mutex
 	open     map[uint64]consumer.Message
@@ -325,6 +326,9 @@ func (d *delivery) Message() consumer.Message { return d.m }
 
 func (d *delivery) settle(how string, again bool) {
 	d.once.Do(func() {
+		if d.q.settling != nil {
+			d.q.settling()
+		}
 		d.q.mu.Lock()
 		d.q.settled[how]++
 		if !again {
