@@ -58,6 +58,14 @@ func (v *Version) Encoded() []byte { return v.encoded }
 // Head returns the version as the head rule sees it.
 func (v *Version) Head() Head { return v.head(v.Link) }
 
+// Before returns the predecessor that the version names, the zero Head if it is a genesis.
+func (v *Version) Before() Head {
+	if v.Height == 0 || v.Previous.IsZero() {
+		return Head{}
+	}
+	return Head{Link: v.Previous, Height: v.Height - 1}
+}
+
 // signatureKey is where the last entry of a signed manifest begins: "signature" is its longest key, so it sorts last.
 var signatureKey = []byte("\x69signature\x98\x40")
 

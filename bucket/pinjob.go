@@ -10,3 +10,6 @@ type PinJob struct {
 	Stores []string    // object stores to ask first, each "name" or "domain/name"
 	Peers  []PublicKey // identities in the manifest's shares
 }
+
+// Head returns the version whose pins are meant.
+func (j PinJob) Head() Head { return Head{Link: j.Link, Height: j.Height} }

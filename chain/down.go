@@ -19,7 +19,7 @@ func (u *catchUp) goDown(ctx context.Context) error {
 			u.genesis = v.Link
 			return bucket.CheckStep(u.id, nil, v)
 		}
-		logged, err := u.e.logged(ctx, u.id, v.Previous)
+		logged, err := u.e.logged(ctx, u.id, v.Before())
 		if err != nil {
 			return err
 		}
@@ -139,8 +139,8 @@ func (u *catchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 			return err
 		}
 	}
-	oldest.from, err = oldest.firstNotIn(oldest.from, oldest.to, func(l bucket.Link) (bool, error) {
-		return u.e.logged(ctx, u.id, l)
+	oldest.from, err = oldest.firstNotIn(oldest.from, oldest.to, func(h bucket.Head) (bool, error) {
+		return u.e.logged(ctx, u.id, h)
 	})
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 // Log is what the engine asks of the log. It never writes.
 type Log interface {
 	// Entry returns one version of a bucket, or [logstore.ErrNotFound].
-	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error)
+	Entry(ctx context.Context, id bucket.ID, h bucket.Head) (logstore.Entry, error)
 }
 
 // Config says what an Engine works on. Fields without a default are required.
@@ -96,8 +96,19 @@ func (e *Engine) Manifest(ctx context.Context, stores []string, link bucket.Link
 	return e.opener.Open(link, b)
 }
 
-func (e *Engine) logged(ctx context.Context, id bucket.ID, link bucket.Link) (bool, error) {
-	_, err := e.cfg.Log.Entry(ctx, id, link)
+// Held returns the version at link if our own manifests have it, and nil if not, or if it cannot be read. Every version in the log is
+// among them, unless it was lost.
+func (e *Engine) Held(ctx context.Context, link bucket.Link) *bucket.Version {
+	b, err := blobstore.ReadAll(ctx, e.cfg.Manifests, link.Hash(), bucket.MaxManifestSize)
+	if err != nil {
+		return nil
+	}
+	v, _ := e.opener.Open(link, b)
+	return v
+}
+
+func (e *Engine) logged(ctx context.Context, id bucket.ID, h bucket.Head) (bool, error) {
+	_, err := e.cfg.Log.Entry(ctx, id, h)
 	if errors.Is(err, logstore.ErrNotFound) {
 		return false, nil
 	}

@@ -51,14 +51,14 @@ func (u *catchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if logged, err := u.e.logged(ctx, u.id, newest); logged || err != nil || !r.up || r.first == 0 {
+	if logged, err := u.e.logged(ctx, u.id, bucket.Head{Link: newest, Height: r.end - 1}); logged || err != nil || !r.up || r.first == 0 {
 		return !logged, err
 	}
 	before, err := r.before()
 	if err != nil {
 		return false, err
 	}
-	return u.e.logged(ctx, u.id, before)
+	return u.e.logged(ctx, u.id, bucket.Head{Link: before, Height: r.first - 1})
 }
 
 // newRun returns an empty run that begins with a version, in either way.

@@ -184,13 +184,13 @@ func (r *run) cut(height uint64) error {
 }
 
 // firstNotIn returns the first height from from on whose version is not in the log, which has all below one that it has.
-func (r *run) firstNotIn(from, to uint64, logged func(bucket.Link) (bool, error)) (uint64, error) {
+func (r *run) firstNotIn(from, to uint64, logged func(bucket.Head) (bool, error)) (uint64, error) {
 	var failed error
 	n := sort.Search(int(to-from), func(i int) bool {
 		link, err := r.link(from + uint64(i))
 		known := false
 		if err == nil {
-			known, err = logged(link)
+			known, err = logged(bucket.Head{Link: link, Height: from + uint64(i)})
 		}
 		if err != nil {
 			failed = err

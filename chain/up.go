@@ -37,9 +37,12 @@ func (u *catchUp) goUp(ctx context.Context, take takeFunc) error {
 func (u *catchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
 	newest := -1
 	for i := len(links) - 1; i > newest; i-- {
-		known, err := u.e.logged(ctx, u.id, links[i])
-		if err != nil {
-			return -1, err
+		known := links[i] == u.req.Known.Link
+		if v := u.e.Held(ctx, links[i]); !known && v != nil {
+			var err error
+			if known, err = u.e.logged(ctx, u.id, v.Head()); err != nil {
+				return -1, err
+			}
 		}
 		if known {
 			newest = i
@@ -86,7 +89,7 @@ func (u *catchUp) add(ctx context.Context, v *bucket.Version, take takeFunc) err
 // begin finds what the first version that hints lead to follows on: the log, what an earlier catch-up has left, or nothing, as a
 // genesis. known reports that the version itself is there.
 func (u *catchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err error) {
-	if known, err := u.e.logged(ctx, u.id, v.Link); known || err != nil {
+	if known, err := u.e.logged(ctx, u.id, v.Head()); known || err != nil {
 		return known, err
 	}
 	for _, r := range u.runs {
@@ -114,7 +117,7 @@ func (u *catchUp) begin(ctx context.Context, v *bucket.Version) (known bool, err
 		}
 		return false, nil
 	}
-	follows, err := u.e.logged(ctx, u.id, v.Previous)
+	follows, err := u.e.logged(ctx, u.id, v.Before())
 	if err != nil {
 		return false, err
 	}

@@ -74,7 +74,7 @@ func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcemen
 	if m.Subject == "" {
 		defer c.board.ended(m)
 	}
-	known, err := c.Log.Entry(ctx, a.Bucket, a.Link)
+	known, err := c.Find(ctx, a.Bucket, announcedHead(a))
 	switch {
 	case err == nil:
 		return c.alreadyLogged(ctx, a, known)
@@ -82,6 +82,28 @@ func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcemen
 		return result{}, err
 	}
 	return c.sync(ctx, m, a)
+}
+
+// announcedHead is the head that an announcement names; its height is as told, 0 if it is not told.
+func announcedHead(a bucket.Announcement) bucket.Head {
+	h := bucket.Head{Link: a.Link}
+	if a.Height != nil {
+		h.Height = *a.Height
+	}
+	return h
+}
+
+// Find returns a version in the log, or [logstore.ErrNotFound]. Its height is as somebody told, 0 if nobody did: if the log does not
+// have it there, our own manifest says where. Safe for concurrent use, also without Run.
+func (c *Consumer) Find(ctx context.Context, id bucket.ID, told bucket.Head) (logstore.Entry, error) {
+	e, err := c.Log.Entry(ctx, id, told)
+	if !errors.Is(err, logstore.ErrNotFound) {
+		return e, err
+	}
+	if v := c.chain.Held(ctx, told.Link); v != nil && v.Height != told.Height {
+		return c.Log.Entry(ctx, id, v.Head())
+	}
+	return e, err
 }
 
 // sync catches up with an announced head: what is missing is found and verified by package chain, and appended here, batch by
@@ -157,7 +179,7 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 		}
 		return r, nil
 	}
-	job, err := c.Log.Job(ctx, a.Bucket, a.Link)
+	job, err := c.Log.Job(ctx, a.Bucket, e.Head())
 	if errors.Is(err, logstore.ErrNotFound) {
 		return r, nil
 	}

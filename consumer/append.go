@@ -111,7 +111,7 @@ func (w *appender) wait(ctx context.Context) error {
 		return nil
 	}
 	for _, e := range done.added {
-		if err := w.c.publishPending(ctx, e.Bucket, e.Link); err != nil {
+		if err := w.c.publishPending(ctx, e.Bucket, e.Head()); err != nil {
 			return err
 		}
 	}
@@ -139,7 +139,7 @@ func (w *appender) finish(ctx context.Context) (result, error) {
 	w.c.board.caughtUp(w.m)
 	err := w.c.clearCondition(ctx, w.m.Bucket)
 	if err == nil {
-		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Link)
+		err = w.c.publishPending(ctx, w.m.Bucket, w.head.Head())
 		w.published = err == nil
 	}
 	return result{outcome: ClassApplied, event: Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
@@ -150,7 +150,7 @@ func (w *appender) finish(ctx context.Context) (result, error) {
 func (w *appender) close(ctx context.Context) {
 	_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
 	if w.newest != nil && !w.published {
-		w.c.publishLater(ctx, w.m.Bucket, w.newest.Link)
+		w.c.publishLater(ctx, w.m.Bucket, w.newest.Head())
 	}
 }
 
@@ -177,7 +177,7 @@ func (w *appender) tellFork(ctx context.Context, oldest *bucket.Version) error {
 func (c *Consumer) otherThan(ctx context.Context, v *bucket.Version) (logstore.Entry, error) {
 	links, err := c.Log.Heads(ctx, v.Bucket, v.Height)
 	for _, l := range links {
-		e, err := c.Log.Entry(ctx, v.Bucket, l)
+		e, err := c.Log.Entry(ctx, v.Bucket, bucket.Head{Link: l, Height: v.Height})
 		if err != nil && !errors.Is(err, logstore.ErrNotFound) {
 			return e, err
 		}

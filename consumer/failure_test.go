@@ -332,7 +332,7 @@ func TestAllVersions_EachVersionHasItsJob(t *testing.T) {
 		t.Errorf("got %d jobs published, want 5", n)
 	}
 	for _, v := range chain.Versions {
-		if e, err := w.log.Entry(t.Context(), chain.ID, v.Link); err != nil || !e.Complete {
+		if e, err := w.log.Entry(t.Context(), chain.ID, v.Head()); err != nil || !e.Complete {
 			t.Errorf("version %d: got %+v, %v, want complete", v.Height, e, err)
 		}
 	}

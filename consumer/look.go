@@ -43,11 +43,7 @@ func (c *Consumer) Look(ctx context.Context, id bucket.ID, announced []bucket.An
 			return ignored, ctx.Err()
 		}
 		if err != nil {
-			i := Ignored{Head: bucket.Head{Link: a.Link}, Peer: a.Peer, Err: err}
-			if a.Height != nil {
-				i.Height = *a.Height
-			}
-			ignored = append(ignored, i)
+			ignored = append(ignored, Ignored{Head: announcedHead(a), Peer: a.Peer, Err: err})
 		}
 	}
 	return ignored, nil
@@ -77,7 +73,7 @@ func (c *Consumer) membersFirst(ctx context.Context, id bucket.ID, all []bucket.
 
 // look takes one announced head into the log, or says why not.
 func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
-	if _, err := c.Log.Entry(ctx, a.Bucket, a.Link); !errors.Is(err, logstore.ErrNotFound) {
+	if _, err := c.Find(ctx, a.Bucket, announcedHead(a)); !errors.Is(err, logstore.ErrNotFound) {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.SyncTimeout)

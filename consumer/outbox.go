@@ -71,7 +71,7 @@ func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) 
 	for _, job := range jobs {
 		switch {
 		case queued[job.Bucket] > 0 && before == nil:
-			err = c.publishPending(ctx, job.Bucket, job.Link)
+			err = c.publishPending(ctx, job.Bucket, job.Head())
 		case queued[job.Bucket] > 0:
 		case before != nil && !before[job.Link]:
 			missing[job.Link] = true
@@ -88,14 +88,14 @@ func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) 
 
 // revive makes a job pending again under a new id.
 func (c *Consumer) revive(ctx context.Context, job logstore.Job) (logstore.Job, error) {
-	if err := c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPending); err != nil {
+	if err := c.Log.SetJob(ctx, job.Bucket, job.Head(), logstore.JobPending); err != nil {
 		return job, err
 	}
-	return c.Log.Job(ctx, job.Bucket, job.Link)
+	return c.Log.Job(ctx, job.Bucket, job.Head())
 }
 
-func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	job, err := c.Log.Job(ctx, id, link)
+func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, h bucket.Head) error {
+	job, err := c.Log.Job(ctx, id, h)
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil
 	}
@@ -106,11 +106,11 @@ func (c *Consumer) publishPending(ctx context.Context, id bucket.ID, link bucket
 }
 
 // publishLater publishes one job if the broker answers: else it stays pending, and is published by Run.
-func (c *Consumer) publishLater(ctx context.Context, id bucket.ID, link bucket.Link) {
+func (c *Consumer) publishLater(ctx context.Context, id bucket.ID, h bucket.Head) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := c.publishPending(ctx, id, link); err != nil {
-		c.Logger.Debug("pin job not published yet", "bucket", id, "link", link, "error", err)
+	if err := c.publishPending(ctx, id, h); err != nil {
+		c.Logger.Debug("pin job not published yet", "bucket", id, "link", h.Link, "error", err)
 	}
 }
 
@@ -131,7 +131,7 @@ func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
 			return c.republish(ctx, job)
 		}
 	}
-	err = c.Log.SetJob(ctx, job.Bucket, job.Link, logstore.JobPublished)
+	err = c.Log.SetJob(ctx, job.Bucket, job.Head(), logstore.JobPublished)
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil // the worker was faster
 	}
@@ -140,7 +140,7 @@ func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
 
 // republish sends a job under a new id, unless it was done, or somebody else has sent it, meanwhile.
 func (c *Consumer) republish(ctx context.Context, job logstore.Job) error {
-	now, err := c.Log.Job(ctx, job.Bucket, job.Link)
+	now, err := c.Log.Job(ctx, job.Bucket, job.Head())
 	if err == nil && (now.State != job.State || now.Attempt != job.Attempt) {
 		return nil
 	}

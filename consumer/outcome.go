@@ -162,7 +162,10 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, 
 		return nil
 	}
 	if m.Kind == KindPins {
-		err := c.Log.SetJob(ctx, m.Bucket, link, logstore.JobDead)
+		e, err := c.Find(ctx, m.Bucket, bucket.Head{Link: link})
+		if err == nil {
+			err = c.Log.SetJob(ctx, m.Bucket, e.Head(), logstore.JobDead)
+		}
 		if errors.Is(err, logstore.ErrNotFound) {
 			return nil // a job for a version that is done, or that is not in the log
 		}

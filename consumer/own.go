@@ -36,7 +36,7 @@ func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logst
 		return err
 	}
 	if job != nil {
-		c.publishLater(ctx, v.Bucket, v.Link)
+		c.publishLater(ctx, v.Bucket, v.Head())
 	}
 	c.emit(Message{Bucket: v.Bucket}, EventApplied, Event{Link: v.Link, Height: v.Height, Versions: 1})
 	return nil
@@ -50,7 +50,7 @@ func (c *Consumer) before(ctx context.Context, v *bucket.Version) (*bucket.Versi
 		return nil, err
 	}
 	if b.Known.Link != v.Previous {
-		_, err := c.Log.Entry(ctx, v.Bucket, v.Link)
+		_, err := c.Log.Entry(ctx, v.Bucket, v.Head())
 		if errors.Is(err, logstore.ErrNotFound) {
 			return nil, logstore.ErrStale
 		}

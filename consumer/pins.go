@@ -23,7 +23,7 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err != nil {
 		return result{}, &badMessage{err}
 	}
-	e, err := c.Log.Entry(ctx, j.Bucket, j.Link)
+	e, err := c.Find(ctx, j.Bucket, j.Head())
 	if err != nil {
 		return result{}, err // not logged here, or not yet: another time
 	}
@@ -43,7 +43,7 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err := c.noteAnnounced(ctx, e); err != nil {
 		return result{}, err
 	}
-	if err := c.Log.Complete(ctx, e.Bucket, e.Link, n); err != nil {
+	if err := c.Log.Complete(ctx, e.Bucket, e.Head(), n); err != nil {
 		return result{}, err
 	}
 	if err := c.clearCondition(ctx, e.Bucket); err != nil {
@@ -61,7 +61,7 @@ func (c *Consumer) noteAnnounced(ctx context.Context, e logstore.Entry) error {
 			return err
 		}
 	}
-	return c.Log.Announced(ctx, e.Bucket, e.Link)
+	return c.Log.Announced(ctx, e.Bucket, e.Head())
 }
 
 // readPinJob decodes a job and compares it with its subject.
@@ -93,7 +93,7 @@ func (c *Consumer) superseded(ctx context.Context, e logstore.Entry) (bool, erro
 	if err != nil || slices.ContainsFunc(tips, func(t logstore.Tip) bool { return t.Link == e.Link && !t.Merged }) {
 		return false, err
 	}
-	return true, c.Log.Drop(ctx, e.Bucket, e.Link)
+	return true, c.Log.Drop(ctx, e.Bucket, e.Head())
 }
 
 // download holds all pins of a version when it returns without an error. It fetches several at a time, and goes on after a

@@ -165,7 +165,7 @@ func (r *rebuilder) predecessor(ctx context.Context, v *bucket.Version) (*bucket
 	if err := r.flush(ctx); err != nil || v.Previous.IsZero() {
 		return nil, err
 	}
-	_, err := r.log.Entry(ctx, v.Bucket, v.Previous)
+	_, err := r.log.Entry(ctx, v.Bucket, v.Before())
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil, nil
 	}

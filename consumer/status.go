@@ -182,7 +182,7 @@ func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, t *transfer
 		bytes := uint64(t.bytes.Load())
 		return PinStatus{uint64(t.needed), uint64(t.pins.Load()), bytes + uint64(t.inFlight.Load()), bytes}, nil
 	}
-	e, err := c.Log.Entry(ctx, b.ID, b.Known.Link)
+	e, err := c.Log.Entry(ctx, b.ID, b.Known)
 	if err != nil {
 		return PinStatus{}, err
 	}

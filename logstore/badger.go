@@ -83,11 +83,11 @@ func badgerOptions(cfg Config, set settings) badger.Options {
 		WithValueLogFileSize(16 << 20).
 		WithValueThreshold(min(1<<20, set.memTable/16)).
 		WithNumCompactors(2).
-		// Links are spread over all tables, so that each compaction of new tables rewrites them all: it waits for ten, and
-		// there is one level below them for the first two million versions.
-		WithBaseLevelSize(256 << 20).
-		WithNumLevelZeroTables(10).
-		WithNumLevelZeroTablesStall(20).
+		// A merge of new tables rewrites the whole level below them, so that level is kept small. What it gives to the next one
+		// goes there table by table: rows of a bucket are added in order, and meet few others.
+		WithBaseLevelSize(32 << 20).
+		WithNumLevelZeroTables(5).
+		WithNumLevelZeroTablesStall(12).
 		WithCompactL0OnClose(true).
 		WithNumGoroutines(2).
 		WithMetricsEnabled(false).

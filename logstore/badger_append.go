@@ -135,10 +135,7 @@ func (c *chunker) tips(before bucket.Head, end int) (rows []row) {
 
 // rowsOf returns the rows that belong to one version.
 func (c *chunker) rowsOf(e Entry) []row {
-	rows := []row{
-		{headKey(kindEntry, e.Bucket, e.Head()), encodeEntry(e)},
-		{linkKey(e.Bucket, e.Link), encodeHeight(e.Height)},
-	}
+	rows := []row{{headKey(kindEntry, e.Bucket, e.Head()), encodeEntry(e)}}
 	if c.plan.forEvery {
 		rows = append(rows, row{headKey(kindJob, e.Bucket, e.Head()), encodeJob(jobFor(e, c.plan.job))})
 	}
@@ -149,11 +146,11 @@ func (c *chunker) rowsOf(e Entry) []row {
 func (c *chunker) job(i int) []row {
 	var rows []row
 	if c.standIn != nil {
-		rows = append(rows, row{key: headKey(kindJob, c.bucket.ID, c.standIn.place().head)})
+		rows = append(rows, row{key: headKey(kindJob, c.bucket.ID, c.standIn.Head())})
 	}
 	j := jobFor(c.plan.fresh[i], c.plan.job)
 	c.standIn = &j
-	return append(rows, row{headKey(kindJob, c.bucket.ID, j.place().head), encodeJob(j)})
+	return append(rows, row{headKey(kindJob, c.bucket.ID, j.Head()), encodeJob(j)})
 }
 
 // countStranger counts buckets that are kept for their condition alone.

@@ -2,22 +2,18 @@ package logstore
 
 import (
 	"context"
-	"errors"
 	"iter"
 
 	"headwater/bucket"
 )
 
 // Job is described at [Jobs].
-func (s *Badger) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job, err error) {
+func (s *Badger) Job(ctx context.Context, id bucket.ID, h bucket.Head) (j Job, err error) {
 	err = s.read(ctx, func(r reader) error {
-		h, err := r.head(id, link)
-		if err == nil {
-			j, err = r.job(id, h)
-		}
+		j, err = r.job(id, h)
 		return err
 	})
-	return j, failed(err, "read job %s of bucket %s", link, id)
+	return j, failed(err, "read job %s of bucket %s", h.Link, id)
 }
 
 // Jobs is described at [Jobs].
@@ -48,12 +44,8 @@ func outbox[T placed[T]](
 }
 
 // SetJob is described at [Jobs].
-func (s *Badger) SetJob(ctx context.Context, id bucket.ID, link bucket.Link, state JobState) error {
+func (s *Badger) SetJob(ctx context.Context, id bucket.ID, h bucket.Head, state JobState) error {
 	err := s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if err != nil {
-			return err
-		}
 		j, err := r.job(id, h)
 		if err != nil {
 			return err
@@ -67,32 +59,28 @@ func (s *Badger) SetJob(ctx context.Context, id bucket.ID, link bucket.Link, sta
 		}
 		return s.log.commit(ctx, []row{{key, value}})
 	})
-	return failed(err, "move job %s of bucket %s", link, id)
+	return failed(err, "move job %s of bucket %s", h.Link, id)
 }
 
 // Complete is described at [Jobs].
-func (s *Badger) Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error {
+func (s *Badger) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error {
 	err := s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if err != nil {
-			return err
-		}
 		rows, err := r.completion(id, h, pins)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
 		return s.log.commit(ctx, rows)
 	})
-	return failed(err, "complete version %s of bucket %s", link, id)
+	return failed(err, "complete version %s of bucket %s", h.Link, id)
 }
 
-// completion returns the rows that complete a version: none where nothing changes.
+// completion returns the rows that complete a version: none if nothing changes.
 func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, error) {
-	rows, err := r.removal(kindJob, id, h)
+	e, err := r.entry(id, h)
 	if err != nil {
 		return nil, err
 	}
-	e, err := r.entry(id, h)
+	rows, err := r.removal(headKey(kindJob, id, h))
 	if err != nil || e.Complete {
 		return rows, err
 	}
@@ -107,47 +95,34 @@ func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, e
 		row{bucketKey(kindBucket, id), encodeBucket(b)}), nil
 }
 
-// removal returns the row that removes a version's row of that kind: none if there is no such row.
-func (r reader) removal(kind byte, id bucket.ID, h bucket.Head) ([]row, error) {
-	key := headKey(kind, id, h)
-	err := r.get(key, func([]byte) error { return nil })
-	if errors.Is(err, ErrNotFound) {
-		return nil, nil
+// removal returns the row that removes one: none if there is no such row.
+func (r reader) removal(key []byte) ([]row, error) {
+	has, err := r.has(key)
+	if err != nil || !has {
+		return nil, err
 	}
-	return []row{{key: key}}, err
+	return []row{{key: key}}, nil
 }
 
 // Drop is described at [Jobs].
-func (s *Badger) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error {
-	return failed(s.remove(ctx, kindJob, id, link), "drop job %s of bucket %s", link, id)
+func (s *Badger) Drop(ctx context.Context, id bucket.ID, h bucket.Head) error {
+	return failed(s.remove(ctx, kindJob, id, h), "drop job %s of bucket %s", h.Link, id)
 }
 
 // remove removes versions' rows of that kind, all or none. Absent is no error.
-func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, links ...bucket.Link) error {
+func (s *Badger) remove(ctx context.Context, kind byte, id bucket.ID, heads ...bucket.Head) error {
 	return s.change(ctx, id, func(r reader) error {
-		rows, err := r.rowsOfAll(id, links, func(h bucket.Head) ([]row, error) { return r.removal(kind, id, h) })
-		if err != nil || len(rows) == 0 {
-			return err
+		var all []row
+		for _, h := range heads {
+			rows, err := r.removal(headKey(kind, id, h))
+			if err != nil {
+				return err
+			}
+			all = append(all, rows...)
 		}
-		return s.log.commit(ctx, rows)
+		if len(all) == 0 {
+			return nil
+		}
+		return s.log.commit(ctx, all)
 	})
-}
-
-// rowsOfAll returns what f makes of those of the versions that are in the log.
-func (r reader) rowsOfAll(id bucket.ID, links []bucket.Link, f func(bucket.Head) ([]row, error)) (all []row, err error) {
-	for _, link := range links {
-		h, err := r.head(id, link)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		var rows []row
-		if err == nil {
-			rows, err = f(h)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, rows...)
-	}
-	return all, nil
 }

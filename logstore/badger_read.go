@@ -19,15 +19,12 @@ func (s *Badger) Bucket(ctx context.Context, id bucket.ID) (b Bucket, err error)
 }
 
 // Entry is described at [Reader].
-func (s *Badger) Entry(ctx context.Context, id bucket.ID, link bucket.Link) (e Entry, err error) {
+func (s *Badger) Entry(ctx context.Context, id bucket.ID, h bucket.Head) (e Entry, err error) {
 	err = s.read(ctx, func(r reader) error {
-		h, err := r.head(id, link)
-		if err == nil {
-			e, err = r.entry(id, h)
-		}
+		e, err = r.entry(id, h)
 		return err
 	})
-	return e, failed(err, "read version %s of bucket %s", link, id)
+	return e, failed(err, "read version %s at height %d of bucket %s", h.Link, h.Height, id)
 }
 
 // Heads is described at [Reader].

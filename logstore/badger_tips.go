@@ -27,13 +27,17 @@ func (s *Badger) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error)
 }
 
 // SetMerged is described at [Tips].
-func (s *Badger) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+func (s *Badger) SetMerged(ctx context.Context, id bucket.ID, heads ...bucket.Head) error {
 	err := s.change(ctx, id, func(r reader) error {
-		rows, err := r.rowsOfAll(id, links, func(h bucket.Head) ([]row, error) { return r.merged(id, h) })
-		if err != nil {
-			return err
+		var all []row
+		for _, h := range heads {
+			rows, err := r.merged(id, h)
+			if err != nil {
+				return err
+			}
+			all = append(all, rows...)
 		}
-		return s.log.commitAll(ctx, rows)
+		return s.log.commitAll(ctx, all)
 	})
 	return failed(err, "mark tips of bucket %s as merged", id)
 }

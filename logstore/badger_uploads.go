@@ -29,10 +29,9 @@ func (s *Badger) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, er
 }
 
 // AddUpload is described at [Uploads].
-func (s *Badger) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (s *Badger) AddUpload(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	err := s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if err != nil {
+		if _, err := r.entry(id, h); err != nil {
 			return err
 		}
 		key := headKey(kindUpload, id, h)
@@ -44,14 +43,13 @@ func (s *Badger) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) 
 		}
 		return s.log.commit(ctx, []row{{key, encodeUpload(u)}})
 	})
-	return failed(err, "record the upload of version %s of bucket %s", link, id)
+	return failed(err, "record the upload of version %s of bucket %s", h.Link, id)
 }
 
 // Announced is described at [Uploads].
-func (s *Badger) Announced(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (s *Badger) Announced(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	err := s.change(ctx, id, func(r reader) error {
-		h, err := r.head(id, link)
-		if err != nil {
+		if _, err := r.entry(id, h); err != nil {
 			return err
 		}
 		b, err := r.bucket(id)
@@ -61,10 +59,10 @@ func (s *Badger) Announced(ctx context.Context, id bucket.ID, link bucket.Link) 
 		b.Announced = h
 		return s.log.commit(ctx, []row{{bucketKey(kindBucket, id), encodeBucket(b)}})
 	})
-	return failed(err, "move the announced head of bucket %s to %s", id, link)
+	return failed(err, "move the announced head of bucket %s to %s", id, h.Link)
 }
 
 // Uploaded is described at [Uploads].
-func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
-	return failed(s.remove(ctx, kindUpload, id, links...), "remove uploads of bucket %s", id)
+func (s *Badger) Uploaded(ctx context.Context, id bucket.ID, heads ...bucket.Head) error {
+	return failed(s.remove(ctx, kindUpload, id, heads...), "remove uploads of bucket %s", id)
 }

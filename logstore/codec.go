@@ -14,8 +14,9 @@ const (
 	bucketRowVersion = 2
 )
 
-// schemaVersion is the version of the rows as a whole. Schema 1 had no tip rows and no upload rows.
-const schemaVersion = 2
+// schemaVersion is the version of the rows as a whole. Schema 1 had no tip rows and no upload rows. Until schema 3 there was a row
+// with the height of each link: half of all rows, and the half that is spread over all tables.
+const schemaVersion = 3
 
 // Flags of an entry row.
 const (
@@ -60,16 +61,6 @@ func decodeEntry(key, value []byte) (e Entry, err error) {
 	}
 	c.bad = c.bad || flags&^(flagPublished|flagComplete) != 0 || e.Previous.IsZero() != (e.Height == 0)
 	return e, c.end("version %s of bucket %s", h.Link, id)
-}
-
-// encodeHeight makes the value of a link row.
-func encodeHeight(height uint64) []byte { return binary.BigEndian.AppendUint64(nil, height) }
-
-// decodeHeight reads a link row. [ErrDamaged].
-func decodeHeight(value []byte) (uint64, error) {
-	c := cursor{rest: value}
-	height := c.number()
-	return height, c.end("the height of a version")
 }
 
 // encodeSchema makes the value of the schema row.

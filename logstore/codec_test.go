@@ -107,7 +107,6 @@ func TestRowsKeepTheirBytes(t *testing.T) {
 		"job":    {logstore.EncodeJobRow(sampleJob()), jobRow},
 		"tip":    {logstore.EncodeTipRow(sampleTip()), tipRow},
 		"upload": {logstore.EncodeUploadRow(sampleUpload()), uploadRow},
-		"height": {logstore.EncodeHeightRow(258), fromHex(t, "0000000000000102")},
 		"schema": {logstore.EncodeSchemaRow(1), fromHex(t, "00000001")},
 	} {
 		if !bytes.Equal(row.got, row.want) {
@@ -206,14 +205,6 @@ func FuzzDecodeUpload(f *testing.F) {
 		checkDecoder(t, value, got, err, logstore.EncodeUploadRow)
 		_, err = logstore.DecodeUploadRow(value, logstore.EncodeUploadRow(sampleUpload()))
 		checkDecoder(t, nil, nil, err, func([]byte) []byte { return nil })
-	})
-}
-
-func FuzzDecodeHeight(f *testing.F) {
-	f.Add(logstore.EncodeHeightRow(258))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		got, err := logstore.DecodeHeightRow(value)
-		checkDecoder(t, value, got, err, logstore.EncodeHeightRow)
 	})
 }
 

@@ -9,13 +9,28 @@ import (
 // progressEvery is after how many versions a conversion logs how far it is.
 const progressEvery = 100_000
 
-// convert makes a log of schema 1 one of schema 2: first the tip rows, which are all that is missing, the schema row last. If it
-// dies in between it is done again from the beginning. A program of schema 1 may have appended meanwhile, so tip rows that it
-// finds are removed unless they are right.
+// kindLink was the kind of the rows with the heights of links.
+const kindLink byte = 0x04
+
+// convert makes a log of an older schema one of ours, the schema row last. If it dies in between it is done again from the beginning.
+func (s *Badger) convert(ctx context.Context, from uint32) error {
+	s.cfg.Logger.Info("converting the log", "dir", s.cfg.Dir, "from", from, "to", schemaVersion)
+	if from < 2 {
+		if err := s.addTips(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.db.DropPrefix([]byte{kindLink}); err != nil {
+		return err
+	}
+	return s.log.commit(ctx, []row{{schemaKey(), encodeSchema(schemaVersion)}})
+}
+
+// addTips makes the tip rows, which schema 1 had not. A program of schema 1 may have appended after a conversion that died, so tip
+// rows that it finds are removed unless they are right.
 //
 // Only buckets with forks have tip rows; each of them is walked once.
-func (s *Badger) convert(ctx context.Context) error {
-	s.cfg.Logger.Info("converting the log", "dir", s.cfg.Dir, "from", 1, "to", schemaVersion)
+func (s *Badger) addTips(ctx context.Context) error {
 	return s.read(ctx, func(r reader) error {
 		c := converter{log: &s.log, progress: func(versions int) {
 			s.cfg.Logger.Info("converting the log", "dir", s.cfg.Dir, "versions", versions)
@@ -29,10 +44,7 @@ func (s *Badger) convert(ctx context.Context) error {
 		if err == nil {
 			err = c.flush(ctx)
 		}
-		if err != nil {
-			return err
-		}
-		return s.log.commit(ctx, []row{{schemaKey(), encodeSchema(schemaVersion)}})
+		return err
 	})
 }
 

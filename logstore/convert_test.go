@@ -99,13 +99,16 @@ func TestALogOfSchema1IsConverted(t *testing.T) {
 		if err != nil || b.Condition.State != "not_shared" {
 			t.Errorf("got %v, %v, want the condition of a stranger", b, err)
 		}
+		if n, err := s.CountRows(4); n > 0 || err != nil {
+			t.Errorf("got %d rows of links, %v, want none", n, err)
+		}
 		ok(t, s.Close())
 	}
 	if n := strings.Count(log.String(), "converting the log"); n != 1 {
 		t.Errorf("got %d conversions, want 1:\n%s", n, &log)
 	}
-	if b, err := os.ReadFile(dir + "/headwater.schema"); err != nil || string(b) != "2\n" {
-		t.Errorf("got schema file %q, %v, want 2", b, err)
+	if b, err := os.ReadFile(dir + "/headwater.schema"); err != nil || string(b) != "3\n" {
+		t.Errorf("got schema file %q, %v, want 3", b, err)
 	}
 }
 
@@ -115,12 +118,12 @@ func TestAConvertedLogGoesOn(t *testing.T) {
 	s := small(t, dir)
 	id, v := version(1, 0).Bucket, versions(1, 0, 30)
 	one, two, three := side(v[3], 1), side(v[3], 2), side(v[10], 3)
-	ok(t, s.SetMerged(t.Context(), id, one[4].Link))
+	ok(t, s.SetMerged(t.Context(), id, one[4].Head()))
 	ok(t, s.AppendOwn(t.Context(), v[20], nil, &logstore.PinCount{}))
 	more := side(two[4], 9)
 	_, err := s.Append(t.Context(), more, nil, false)
 	ok(t, err)
-	ok(t, s.Announced(t.Context(), id, v[20].Link))
+	ok(t, s.Announced(t.Context(), id, v[20].Head()))
 	ok(t, s.Close())
 	s = small(t, dir)
 	wantTips(t, s, id, v[20].Head(), one[4].Head(), more[4].Head(), three[4].Head())
@@ -230,7 +233,7 @@ func TestAConversionRemovesStaleTips(t *testing.T) {
 	ok(t, err)
 	kept, err := s.Tips(t.Context(), low.Bucket)
 	ok(t, err)
-	ok(t, s.SetRow(slices.Concat([]byte{6}, low.Bucket[:], logstore.EncodeHeightRow(1), low.Link[:]), []byte{1, 0}))
+	ok(t, s.SetRow(logstore.HeadKey(6, low.Bucket, low.Head()), []byte{1, 0}))
 	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(1)))
 	ok(t, s.Close())
 	s = small(t, dir)

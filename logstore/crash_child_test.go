@@ -59,7 +59,7 @@ func branch(s *logstore.Badger) error {
 	if err != nil {
 		return err
 	}
-	on, err := s.Entry(ctx, forked.Bucket, tips[rand.N(len(tips))].Link)
+	on, err := s.Entry(ctx, forked.Bucket, tips[rand.N(len(tips))].Head)
 	if err != nil {
 		return err
 	}
@@ -103,12 +103,12 @@ func grow(s *logstore.Badger, n int) error {
 	}
 	tell("appended", n, head.Height)
 	if rand.N(2) == 0 {
-		if err := s.SetJob(ctx, head.Bucket, head.Link, logstore.JobPublished); err != nil {
+		if err := s.SetJob(ctx, head.Bucket, head.Head(), logstore.JobPublished); err != nil {
 			return err
 		}
 	}
 	if rand.N(3) == 0 {
-		if err := s.Complete(ctx, head.Bucket, head.Link, logstore.PinCount{Needed: 1}); err != nil {
+		if err := s.Complete(ctx, head.Bucket, head.Head(), logstore.PinCount{Needed: 1}); err != nil {
 			return err
 		}
 		tell("completed", n, head.Height)
@@ -134,7 +134,7 @@ func grownByOwn(s *logstore.Badger, n int, e logstore.Entry) (err error) {
 	}
 	if rand.N(2) == 0 {
 		tell("uploading", n, e.Height)
-		return s.Uploaded(ctx, e.Bucket, e.Link)
+		return s.Uploaded(ctx, e.Bucket, e.Head())
 	}
 	return nil
 }

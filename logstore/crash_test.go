@@ -188,7 +188,7 @@ func checkForked(t *testing.T, s *logstore.Badger) {
 // checkJobs checks that the head has a job where it is not complete.
 func checkJobs(t *testing.T, s *logstore.Badger, n int, b logstore.Bucket) {
 	t.Helper()
-	j, err := s.Job(t.Context(), b.ID, b.Known.Link)
+	j, err := s.Job(t.Context(), b.ID, b.Known)
 	switch complete := b.Complete == b.Known; {
 	case complete && !errors.Is(err, logstore.ErrNotFound):
 		t.Fatalf("bucket %d: got job %v, %v, want none for a complete head", n, j, err)

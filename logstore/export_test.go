@@ -3,6 +3,7 @@ package logstore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -33,11 +34,31 @@ func (s *Badger) SetRow(key, value []byte) error {
 	return s.log.commit(context.Background(), []row{{key, value}})
 }
 
-// MakeSchema1 takes away what schema 1 did not have: tips, uploads and announced heads.
+// CountRows counts the rows of a kind.
+func (s *Badger) CountRows(kind byte) (n int, err error) {
+	err = s.read(context.Background(), func(r reader) error {
+		return r.scan([]byte{kind}, []byte{kind}, false, func([]byte, *badger.Item) (bool, error) {
+			n++
+			return true, nil
+		})
+	})
+	return n, err
+}
+
+// MakeSchema1 takes away what schema 1 did not have, tips, uploads and announced heads, and adds what it had, a row for each link.
 func (s *Badger) MakeSchema1() error {
 	ctx := context.Background()
 	rows := []row{{schemaKey(), encodeSchema(1)}}
 	err := s.read(ctx, func(r reader) error {
+		err := r.scan([]byte{kindEntry}, []byte{kindEntry}, false, func(key []byte, _ *badger.Item) (bool, error) {
+			id, h, err := parseHeadKey(kindEntry, key)
+			link := slices.Concat([]byte{kindLink}, id[:], h.Link[:])
+			rows = append(rows, row{link, binary.BigEndian.AppendUint64(nil, h.Height)})
+			return true, err
+		})
+		if err != nil {
+			return err
+		}
 		for _, kind := range []byte{kindTip, kindUpload} {
 			err := r.scan([]byte{kind}, []byte{kind}, false, func(key []byte, _ *badger.Item) (bool, error) {
 				rows = append(rows, row{key: bytes.Clone(key)})
@@ -85,11 +106,9 @@ var (
 	EncodeTipRow    = encodeTip
 	DecodeUploadRow = decodeUpload
 	EncodeUploadRow = encodeUpload
-	DecodeHeightRow = decodeHeight
-	EncodeHeightRow = encodeHeight
 	DecodeSchemaRow = decodeSchema
 	EncodeSchemaRow = encodeSchema
 	SchemaKey       = schemaKey
-	LinkKey         = linkKey
+	HeadKey         = headKey
 	MoveAside       = func(dir string, now time.Time) (string, error) { return moveAside(dir, now) }
 )

@@ -187,14 +187,7 @@ func checkChains(r reader, depth int) error {
 			if h.IsZero() {
 				continue
 			}
-			if _, err := r.entry(b.ID, h); err != nil {
-				return false, err
-			}
-			at, err := r.head(b.ID, h.Link)
-			if err == nil && at != h || errors.Is(err, ErrNotFound) {
-				err = fmt.Errorf("%w: head %s of bucket %s has no link row", ErrDamaged, h.Link, b.ID)
-			}
-			if err != nil {
+			if _, err := r.linked(b.ID, h); err != nil {
 				return false, err
 			}
 		}
@@ -218,7 +211,7 @@ func checkChain(r reader, b Bucket, depth int) error {
 		}
 		err = valueOf(item, func(value []byte) error {
 			e, err := decodeEntry(key, value)
-			next = bucket.Head{Link: e.Previous, Height: e.Height - 1}
+			next = e.Before()
 			return err
 		})
 		left--

@@ -138,7 +138,7 @@ func TestDamageIsFoundWhenTheLogIsOpened(t *testing.T) {
 		"the MANIFEST, crash":            {killed, remove("MANIFEST"), logstore.ErrDamaged},
 		"empty key registry":             {closed, cut("KEYREGISTRY", 1<<30), logstore.ErrDamaged},
 		"garbage for a schema":           {closed, schemaFile("x"), logstore.ErrDamaged},
-		"a newer schema":                 {closed, schemaFile("3"), logstore.ErrSchema},
+		"a newer schema":                 {closed, schemaFile("4"), logstore.ErrSchema},
 		"a memtable without bytes":       {killed, emptyFile("00077.mem"), nil},
 		"a value log without bytes":      {killed, emptyFile("000077.vlog"), nil},
 		"the same after a clean closing": {closed, emptyFile("00077.mem"), nil},
@@ -178,14 +178,13 @@ func emptyFile(name string) func(*testing.T, string) {
 func TestHolesAreFoundAfterACrash(t *testing.T) {
 	id := version(1, 0).Bucket
 	entryRow := func(height uint64) []byte {
-		return slices.Concat([]byte{3}, id[:], logstore.EncodeHeightRow(height), linkBytes(version(1, height)))
+		return logstore.HeadKey(3, id, version(1, height).Head())
 	}
 	for name, key := range map[string][]byte{
-		"head":             entryRow(filledTo),
-		"predecessor":      entryRow(filledTo - 1),
-		"further down":     entryRow(filledTo - 500),
-		"link of the head": logstore.LinkKey(id, version(1, filledTo).Link),
-		"schema":           logstore.SchemaKey(),
+		"head":         entryRow(filledTo),
+		"predecessor":  entryRow(filledTo - 1),
+		"further down": entryRow(filledTo - 500),
+		"schema":       logstore.SchemaKey(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := filled(t, closed)
@@ -203,18 +202,15 @@ func TestRowsThatCannotBeReadAreDamage(t *testing.T) {
 	id, v := version(1, 0).Bucket, versions(1, 0, 3)
 	_, err := s.Append(t.Context(), v, jobFor(v[2]), true)
 	ok(t, err)
-	h := logstore.EncodeHeightRow(2)
-	row := func(kind byte) []byte { return slices.Concat([]byte{kind}, id[:], h, v[2].Link[:]) }
+	row := func(kind byte) []byte { return logstore.HeadKey(kind, id, v[2].Head()) }
 	ok(t, s.SetRow(slices.Concat([]byte{1}, id[:]), []byte{1, 2, 3}))
 	ok(t, s.SetRow(row(3), []byte{9}))
 	ok(t, s.SetRow(row(5), []byte{9}))
-	ok(t, s.SetRow(logstore.LinkKey(id, v[1].Link), []byte{1}))
 	_, errBucket := s.Bucket(t.Context(), id)
-	_, errEntry := s.Entry(t.Context(), id, v[2].Link)
-	_, errLink := s.Entry(t.Context(), id, v[1].Link)
-	_, errJob := s.Job(t.Context(), id, v[2].Link)
+	_, errEntry := s.Entry(t.Context(), id, v[2].Head())
+	_, errJob := s.Job(t.Context(), id, v[2].Head())
 	_, errAppend := s.Append(t.Context(), versions(1, 3, 4), nil, false)
-	errs := []error{errBucket, errEntry, errLink, errJob, errAppend, s.Complete(t.Context(), id, v[2].Link, logstore.PinCount{})}
+	errs := []error{errBucket, errEntry, errJob, errAppend, s.Complete(t.Context(), id, v[2].Head(), logstore.PinCount{})}
 	for _, err := range s.Walk(t.Context(), id, bucket.Head{}) {
 		errs = append(errs, err)
 		break
@@ -235,7 +231,7 @@ func TestRowsThatCannotBeReadAreDamage(t *testing.T) {
 func TestANewerSchemaRowIsNotTouched(t *testing.T) {
 	dir := t.TempDir() + "/log"
 	s := small(t, dir)
-	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(3)))
+	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(4)))
 	ok(t, s.Close())
 	wantOpen(t, dir, logstore.ErrSchema)
 }
@@ -291,9 +287,9 @@ func TestNothingIsWrittenToAFullDisk(t *testing.T) {
 	}
 	for i, err := range []error{
 		errAppend,
-		s.Complete(t.Context(), v[1].Bucket, v[1].Link, logstore.PinCount{}),
-		s.SetJob(t.Context(), v[1].Bucket, v[1].Link, logstore.JobDead),
-		s.Drop(t.Context(), v[1].Bucket, v[1].Link),
+		s.Complete(t.Context(), v[1].Bucket, v[1].Head(), logstore.PinCount{}),
+		s.SetJob(t.Context(), v[1].Bucket, v[1].Head(), logstore.JobDead),
+		s.Drop(t.Context(), v[1].Bucket, v[1].Head()),
 		s.SetCondition(t.Context(), v[1].Bucket, logstore.Condition{State: "blocked"}),
 	} {
 		if !errors.Is(err, logstore.ErrDiskFull) {
@@ -420,14 +416,14 @@ func TestAPublishedJobIsPublishedAgainAfterACrash(t *testing.T) {
 		_, err := s.Append(t.Context(), []logstore.Entry{e}, jobFor(e), true)
 		ok(t, err)
 	}
-	ok(t, s.SetJob(t.Context(), a.Bucket, a.Link, logstore.JobPublished))
+	ok(t, s.SetJob(t.Context(), a.Bucket, a.Head(), logstore.JobPublished))
 	ok(t, s.SetCondition(t.Context(), b.Bucket, logstore.Condition{State: "blocked"})) // a's rides along
-	ok(t, s.SetJob(t.Context(), b.Bucket, b.Link, logstore.JobPublished))
+	ok(t, s.SetJob(t.Context(), b.Bucket, b.Head(), logstore.JobPublished))
 	ok(t, s.Kill())
 	s = small(t, dir)
 	defer s.Close()
 	for e, want := range map[logstore.Entry]logstore.JobState{a: logstore.JobPublished, b: logstore.JobPending} {
-		j, err := s.Job(t.Context(), e.Bucket, e.Link)
+		j, err := s.Job(t.Context(), e.Bucket, e.Head())
 		if err != nil || j.State != want {
 			t.Errorf("got %v, %v, want state %v", j, err, want)
 		}

@@ -21,10 +21,10 @@ type placed[T any] interface {
 }
 
 // place returns where the job stands.
-func (j Job) place() place { return place{j.Bucket, bucket.Head{Link: j.Link, Height: j.Height}} }
+func (j Job) place() place { return place{j.Bucket, j.Head()} }
 
 // place returns where the upload stands.
-func (u Upload) place() place { return place{u.Bucket, bucket.Head{Link: u.Link, Height: u.Height}} }
+func (u Upload) place() place { return place{u.Bucket, u.Head()} }
 
 func (j Job) clone() Job {
 	j.Stores, j.Peers = slices.Clone(j.Stores), slices.Clone(j.Peers)

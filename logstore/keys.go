@@ -8,12 +8,11 @@ import (
 )
 
 // Every row's key begins with its kind. Integers are big-endian, so that the order of keys is the order of heights; a link is
-// its 33 bytes, so that it is the order of links too. Kind 02 stays free.
+// its 33 bytes, so that it is the order of links too. Kinds 02 and 04 stay free: until schema 3, 04 were the heights of links.
 //
 //	00 "schema"                       version of the rows
 //	01 bucket[16]                     head row: what Bucket says
 //	03 bucket[16] height[8] link[33]  entry row
-//	04 bucket[16] link[33]            link row: the height of the version
 //	05 bucket[16] height[8] link[33]  job row
 //	06 bucket[16] height[8] link[33]  tip row: of every tip but the known head, which the head row names
 //	07 bucket[16] height[8] link[33]  upload row
@@ -21,7 +20,6 @@ const (
 	kindSchema byte = 0x00
 	kindBucket byte = 0x01
 	kindEntry  byte = 0x03
-	kindLink   byte = 0x04
 	kindJob    byte = 0x05
 	kindTip    byte = 0x06
 	kindUpload byte = 0x07
@@ -50,11 +48,6 @@ func heightKey(kind byte, id bucket.ID, height uint64) []byte {
 // headKey is the key of one version's row of that kind.
 func headKey(kind byte, id bucket.ID, h bucket.Head) []byte {
 	return append(heightKey(kind, id, h.Height), h.Link[:]...)
-}
-
-// linkKey is the key of a version's link row.
-func linkKey(id bucket.ID, link bucket.Link) []byte {
-	return append(bucketKey(kindLink, id), link[:]...)
 }
 
 // parseBucketKey reads the bucket of a head row's key.

@@ -26,11 +26,11 @@ type Memory struct {
 // memoryBucket is a [ledger] of one bucket.
 type memoryBucket struct {
 	Bucket
-	entries map[bucket.Link]Entry
+	entries map[bucket.Head]Entry
 	heads   []bucket.Head // ascending
-	outbox  map[bucket.Link]Job
-	tips    map[bucket.Link]bool // reports whether the tip is merged
-	uploads map[bucket.Link]Upload
+	outbox  map[bucket.Head]Job
+	tips    map[bucket.Head]bool // reports whether the tip is merged
+	uploads map[bucket.Head]Upload
 }
 
 // NewMemory returns an empty log.
@@ -61,8 +61,8 @@ func (m *Memory) bucket(id bucket.ID) *memoryBucket {
 	}
 	return &memoryBucket{
 		Bucket:  Bucket{ID: id},
-		entries: make(map[bucket.Link]Entry), outbox: make(map[bucket.Link]Job),
-		tips: make(map[bucket.Link]bool), uploads: make(map[bucket.Link]Upload),
+		entries: make(map[bucket.Head]Entry), outbox: make(map[bucket.Head]Job),
+		tips: make(map[bucket.Head]bool), uploads: make(map[bucket.Head]Upload),
 	}
 }
 
@@ -115,40 +115,40 @@ func (m *Memory) append(
 // apply carries a plan out.
 func (b *memoryBucket) apply(p appendPlan) {
 	p.begin(&b.Bucket)
-	delete(b.tips, p.fresh[0].Previous)
-	b.tips[p.fresh[len(p.fresh)-1].Link] = false
+	delete(b.tips, p.follows(0))
+	b.tips[p.fresh[len(p.fresh)-1].Head()] = false
 	for _, e := range p.fresh {
 		if p.own {
-			b.uploads[e.Link] = Upload{Bucket: e.Bucket, Link: e.Link, Height: e.Height}
+			b.uploads[e.Head()] = Upload{Bucket: e.Bucket, Link: e.Link, Height: e.Height}
 		}
 		b.add(e)
-		b.entries[e.Link] = e
+		b.entries[e.Head()] = e
 		i, _ := slices.BinarySearchFunc(b.heads, e.Head(), bucket.Head.Compare)
 		b.heads = slices.Insert(b.heads, i, e.Head())
 	}
 	for _, h := range p.replaced {
-		delete(b.outbox, h.Link)
+		delete(b.outbox, h)
 	}
 	if p.job == nil {
 		return
 	}
-	b.outbox[p.job.Link] = *p.job
+	b.outbox[p.job.Head()] = *p.job
 	for _, e := range p.every() {
-		b.outbox[e.Link] = jobFor(e, p.job)
+		b.outbox[e.Head()] = jobFor(e, p.job)
 	}
 }
 
-func (b *memoryBucket) height(link bucket.Link) (uint64, bool, error) {
-	e, ok := b.entries[link]
-	return e.Height, ok, nil
+func (b *memoryBucket) has(h bucket.Head) (bool, error) {
+	_, ok := b.entries[h]
+	return ok, nil
 }
 
 func (b *memoryBucket) previous(h bucket.Head) (bucket.Link, error) {
-	return b.entries[h.Link].Previous, nil
+	return b.entries[h].Previous, nil
 }
 
 func (b *memoryBucket) succeeded(height uint64, previous bucket.Link) (bool, error) {
-	return slices.ContainsFunc(b.at(height), func(h bucket.Head) bool { return b.entries[h.Link].Previous == previous }), nil
+	return slices.ContainsFunc(b.at(height), func(h bucket.Head) bool { return b.entries[h].Previous == previous }), nil
 }
 
 func (b *memoryBucket) jobs() ([]Job, error) {
@@ -190,15 +190,15 @@ func (m *Memory) Bucket(ctx context.Context, id bucket.ID) (row Bucket, err erro
 }
 
 // Entry is described at [Reader].
-func (m *Memory) Entry(ctx context.Context, id bucket.ID, link bucket.Link) (e Entry, err error) {
+func (m *Memory) Entry(ctx context.Context, id bucket.ID, h bucket.Head) (e Entry, err error) {
 	err = m.use(ctx, false, func() error {
 		var ok bool
-		if e, ok = m.bucket(id).entries[link]; !ok {
+		if e, ok = m.bucket(id).entries[h]; !ok {
 			return ErrNotFound
 		}
 		return nil
 	})
-	return e, failed(err, "read version %s of bucket %s", link, id)
+	return e, failed(err, "read version %s at height %d of bucket %s", h.Link, h.Height, id)
 }
 
 // Heads is described at [Reader].
@@ -239,7 +239,7 @@ func (m *Memory) Walk(ctx context.Context, id bucket.ID, before bucket.Head) ite
 				i = b.before(before)
 			}
 			for ; i > 0 && len(page) < n; i-- {
-				page = append(page, b.entries[b.heads[i-1].Link])
+				page = append(page, b.entries[b.heads[i-1]])
 			}
 			return nil
 		})

@@ -9,26 +9,26 @@ import (
 )
 
 // Job is described at [Jobs].
-func (m *Memory) Job(ctx context.Context, id bucket.ID, link bucket.Link) (j Job, err error) {
+func (m *Memory) Job(ctx context.Context, id bucket.ID, h bucket.Head) (j Job, err error) {
 	err = m.use(ctx, false, func() error {
 		var ok bool
-		if j, ok = m.bucket(id).outbox[link]; !ok {
+		if j, ok = m.bucket(id).outbox[h]; !ok {
 			return ErrNotFound
 		}
 		j = j.clone()
 		return nil
 	})
-	return j, failed(err, "read job %s of bucket %s", link, id)
+	return j, failed(err, "read job %s of bucket %s", h.Link, id)
 }
 
 // Jobs is described at [Jobs].
 func (m *Memory) Jobs(ctx context.Context) iter.Seq2[Job, error] {
-	return memoryOutbox(ctx, m, bucket.ID{}, func(b *memoryBucket) map[bucket.Link]Job { return b.outbox })
+	return memoryOutbox(ctx, m, bucket.ID{}, func(b *memoryBucket) map[bucket.Head]Job { return b.outbox })
 }
 
 // memoryOutbox yields what of returns of one bucket, or, for the zero ID, of all.
 func memoryOutbox[T placed[T]](
-	ctx context.Context, m *Memory, id bucket.ID, of func(*memoryBucket) map[bucket.Link]T,
+	ctx context.Context, m *Memory, id bucket.ID, of func(*memoryBucket) map[bucket.Head]T,
 ) iter.Seq2[T, error] {
 	return pages(ctx, place{}, T.place, func(after place, n int) (page []T, err error) {
 		err = m.use(ctx, false, func() error {
@@ -46,7 +46,7 @@ func memoryOutbox[T placed[T]](
 }
 
 // behind returns what of one bucket stands behind a place, by head order.
-func behind[T placed[T]](all map[bucket.Link]T, after place) (some []T) {
+func behind[T placed[T]](all map[bucket.Head]T, after place) (some []T) {
 	for _, t := range all {
 		if at := t.place(); at.bucket != after.bucket || at.head.Compare(after.head) > 0 {
 			some = append(some, t.clone())
@@ -57,9 +57,9 @@ func behind[T placed[T]](all map[bucket.Link]T, after place) (some []T) {
 }
 
 // SetJob is described at [Jobs].
-func (m *Memory) SetJob(ctx context.Context, id bucket.ID, link bucket.Link, s JobState) error {
+func (m *Memory) SetJob(ctx context.Context, id bucket.ID, h bucket.Head, s JobState) error {
 	err := m.use(ctx, true, func() error {
-		j, ok := m.bucket(id).outbox[link]
+		j, ok := m.bucket(id).outbox[h]
 		if !ok {
 			return ErrNotFound
 		}
@@ -67,39 +67,39 @@ func (m *Memory) SetJob(ctx context.Context, id bucket.ID, link bucket.Link, s J
 		if err != nil {
 			return err
 		}
-		m.buckets[id].outbox[link] = j
+		m.buckets[id].outbox[h] = j
 		return nil
 	})
-	return failed(err, "move job %s of bucket %s", link, id)
+	return failed(err, "move job %s of bucket %s", h.Link, id)
 }
 
 // Complete is described at [Jobs].
-func (m *Memory) Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error {
+func (m *Memory) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		e, ok := b.entries[link]
+		e, ok := b.entries[h]
 		if !ok {
 			return ErrNotFound
 		}
-		delete(b.outbox, link)
+		delete(b.outbox, h)
 		if e.Complete {
 			return nil
 		}
 		e.Complete = true
-		b.entries[link] = e
+		b.entries[h] = e
 		b.complete(e.Head(), pins)
 		return nil
 	})
-	return failed(err, "complete version %s of bucket %s", link, id)
+	return failed(err, "complete version %s of bucket %s", h.Link, id)
 }
 
 // Drop is described at [Jobs].
-func (m *Memory) Drop(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) Drop(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	err := m.use(ctx, true, func() error {
-		delete(m.bucket(id).outbox, link)
+		delete(m.bucket(id).outbox, h)
 		return nil
 	})
-	return failed(err, "drop job %s of bucket %s", link, id)
+	return failed(err, "drop job %s of bucket %s", h.Link, id)
 }
 
 // SetCondition is described at [Conditions].

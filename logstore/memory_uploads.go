@@ -13,8 +13,8 @@ import (
 func (m *Memory) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error) {
 	err = m.use(ctx, false, func() error {
 		b := m.bucket(id)
-		for link, merged := range b.tips {
-			tips = append(tips, Tip{Head: b.entries[link].Head(), Merged: merged})
+		for h, merged := range b.tips {
+			tips = append(tips, Tip{Head: h, Merged: merged})
 		}
 		slices.SortFunc(tips, func(x, y Tip) int { return y.Compare(x.Head) })
 		return nil
@@ -23,12 +23,12 @@ func (m *Memory) Tips(ctx context.Context, id bucket.ID) (tips []Tip, err error)
 }
 
 // SetMerged is described at [Tips].
-func (m *Memory) SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+func (m *Memory) SetMerged(ctx context.Context, id bucket.ID, heads ...bucket.Head) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		for _, link := range links {
-			if _, ok := b.tips[link]; ok && link != b.Known.Link {
-				b.tips[link] = true
+		for _, h := range heads {
+			if _, ok := b.tips[h]; ok && h != b.Known {
+				b.tips[h] = true
 			}
 		}
 		return nil
@@ -49,50 +49,48 @@ func (m *Memory) AppendOwn(ctx context.Context, e Entry, job *Job, held *PinCoun
 
 // Uploads is described at [Uploads].
 func (m *Memory) Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error] {
-	return memoryOutbox(ctx, m, id, func(b *memoryBucket) map[bucket.Link]Upload { return b.uploads })
+	return memoryOutbox(ctx, m, id, func(b *memoryBucket) map[bucket.Head]Upload { return b.uploads })
 }
 
 // AddUpload is described at [Uploads].
-func (m *Memory) AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) AddUpload(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		e, ok := b.entries[link]
-		if !ok {
+		if _, ok := b.entries[h]; !ok {
 			return ErrNotFound
 		}
-		u, again := b.uploads[link]
+		u, again := b.uploads[h]
 		if again {
 			u.Attempt++
 		} else {
-			u = Upload{Bucket: id, Link: link, Height: e.Height}
+			u = Upload{Bucket: id, Link: h.Link, Height: h.Height}
 		}
-		b.uploads[link] = u
+		b.uploads[h] = u
 		return nil
 	})
-	return failed(err, "record the upload of version %s of bucket %s", link, id)
+	return failed(err, "record the upload of version %s of bucket %s", h.Link, id)
 }
 
 // Announced is described at [Uploads].
-func (m *Memory) Announced(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (m *Memory) Announced(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
-		e, ok := b.entries[link]
-		if !ok {
+		if _, ok := b.entries[h]; !ok {
 			return ErrNotFound
 		}
-		if e.Head().Compare(b.Announced) > 0 {
-			b.Announced = e.Head()
+		if h.Compare(b.Announced) > 0 {
+			b.Announced = h
 		}
 		return nil
 	})
-	return failed(err, "move the announced head of bucket %s to %s", id, link)
+	return failed(err, "move the announced head of bucket %s to %s", id, h.Link)
 }
 
 // Uploaded is described at [Uploads].
-func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+func (m *Memory) Uploaded(ctx context.Context, id bucket.ID, heads ...bucket.Head) error {
 	err := m.use(ctx, true, func() error {
-		for _, link := range links {
-			delete(m.bucket(id).uploads, link)
+		for _, h := range heads {
+			delete(m.bucket(id).uploads, h)
 		}
 		return nil
 	})

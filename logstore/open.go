@@ -243,7 +243,7 @@ func (s *Badger) checkSchema(ctx context.Context, noted uint32) error {
 		err = checkVersion(version)
 	}
 	if err == nil && version < schemaVersion {
-		err = s.convert(ctx)
+		err = s.convert(ctx, version)
 	}
 	if err != nil || noted == schemaVersion {
 		return err

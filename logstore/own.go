@@ -17,7 +17,7 @@ func checkOwn(e Entry, job *Job, held *PinCount) error {
 // planOwn plans the append of a checked version that was made here, or returns [ErrStale]. A version that is in the log already
 // makes an empty plan.
 func planOwn(ctx context.Context, l ledger, b Bucket, e Entry, job *Job, held *PinCount, now time.Time) (appendPlan, error) {
-	if _, ok, err := l.height(e.Link); err != nil || ok {
+	if ok, err := l.has(e.Head()); err != nil || ok {
 		return appendPlan{}, err
 	}
 	if e.Previous != b.Known.Link {

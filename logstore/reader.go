@@ -64,23 +64,27 @@ func (r reader) bucketOrNew(id bucket.ID) (Bucket, error) {
 	return b, err
 }
 
-// head reads the height of a version. [ErrNotFound].
-func (r reader) head(id bucket.ID, link bucket.Link) (h bucket.Head, err error) {
-	h.Link = link
-	err = r.get(linkKey(id, link), func(value []byte) (err error) {
-		h.Height, err = decodeHeight(value)
-		return err
-	})
-	return h, err
+// entry reads a version. [ErrNotFound].
+func (r reader) entry(id bucket.ID, h bucket.Head) (Entry, error) {
+	return getRow(r, headKey(kindEntry, id, h), decodeEntry)
 }
 
-// entry reads a version whose link row was read, or is named by another row.
-func (r reader) entry(id bucket.ID, h bucket.Head) (Entry, error) {
-	e, err := getRow(r, headKey(kindEntry, id, h), decodeEntry)
+// linked reads a version that another row names: that there is none is [ErrDamaged].
+func (r reader) linked(id bucket.ID, h bucket.Head) (Entry, error) {
+	e, err := r.entry(id, h)
 	if errors.Is(err, ErrNotFound) {
 		err = fmt.Errorf("%w: version %s at height %d of bucket %s is missing", ErrDamaged, h.Link, h.Height, id)
 	}
 	return e, err
+}
+
+// has reports whether there is a row with that key.
+func (r reader) has(key []byte) (bool, error) {
+	err := r.get(key, func([]byte) error { return nil })
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // job reads a job: as buffered, where it still is in the database, or else as it stands there. [ErrNotFound].
@@ -127,16 +131,12 @@ type bucketLedger struct {
 	id bucket.ID
 }
 
-func (l bucketLedger) height(link bucket.Link) (uint64, bool, error) {
-	h, err := l.head(l.id, link)
-	if errors.Is(err, ErrNotFound) {
-		return 0, false, nil
-	}
-	return h.Height, err == nil, err
+func (l bucketLedger) has(h bucket.Head) (bool, error) {
+	return l.reader.has(headKey(kindEntry, l.id, h))
 }
 
 func (l bucketLedger) previous(h bucket.Head) (bucket.Link, error) {
-	e, err := l.entry(l.id, h)
+	e, err := l.linked(l.id, h)
 	return e.Previous, err
 }
 

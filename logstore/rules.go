@@ -60,8 +60,8 @@ func checkJob(stretch []Entry, job *Job) error {
 
 // ledger is what planning an append asks of one bucket's log.
 type ledger interface {
-	// height returns the height of a version, and whether it is in the log.
-	height(link bucket.Link) (uint64, bool, error)
+	// has reports whether a version is in the log.
+	has(h bucket.Head) (bool, error)
 	// previous returns the predecessor of a version in the log.
 	previous(h bucket.Head) (bucket.Link, error)
 	// succeeded reports whether a version at that height has this predecessor.
@@ -94,11 +94,10 @@ func (p appendPlan) begin(b *Bucket) {
 
 // follows returns the tip that the version at index i of fresh follows on, the zero Head if it opens a branch or is a genesis.
 func (p appendPlan) follows(i int) bucket.Head {
-	e := p.fresh[i]
-	if e.Height == 0 || i == 0 && p.fork {
+	if i == 0 && p.fork {
 		return bucket.Head{}
 	}
-	return bucket.Head{Link: e.Previous, Height: e.Height - 1}
+	return p.fresh[i].Before()
 }
 
 // every returns the versions that get a job of their own, where each does.
@@ -119,7 +118,7 @@ func planAppend(ctx context.Context, l ledger, b Bucket, stretch []Entry, job *J
 			return true
 		}
 		var ok bool
-		_, ok, err = l.height(stretch[i].Link)
+		ok, err = l.has(stretch[i].Head())
 		return !ok
 	})
 	if err != nil || known == len(stretch) {
@@ -163,16 +162,12 @@ func checkContinues(l ledger, b Bucket, e Entry) error {
 	if e.Previous == b.Known.Link && e.Height-1 == b.Known.Height {
 		return nil
 	}
-	h, ok, err := l.height(e.Previous)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
-		return fmt.Errorf("%w: %s at height %d follows %s, which is not in the log", ErrGap, e.Link, e.Height, e.Previous)
-	case h != e.Height-1:
-		return fmt.Errorf("%w: %s at height %d follows %s at height %d", ErrGap, e.Link, e.Height, e.Previous, h)
+	ok, err := l.has(e.Before())
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: %s at height %d follows %s, which the log does not have at height %d", ErrGap, e.Link, e.Height,
+			e.Previous, e.Height-1)
 	}
-	return nil
+	return err
 }
 
 // keptForms returns entries as the log keeps them.
@@ -211,7 +206,7 @@ func replacedJobs(ctx context.Context, l ledger, b Bucket, first Entry) ([]bucke
 		return below, nil // one chain: what is lower is an ancestor
 	}
 	slices.SortFunc(below, func(x, y bucket.Head) int { return y.Compare(x) })
-	cur := bucket.Head{Link: first.Previous, Height: first.Height - 1}
+	cur := first.Before()
 	ancestors := below[:0]
 	for _, h := range below {
 		for cur.Height > h.Height {

@@ -58,6 +58,14 @@ type Entry struct {
 // Head returns the entry as the head rule sees it.
 func (e Entry) Head() bucket.Head { return bucket.Head{Link: e.Link, Height: e.Height} }
 
+// Before returns the entry's predecessor, the zero Head for a genesis.
+func (e Entry) Before() bucket.Head {
+	if e.Height == 0 {
+		return bucket.Head{}
+	}
+	return bucket.Head{Link: e.Previous, Height: e.Height - 1}
+}
+
 // Bucket is what the log knows of one bucket without walking it.
 type Bucket struct {
 	ID        bucket.ID
@@ -116,8 +124,8 @@ type Job struct {
 type Reader interface {
 	// Bucket returns what is known of a bucket, ErrNotFound where that is nothing: neither a version nor a condition.
 	Bucket(ctx context.Context, id bucket.ID) (Bucket, error)
-	// Entry returns one version of a bucket, or ErrNotFound.
-	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (Entry, error)
+	// Entry returns one version of a bucket, or ErrNotFound. Whoever has only its link finds the height in its manifest.
+	Entry(ctx context.Context, id bucket.ID, h bucket.Head) (Entry, error)
 	// Heads returns the links at a height, ascending; the last one is the head of that height. None is no error.
 	Heads(ctx context.Context, id bucket.ID, height uint64) ([]bucket.Link, error)
 	// Buckets yields every bucket with a version or a condition, by ascending ID, beginning after the given one (the zero ID
@@ -149,18 +157,18 @@ type Appender interface {
 // Jobs is the outbox: what is to be published, and what was but is not done.
 type Jobs interface {
 	// Job returns one job, or ErrNotFound: never recorded, or done.
-	Job(ctx context.Context, id bucket.ID, link bucket.Link) (Job, error)
+	Job(ctx context.Context, id bucket.ID, h bucket.Head) (Job, error)
 	// Jobs yields every job by ascending bucket, then head order. An error ends the sequence.
 	Jobs(ctx context.Context) iter.Seq2[Job, error]
 	// SetJob moves a job to a state; Attempt grows by one where the state is JobPending. JobPublished alone is not durable
 	// on return but with the next durable write or Close: a crash in between publishes the message a second time, under the
 	// same id. The other states are durable on return. ErrNotFound where there is no such job.
-	SetJob(ctx context.Context, id bucket.ID, link bucket.Link, s JobState) error
+	SetJob(ctx context.Context, id bucket.ID, h bucket.Head, s JobState) error
 	// Complete marks a version complete, moves the bucket's complete head to it where it is the greater one, and removes its
 	// job, in one durable step. Repeating it changes nothing. ErrNotFound where the version is not in the log.
-	Complete(ctx context.Context, id bucket.ID, link bucket.Link, pins PinCount) error
+	Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error
 	// Drop removes a job that a newer version made needless. Absent is no error. Durable on return.
-	Drop(ctx context.Context, id bucket.ID, link bucket.Link) error
+	Drop(ctx context.Context, id bucket.ID, h bucket.Head) error
 }
 
 // Tip is a version that no other version in the log follows on. A bucket with one tip has no fork.
@@ -175,9 +183,9 @@ type Tips interface {
 	// Tips returns the tips of a bucket, the greatest first: the known head is one of them. None is no error. Its cost depends
 	// on the number of tips alone.
 	Tips(ctx context.Context, id bucket.ID) ([]Tip, error)
-	// SetMerged marks tips as merged. The mark stays until a version follows on the tip. Links that are no tips of the bucket
+	// SetMerged marks tips as merged. The mark stays until a version follows on the tip. Heads that are no tips of the bucket
 	// are passed over, and so is the known head, which no version can hold as merged. Durable on return.
-	SetMerged(ctx context.Context, id bucket.ID, links ...bucket.Link) error
+	SetMerged(ctx context.Context, id bucket.ID, heads ...bucket.Head) error
 }
 
 // Upload is a version that this peer still owes the broker: the object stores may lack something that it needs, or the bus
@@ -188,6 +196,9 @@ type Upload struct {
 	Height  uint64
 	Attempt uint32 // 0 at first; one more each time it is recorded again
 }
+
+// Head returns the version that is owed.
+func (u Upload) Head() bucket.Head { return bucket.Head{Link: u.Link, Height: u.Height} }
 
 // Uploads is the half of the outbox that goes out.
 type Uploads interface {
@@ -203,13 +214,13 @@ type Uploads interface {
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error]
 	// AddUpload records that a version is owed (again): Attempt grows by one where it is there. Durable on return. ErrNotFound
 	// where the version is not in the log.
-	AddUpload(ctx context.Context, id bucket.ID, link bucket.Link) error
+	AddUpload(ctx context.Context, id bucket.ID, h bucket.Head) error
 	// Announced moves the bucket's announced head to a version, where it is the greater one. Its upload stays. Durable on
 	// return. ErrNotFound where the version is not in the log.
-	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
+	Announced(ctx context.Context, id bucket.ID, h bucket.Head) error
 	// Uploaded removes uploads of a bucket, in one durable step: the object stores have all that the versions need, and each was
 	// announced, or a version above it was. Absent is no error. Durable on return.
-	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error
+	Uploaded(ctx context.Context, id bucket.ID, heads ...bucket.Head) error
 }
 
 // Conditions remembers why buckets are not in sync.

@@ -22,9 +22,9 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 	case q.Height != nil:
 		found, err = h.atHeight(ctx, q.Bucket, q.Of, *q.Height)
 	case !q.Link.IsZero() && q.Of.IsZero():
-		found, err = h.stores.log.Entry(ctx, q.Bucket, q.Link)
+		found, err = h.consumer.Find(ctx, q.Bucket, bucket.Head{Link: q.Link})
 	case !q.Link.IsZero():
-		if found, err = h.stores.log.Entry(ctx, q.Bucket, q.Link); err == nil {
+		if found, err = h.consumer.Find(ctx, q.Bucket, bucket.Head{Link: q.Link}); err == nil {
 			found, err = h.atHeight(ctx, q.Bucket, q.Of, found.Height)
 		}
 		if err == nil && found.Link != q.Link {
@@ -66,17 +66,17 @@ func (p *Peer) atHeight(ctx context.Context, id bucket.ID, of bucket.Head, heigh
 		return logstore.Entry{}, err
 	}
 	if len(links) == 1 {
-		return p.stores.log.Entry(ctx, id, links[0])
+		return p.stores.log.Entry(ctx, id, bucket.Head{Link: links[0], Height: height})
 	}
 	return p.back(ctx, id, of, func(e logstore.Entry) bool { return e.Height <= height })
 }
 
 // back goes back from a version to the first one, itself included, that found says yes to. It must do so for a genesis.
 func (p *Peer) back(ctx context.Context, id bucket.ID, from bucket.Head, found func(logstore.Entry) bool) (logstore.Entry, error) {
-	e, err := p.stores.log.Entry(ctx, id, from.Link)
+	e, err := p.stores.log.Entry(ctx, id, from)
 	for err == nil && !found(e) {
 		if err = ctx.Err(); err == nil {
-			e, err = p.stores.log.Entry(ctx, id, e.Previous)
+			e, err = p.stores.log.Entry(ctx, id, e.Before())
 		}
 	}
 	return e, err
@@ -88,14 +88,14 @@ func (p *Peer) mergeBase(ctx context.Context, id bucket.ID, a, b bucket.Head) (b
 		if a.Height < b.Height {
 			a, b = b, a
 		}
-		e, err := p.stores.log.Entry(ctx, id, a.Link)
+		e, err := p.stores.log.Entry(ctx, id, a)
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return bucket.Head{}, fmt.Errorf("where the branches of bucket %s meet: %w", id, err)
 		}
-		a = bucket.Head{Link: e.Previous, Height: e.Height - 1}
+		a = e.Before()
 	}
 	return a, nil
 }

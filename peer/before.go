@@ -57,7 +57,7 @@ func (p *Peer) forgetVerified(ctx context.Context, id bucket.ID, before []bucket
 	if len(before) == 0 {
 		return nil
 	}
-	_, err := p.stores.log.Entry(ctx, id, before[0].Link)
+	_, err := p.stores.log.Entry(ctx, id, bucket.Head{Link: before[0].Link, Height: *before[0].Height})
 	if errors.Is(err, logstore.ErrNotFound) {
 		return nil
 	}

@@ -214,7 +214,11 @@ func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (dup
 		}
 		link = b.Known.Link
 	}
-	if err := h.stores.log.AddUpload(ctx, id, link); err != nil {
+	e, err := h.consumer.Find(ctx, id, bucket.Head{Link: link})
+	if err == nil {
+		err = h.stores.log.AddUpload(ctx, id, e.Head())
+	}
+	if err != nil {
 		if errors.Is(err, logstore.ErrNotFound) {
 			return false, fmt.Errorf("bucket %s: %w: %s is not in the log", id, ErrNoVersion, link)
 		}

@@ -22,12 +22,12 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 	if err != nil || len(tips) < 2 {
 		return nil, err
 	}
-	m := &merges{p, b, tips, map[bucket.Link][]bucket.Link{}}
+	m := &merges{p, b, tips, map[bucket.Head][]bucket.Link{}}
 	head := sync.OnceValue(func() bucket.Pins {
-		pins, _ := p.merged(ctx, b.ID, b.Known.Link) // of a list that cannot be had nothing is said
+		pins, _ := p.merged(ctx, b.ID, b.Known) // of a list that cannot be had nothing is said
 		return pins
 	})
-	var merged []bucket.Link
+	var merged []bucket.Head
 	for _, t := range tips {
 		if t.Link == b.Known.Link {
 			continue
@@ -37,10 +37,10 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 			return nil, err
 		}
 		if done {
-			merged = append(merged, t.Link)
+			merged = append(merged, t.Head)
 			continue
 		}
-		tip, err := p.tip(ctx, b, t.Link, head())
+		tip, err := p.tip(ctx, b, t.Head, head())
 		if err != nil {
 			return nil, err
 		}
@@ -61,11 +61,11 @@ type merges struct {
 	*Peer
 	b    logstore.Bucket
 	tips []logstore.Tip
-	by   map[bucket.Link][]bucket.Link // tips that a version holds as merged; nil if its list cannot be had
+	by   map[bucket.Head][]bucket.Link // tips that a version holds as merged; nil if its list cannot be had
 }
 
 // in reports whether a version holds a tip as merged; ok is false if that cannot be told.
-func (m *merges) in(ctx context.Context, version, tip bucket.Link) (merged, ok bool) {
+func (m *merges) in(ctx context.Context, version bucket.Head, tip bucket.Link) (merged, ok bool) {
 	found, seen := m.by[version]
 	if !seen {
 		if pins, err := m.merged(ctx, m.b.ID, version); err == nil {
@@ -84,7 +84,7 @@ func (m *merges) in(ctx context.Context, version, tip bucket.Link) (merged, ok b
 // of reports whether any version holds a tip as merged: another tip, or one below the head.
 func (m *merges) of(ctx context.Context, t logstore.Tip) (bool, error) {
 	for _, other := range m.tips {
-		if merged, _ := m.in(ctx, other.Link, t.Link); merged {
+		if merged, _ := m.in(ctx, other.Head, t.Link); merged {
 			return true, nil
 		}
 	}
@@ -99,26 +99,26 @@ const maxMerges = 1000
 // it stays so; the next call goes on from there.
 func (m *merges) below(ctx context.Context, t logstore.Tip) (bool, error) {
 	asked, _ := m.unmerged.Load(t.Link)
-	var links []bucket.Link
+	var above []bucket.Head
 	_, err := m.back(ctx, m.b.ID, m.b.Known, func(e logstore.Entry) bool {
 		below := e.Height <= t.Height || e.Link == asked
 		if !below && e.Link != m.b.Known.Link {
-			links = append(links, e.Link)
+			above = append(above, e.Head())
 		}
 		return below
 	})
 	if err != nil {
 		return false, err
 	}
-	slices.Reverse(links)
+	slices.Reverse(above)
 	told := true
-	for _, link := range links[:min(len(links), maxMerges)] {
-		merged, ok := m.in(ctx, link, t.Link)
+	for _, h := range above[:min(len(above), maxMerges)] {
+		merged, ok := m.in(ctx, h, t.Link)
 		if merged {
 			return true, nil
 		}
 		if told = told && ok; told {
-			m.unmerged.Store(t.Link, link)
+			m.unmerged.Store(t.Link, h.Link)
 		}
 	}
 	return false, ctx.Err()
@@ -126,29 +126,25 @@ func (m *merges) below(ctx context.Context, t logstore.Tip) (bool, error) {
 
 // tip returns a branch with the newest version of it that the head has all of: the one that both chains have, or a later one
 // that was merged before.
-func (p *Peer) tip(ctx context.Context, b logstore.Bucket, link bucket.Link, head bucket.Pins) (local.Tip, error) {
-	manifest, err := p.manifest(ctx, link)
+func (p *Peer) tip(ctx context.Context, b logstore.Bucket, h bucket.Head, head bucket.Pins) (local.Tip, error) {
+	manifest, err := p.manifest(ctx, h.Link)
 	if err != nil {
 		return local.Tip{}, err
 	}
-	at, err := p.leaves(ctx, b, link, head, func(logstore.Entry) {})
+	at, err := p.leaves(ctx, b, h, head, func(logstore.Entry) {})
 	return local.Tip{Manifest: manifest, Base: at.Head()}, err
 }
 
 // leaves goes back from a version to the newest one that the head has all of, which it returns, and calls f with those on the way.
 // head is what the head holds as merged.
 func (p *Peer) leaves(
-	ctx context.Context, b logstore.Bucket, link bucket.Link, head bucket.Pins, f func(logstore.Entry),
+	ctx context.Context, b logstore.Bucket, h bucket.Head, head bucket.Pins, f func(logstore.Entry),
 ) (at logstore.Entry, err error) {
-	e, err := p.stores.log.Entry(ctx, b.ID, link)
+	base, err := p.mergeBase(ctx, b.ID, b.Known, h)
 	if err != nil {
 		return at, err
 	}
-	base, err := p.mergeBase(ctx, b.ID, b.Known, e.Head())
-	if err != nil {
-		return at, err
-	}
-	return p.back(ctx, b.ID, e.Head(), func(e logstore.Entry) bool {
+	return p.back(ctx, b.ID, h, func(e logstore.Entry) bool {
 		has := e.Height <= base.Height || holds(head, e.Link)
 		if !has {
 			f(e)
@@ -159,8 +155,8 @@ func (p *Peer) leaves(
 
 // merged returns the pins of a version. The manifests of its bucket among them are those that it holds as merged: its
 // predecessor's, which every version pins, is left out.
-func (p *Peer) merged(ctx context.Context, id bucket.ID, link bucket.Link) (pins bucket.Pins, err error) {
-	e, err := p.stores.log.Entry(ctx, id, link)
+func (p *Peer) merged(ctx context.Context, id bucket.ID, h bucket.Head) (pins bucket.Pins, err error) {
+	e, err := p.stores.log.Entry(ctx, id, h)
 	var list []byte
 	if err == nil {
 		list, err = blobstore.ReadAll(ctx, held{p}, e.Pins.Hash(), bucket.MaxPinsSize)
@@ -173,8 +169,8 @@ func (p *Peer) merged(ctx context.Context, id bucket.ID, link bucket.Link) (pins
 		if errors.Is(err, ErrOffline) {
 			level = slog.LevelDebug
 		}
-		p.cfg.Logger.Log(ctx, level, "what a version has merged cannot be seen", "bucket", id, "link", link, "error", err)
-		return nil, fmt.Errorf("pins list of version %s: %w", link, err)
+		p.cfg.Logger.Log(ctx, level, "what a version has merged cannot be seen", "bucket", id, "link", h.Link, "error", err)
+		return nil, fmt.Errorf("pins list of version %s: %w", h.Link, err)
 	}
 	return slices.DeleteFunc(pins, func(h bucket.Hash) bool { return h == e.Previous.Hash() }), nil
 }
@@ -195,7 +191,7 @@ func (h held) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (ca
 	if err != nil || b.Forks == 0 {
 		return nil, err // without a fork nothing was ever merged
 	}
-	head, err := h.merged(ctx, id, b.Known.Link)
+	head, err := h.merged(ctx, id, b.Known)
 	if err != nil {
 		return nil, err
 	}
@@ -203,11 +199,15 @@ func (h held) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (ca
 		return nil, err
 	}
 	for _, link := range tips {
-		_, err := h.leaves(ctx, b, link, head, func(e logstore.Entry) { carried = append(carried, e.Link.Hash()) })
+		tip, err := h.consumer.Find(ctx, id, bucket.Head{Link: link})
 		if err != nil {
 			return nil, err
 		}
-		pins, err := h.merged(ctx, id, link)
+		_, err = h.leaves(ctx, b, tip.Head(), head, func(e logstore.Entry) { carried = append(carried, e.Link.Hash()) })
+		if err != nil {
+			return nil, err
+		}
+		pins, err := h.merged(ctx, id, tip.Head())
 		if err == nil {
 			pins, err = h.versions(ctx, id, pins)
 		}
@@ -222,9 +222,9 @@ func (h held) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (ca
 // versions returns those of pins that are versions of a bucket in the log.
 func (p *Peer) versions(ctx context.Context, id bucket.ID, pins bucket.Pins) (versions bucket.Pins, err error) {
 	for _, h := range pins {
-		has, err := p.stores.manifests.Has(ctx, h) // most are none, and the log is slower to say so
+		has, err := p.stores.manifests.Has(ctx, h) // most are none, and that is quicker to say
 		if err == nil && has {
-			_, err = p.stores.log.Entry(ctx, id, bucket.NewLink(bucket.CodecDagCBOR, h))
+			_, err = p.consumer.Find(ctx, id, bucket.Head{Link: bucket.NewLink(bucket.CodecDagCBOR, h)})
 			has = err == nil
 		}
 		if err != nil && !errors.Is(err, logstore.ErrNotFound) {

@@ -221,7 +221,7 @@ func (p *Peer) oweAll(ctx context.Context, others bool) error {
 		if owed := e.Author == p.ID() || others && e.Complete; t.Merged || !owed {
 			return nil
 		}
-		return p.stores.log.AddUpload(ctx, e.Bucket, e.Link)
+		return p.stores.log.AddUpload(ctx, e.Bucket, e.Head())
 	})
 }
 

@@ -162,7 +162,7 @@ func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules b
 func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 	return s.eachTip(ctx, func(_ logstore.Tip, e logstore.Entry) (err error) {
 		if e.Author == me {
-			err = s.log.AddUpload(ctx, e.Bucket, e.Link)
+			err = s.log.AddUpload(ctx, e.Bucket, e.Head())
 		}
 		if err == nil {
 			err = s.completeHeld(ctx, e)
@@ -180,7 +180,7 @@ func (s *stores) eachTip(ctx context.Context, f func(logstore.Tip, logstore.Entr
 		}
 		for _, t := range tips {
 			var e logstore.Entry
-			if e, err = s.log.Entry(ctx, b.ID, t.Link); err == nil {
+			if e, err = s.log.Entry(ctx, b.ID, t.Head); err == nil {
 				err = f(t, e)
 			}
 			if err != nil {
@@ -203,7 +203,7 @@ func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
 	if err != nil {
 		return err
 	}
-	return s.log.Complete(ctx, e.Bucket, e.Link, count)
+	return s.log.Complete(ctx, e.Bucket, e.Head(), count)
 }
 
 // Close closes what was opened, the log last.

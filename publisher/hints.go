@@ -100,21 +100,21 @@ func (r *round) stretch(ctx context.Context, v *bucket.Version, repair bool) (*s
 // [maxRepack] versions.
 func (r *round) walk(ctx context.Context, v *bucket.Version, known ...packed) (*stretch, bool, error) {
 	s := &stretch{}
-	for l := v.Previous; !l.IsZero(); {
-		if i := slices.IndexFunc(known, func(k packed) bool { return k.below == l }); i >= 0 {
-			s.packed = packed{packs: slices.Clone(known[i].packs), below: l}
+	for at := v.Before(); !at.IsZero(); {
+		if i := slices.IndexFunc(known, func(k packed) bool { return k.below == at.Link }); i >= 0 {
+			s.packed = packed{packs: slices.Clone(known[i].packs), below: at.Link}
 			return s, true, nil
 		}
 		if len(s.links) == maxRepack {
-			s.below = l
+			s.below = at.Link
 			return s, false, nil
 		}
-		s.links = append(s.links, l)
-		e, err := r.cfg.Log.Entry(ctx, r.id, l)
+		s.links = append(s.links, at.Link)
+		e, err := r.cfg.Log.Entry(ctx, r.id, at)
 		if err != nil {
-			return &stretch{}, false, fmt.Errorf("read version %s: %w", l, err)
+			return &stretch{}, false, fmt.Errorf("read version %s: %w", at.Link, err)
 		}
-		l = e.Previous
+		at = e.Before()
 	}
 	return s, true, nil
 }

@@ -47,7 +47,7 @@ func (r *round) wanted(ctx context.Context, o owed) (since, before []bucket.Hash
 }
 
 // ofBase returns what a base needs: nothing for no base, or one whose pins list is not held. Most of what is owed has the same one.
-func (r *round) ofBase(ctx context.Context, base bucket.Link) (bucket.Pins, error) {
+func (r *round) ofBase(ctx context.Context, base bucket.Head) (bucket.Pins, error) {
 	if base.IsZero() {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func (r *round) ofBase(ctx context.Context, base bucket.Link) (bucket.Pins, erro
 	}
 	e, err := r.cfg.Log.Entry(ctx, r.id, base)
 	if err != nil {
-		return nil, fmt.Errorf("read version %s: %w", base, err)
+		return nil, fmt.Errorf("read version %s: %w", base.Link, err)
 	}
 	pins, err := r.pins(ctx, e.Pins)
 	if err == nil || blobstore.IsMissing(err) {

@@ -14,11 +14,11 @@ import (
 // what is owed, [logstore.Uploads].
 type Log interface {
 	Bucket(ctx context.Context, id bucket.ID) (logstore.Bucket, error)
-	Entry(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error)
+	Entry(ctx context.Context, id bucket.ID, h bucket.Head) (logstore.Entry, error)
 	Tips(ctx context.Context, id bucket.ID) ([]logstore.Tip, error)
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[logstore.Upload, error]
-	Announced(ctx context.Context, id bucket.ID, link bucket.Link) error
-	Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error
+	Announced(ctx context.Context, id bucket.ID, h bucket.Head) error
+	Uploaded(ctx context.Context, id bucket.ID, heads ...bucket.Head) error
 }
 
 // Stores writes object stores by name. Safe for concurrent use. An error says that nothing is certain; asking and putting

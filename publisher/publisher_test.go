@@ -200,7 +200,7 @@ func TestForksAreNamed_OtherHeadsTravelWithTheHead(t *testing.T) {
 	w.keep(v, false)
 	w.there(v)
 	side := w.make(merged, w.hold(blob(9, "merged"))...)
-	if err := w.log.SetMerged(t.Context(), c.ID, side.Link); err != nil {
+	if err := w.log.SetMerged(t.Context(), c.ID, side.Head()); err != nil {
 		t.Fatal(err)
 	}
 	missing := bucket.Sum([]byte("elsewhere"))
@@ -259,7 +259,7 @@ func TestBounded_MergedBranchCostsItself(t *testing.T) {
 	}
 	side := w.make(c.Fork(98))
 	w.make(c)
-	if err := w.log.SetMerged(t.Context(), c.ID, side.Link); err != nil {
+	if err := w.log.SetMerged(t.Context(), c.ID, side.Head()); err != nil {
 		t.Fatal(err)
 	}
 	p := w.publisher()

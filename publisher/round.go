@@ -31,7 +31,7 @@ type round struct {
 	held error          // the first upload that is held up by what is not here
 	gone int            // uploads cleared
 
-	base     bucket.Link // whose pins were read last
+	base     bucket.Head // whose pins were read last
 	basePins bucket.Pins
 }
 
@@ -40,7 +40,7 @@ type owed struct {
 	logstore.Upload
 	pins bucket.Link
 	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
-	base bucket.Link // newest version below it that is not owed; zero for none: all that came since is to be in the stores
+	base bucket.Head // newest version below it that is not owed; zero for none: all that came since is to be in the stores
 	tip  bool        // it is an unmerged tip: the bus is to be told of it
 	// lacking: the stores may lack anything that the tip needs, so all is put before the bus is told.
 	lacking bool
@@ -83,14 +83,14 @@ func (r *round) load(ctx context.Context) error {
 		return fmt.Errorf("read the tips of bucket %s: %w", r.id, err)
 	}
 	r.tips = slices.DeleteFunc(tips, func(t logstore.Tip) bool { return t.Merged })
-	base := make(map[bucket.Link]bucket.Link, len(r.owed))
+	base := make(map[bucket.Link]bucket.Head, len(r.owed))
 	for i := range r.owed {
 		o := &r.owed[i]
-		e, err := r.cfg.Log.Entry(ctx, r.id, o.Link)
+		e, err := r.cfg.Log.Entry(ctx, r.id, o.Head())
 		if err != nil {
 			return fmt.Errorf("read version %s: %w", o.Link, err)
 		}
-		o.pins, o.prev, o.base = e.Pins, e.Previous, e.Previous
+		o.pins, o.prev, o.base = e.Pins, e.Previous, e.Before()
 		if b, ok := base[e.Previous]; ok {
 			o.base = b
 		}
@@ -143,11 +143,11 @@ func (r *round) manifests(ctx context.Context) error {
 		return fmt.Errorf("read bucket %s: %w", r.id, err)
 	}
 	var hashes, bases []bucket.Hash
-	oldest := map[bucket.Link]owed{} // of those with a base
+	oldest := map[bucket.Head]owed{} // of those with a base
 	for _, o := range r.owed {
 		hashes = append(hashes, o.Link.Hash())
 		if _, ok := oldest[o.base]; !ok && !o.base.IsZero() {
-			oldest[o.base], bases = o, append(bases, o.base.Hash())
+			oldest[o.base], bases = o, append(bases, o.base.Link.Hash())
 		}
 	}
 	lacked, missing, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, append(hashes, bases...))
@@ -158,8 +158,8 @@ func (r *round) manifests(ctx context.Context) error {
 		return fmt.Errorf("manifest of version %s of bucket %s: %w", r.owed[i].Link, r.id, ErrIncomplete)
 	}
 	for base, first := range oldest {
-		again := bucket.Head{Link: first.Link, Height: first.Height}.Compare(b.Announced) <= 0
-		if (again || slices.Contains(lacked, base.Hash())) && r.distrust(base) {
+		again := first.Head().Compare(b.Announced) <= 0
+		if (again || slices.Contains(lacked, base.Link.Hash())) && r.distrust(base) {
 			if err := r.below(ctx, first); err != nil {
 				return err
 			}
@@ -169,7 +169,7 @@ func (r *round) manifests(ctx context.Context) error {
 }
 
 // distrust notes that the stores may lack anything that the tips on a base need. It reports whether there is one.
-func (r *round) distrust(base bucket.Link) (found bool) {
+func (r *round) distrust(base bucket.Head) (found bool) {
 	for i := range r.owed {
 		if o := &r.owed[i]; o.base == base && o.tip {
 			o.lacking, found = true, true
@@ -180,14 +180,14 @@ func (r *round) distrust(base bucket.Link) (found bool) {
 
 // below puts the manifests of all versions below one that is owed.
 func (r *round) below(ctx context.Context, o owed) error {
-	for link := o.base; !link.IsZero(); {
+	for at := o.base; !at.IsZero(); {
 		var hashes []bucket.Hash
-		for len(hashes) < askBatch && !link.IsZero() {
-			e, err := r.cfg.Log.Entry(ctx, r.id, link)
+		for len(hashes) < askBatch && !at.IsZero() {
+			e, err := r.cfg.Log.Entry(ctx, r.id, at)
 			if err != nil {
-				return fmt.Errorf("read version %s: %w", link, err)
+				return fmt.Errorf("read version %s: %w", at.Link, err)
 			}
-			hashes, link = append(hashes, link.Hash()), e.Previous
+			hashes, at = append(hashes, at.Link.Hash()), e.Before()
 		}
 		_, lost, err := r.upload(ctx, r.cfg.ManifestStore, r.cfg.Manifests, hashes)
 		if err != nil {
@@ -246,13 +246,12 @@ func (r *round) announce(ctx context.Context, ready []owed) (told []owed, err er
 	if err := r.tell(ctx, a); err != nil {
 		return nil, fmt.Errorf("announce version %s of bucket %s: %w", head.Link, r.id, err)
 	}
-	if err := r.cfg.Log.Announced(ctx, r.id, head.Link); err != nil {
+	if err := r.cfg.Log.Announced(ctx, r.id, head.Head()); err != nil {
 		return nil, fmt.Errorf("note that %s was announced: %w", head.Link, err)
 	}
-	known := bucket.Head{Link: head.Link, Height: head.Height}
-	r.note(func(g *Progress) { g.Announced = known })
+	r.note(func(g *Progress) { g.Announced = head.Head() })
 	r.cfg.Logger.Info("announced", "bucket", r.id, "link", head.Link, "height", head.Height)
-	r.cfg.Announced(r.id, known, a.Heads)
+	r.cfg.Announced(r.id, head.Head(), a.Heads)
 	return told, nil
 }
 
@@ -284,11 +283,11 @@ func (r *round) clear(ctx context.Context, done []owed) error {
 	if len(done) == 0 {
 		return nil
 	}
-	links := make([]bucket.Link, len(done))
+	heads := make([]bucket.Head, len(done))
 	for i, o := range done {
-		links[i] = o.Link
+		heads[i] = o.Head()
 	}
-	if err := r.cfg.Log.Uploaded(ctx, r.id, links...); err != nil {
+	if err := r.cfg.Log.Uploaded(ctx, r.id, heads...); err != nil {
 		return fmt.Errorf("note that %d versions are uploaded: %w", len(done), err)
 	}
 	r.gone += len(done)

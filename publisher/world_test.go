@@ -134,7 +134,7 @@ func (w *world) keep(v *bucket.Version, owed bool) {
 // again records that a version is owed.
 func (w *world) again(v *bucket.Version) {
 	w.tb.Helper()
-	if err := w.log.AddUpload(context.Background(), v.Bucket, v.Link); err != nil {
+	if err := w.log.AddUpload(context.Background(), v.Bucket, v.Head()); err != nil {
 		w.tb.Fatal(err)
 	}
 }
@@ -358,17 +358,17 @@ type faultyLog struct {
 	w *world
 }
 
-func (l faultyLog) Announced(ctx context.Context, id bucket.ID, link bucket.Link) error {
+func (l faultyLog) Announced(ctx context.Context, id bucket.ID, h bucket.Head) error {
 	return l.w.step(ctx, "note announced", func() {
-		if err := l.Memory.Announced(ctx, id, link); err != nil {
+		if err := l.Memory.Announced(ctx, id, h); err != nil {
 			l.w.tb.Error(err)
 		}
 	})
 }
 
-func (l faultyLog) Uploaded(ctx context.Context, id bucket.ID, links ...bucket.Link) error {
+func (l faultyLog) Uploaded(ctx context.Context, id bucket.ID, heads ...bucket.Head) error {
 	return l.w.step(ctx, "note uploaded", func() {
-		if err := l.Memory.Uploaded(ctx, id, links...); err != nil {
+		if err := l.Memory.Uploaded(ctx, id, heads...); err != nil {
 			l.w.tb.Error(err)
 		}
 	})

@@ -49,7 +49,7 @@ func benchLog(b *testing.B) {
 	start := time.Now()
 	for i := range lookups {
 		e := entries[i*7919%len(entries)]
-		if _, err := log.Entry(b.Context(), e.Bucket, e.Link); err != nil {
+		if _, err := log.Entry(b.Context(), e.Bucket, e.Head()); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -49,8 +49,8 @@ func (e *env) newReference() *reference {
 
 // sync brings a head into the log.
 func (r *reference) sync(ctx context.Context, head *bucket.Version) error {
-	_, ancestor, err := r.walk(ctx, head.Link, func(link bucket.Link) (bool, error) {
-		_, err := r.log.Entry(ctx, head.Bucket, link)
+	_, ancestor, err := r.walk(ctx, head.Link, func(v *bucket.Version) (bool, error) {
+		_, err := r.log.Entry(ctx, head.Bucket, v.Head())
 		if errors.Is(err, logstore.ErrNotFound) {
 			return false, nil
 		}
@@ -59,7 +59,7 @@ func (r *reference) sync(ctx context.Context, head *bucket.Version) error {
 	if err != nil {
 		return err
 	}
-	chain, _, err := r.walk(ctx, head.Link, func(link bucket.Link) (bool, error) { return link == ancestor, nil })
+	chain, _, err := r.walk(ctx, head.Link, func(v *bucket.Version) (bool, error) { return v.Link == ancestor, nil })
 	if err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (r *reference) sync(ctx context.Context, head *bucket.Version) error {
 
 // walk gets manifests from the link on, newest first, until one ends it or the genesis is reached.
 func (r *reference) walk(
-	ctx context.Context, link bucket.Link, ends func(bucket.Link) (bool, error),
+	ctx context.Context, link bucket.Link, ends func(*bucket.Version) (bool, error),
 ) (chain []*bucket.Version, end bucket.Link, err error) {
 	for !link.IsZero() {
 		b, err := r.objects.GetBytes(ctx, link.Hash().String())
@@ -80,7 +80,7 @@ func (r *reference) walk(
 		if err != nil {
 			return nil, end, err
 		}
-		if here, err := ends(link); err != nil || here {
+		if here, err := ends(v); err != nil || here {
 			return chain, link, err
 		}
 		chain = append(chain, v)

@@ -19,7 +19,7 @@ func (s *suite) appendKeeps() {
 	s.add([]logstore.Entry{genesis, second}, nil, false)
 	second.Complete = false
 	for _, want := range []logstore.Entry{genesis, second} {
-		got, err := s.Entry(s.Context(), id(1), want.Link)
+		got, err := s.Entry(s.Context(), id(1), want.Head())
 		s.ok(err)
 		s.same("entry", got, want)
 		if got.Added.Before(began) || got.Added.After(time.Now()) || got.Added.Nanosecond()%1e6 != 0 {
@@ -207,10 +207,10 @@ func (s *suite) manyBuckets() {
 				job := jobOf(e)
 				_, err := s.Append(s.Context(), c[i:i+1], &job, true)
 				if err == nil {
-					err = s.SetJob(s.Context(), e.Bucket, e.Link, logstore.JobPublished)
+					err = s.SetJob(s.Context(), e.Bucket, e.Head(), logstore.JobPublished)
 				}
 				if err == nil && i%2 == 0 {
-					err = s.Complete(s.Context(), e.Bucket, e.Link, logstore.PinCount{Needed: uint64(i)})
+					err = s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: uint64(i)})
 				}
 				if err != nil {
 					s.Errorf("bucket %d, version %d: %v", w, i, err)
@@ -249,7 +249,7 @@ func (s *suite) longNames() {
 		e.Name = test.name
 		added, err := s.Append(s.Context(), []logstore.Entry{e}, nil, false)
 		s.ok(err)
-		got, err := s.Entry(s.Context(), id(i), e.Link)
+		got, err := s.Entry(s.Context(), id(i), e.Head())
 		s.ok(err)
 		s.same("name", []string{added[0].Name, got.Name, s.bucket(id(i)).Name}, []string{test.want, test.want, test.want})
 	}

@@ -98,9 +98,9 @@ func benchComplete(b *testing.B, s logstore.Store) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			e := entries[next.Add(1)-1]
-			err := s.SetJob(b.Context(), e.Bucket, e.Link, logstore.JobPublished)
+			err := s.SetJob(b.Context(), e.Bucket, e.Head(), logstore.JobPublished)
 			if err == nil {
-				err = s.Complete(b.Context(), e.Bucket, e.Link, logstore.PinCount{Needed: 1})
+				err = s.Complete(b.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1})
 			}
 			if err != nil {
 				b.Error(err)
@@ -121,12 +121,12 @@ func benchReads(b *testing.B, s logstore.Store, versions int) {
 		name string
 		call func() error
 	}{
-		{"entry hit", func() error { _, err := s.Entry(ctx, id(1), some().Link); return err }},
+		{"entry hit", func() error { _, err := s.Entry(ctx, id(1), some().Head()); return err }},
 		{"entry miss", func() error {
-			link := some().Link
-			link[9]++
-			if _, err := s.Entry(ctx, id(1), link); err == nil {
-				return fmt.Errorf("found %s", link)
+			h := some().Head()
+			h.Link[9]++
+			if _, err := s.Entry(ctx, id(1), h); err == nil {
+				return fmt.Errorf("found %s", h.Link)
 			}
 			return nil
 		}},

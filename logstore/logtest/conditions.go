@@ -29,7 +29,7 @@ func (s *suite) conditions() {
 	c := chain(id(1), nil, 2, "a")
 	job := jobOf(c[0])
 	s.add(c[:1], &job, false)
-	s.ok(s.Complete(ctx, id(1), c[0].Link, logstore.PinCount{Needed: 1}))
+	s.ok(s.Complete(ctx, id(1), c[0].Head(), logstore.PinCount{Needed: 1}))
 	b := s.bucket(id(1))
 	s.same("kept by append and complete", b.Condition, condition("blocked"))
 	s.same("versions", b.Versions, uint64(1))
@@ -117,19 +117,19 @@ func (s *suite) reopened() {
 		s.add(c[:30], &job, false)
 		s.add(c[30:], &other, false)
 		s.add(chain(id(i), &c[10], 5, "b"), nil, false)
-		s.ok(s.Complete(ctx, id(i), c[7].Link, logstore.PinCount{Needed: 3, Bytes: 4}))
-		s.ok(s.SetJob(ctx, id(i), c[29].Link, logstore.JobDead))
+		s.ok(s.Complete(ctx, id(i), c[7].Head(), logstore.PinCount{Needed: 3, Bytes: 4}))
+		s.ok(s.SetJob(ctx, id(i), c[29].Head(), logstore.JobDead))
 		branch := chain(id(i), &c[20], 5, "d")
 		s.add(branch, nil, false)
-		s.ok(s.SetMerged(ctx, id(i), branch[4].Link))
+		s.ok(s.SetMerged(ctx, id(i), branch[4].Head()))
 		s.ok(s.AppendOwn(ctx, successor(id(i), &c[49], "own"), nil, &logstore.PinCount{Needed: 9}))
-		s.ok(s.AddUpload(ctx, id(i), c[3].Link))
-		s.ok(s.Announced(ctx, id(i), c[3].Link))
+		s.ok(s.AddUpload(ctx, id(i), c[3].Head()))
+		s.ok(s.Announced(ctx, id(i), c[3].Head()))
 	}
 	s.ok(s.SetCondition(ctx, id(2), condition("diverged")))
 	s.ok(s.SetCondition(ctx, id(9), condition("not_shared")))
 	for i := range 5 { // these ride with Close
-		s.ok(s.SetJob(ctx, id(i), chain(id(i), nil, 50, "a")[49].Link, logstore.JobPublished))
+		s.ok(s.SetJob(ctx, id(i), chain(id(i), nil, 50, "a")[49].Head(), logstore.JobPublished))
 	}
 	before, times := s.everything(), s.addedTimes()
 	for range 2 {
@@ -160,7 +160,7 @@ func (s *suite) everything() map[string]any {
 		all[b.ID.String()] = b
 		entries := s.walked(b.ID, bucket.Head{})
 		for _, e := range entries {
-			again, err := s.Entry(s.Context(), b.ID, e.Link)
+			again, err := s.Entry(s.Context(), b.ID, e.Head())
 			s.ok(err)
 			s.same("entry", again, e)
 			heads, err := s.Heads(s.Context(), b.ID, e.Height)

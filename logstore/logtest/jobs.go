@@ -12,7 +12,7 @@ import (
 // job reads a job that must be there.
 func (s *suite) job(e logstore.Entry) logstore.Job {
 	s.Helper()
-	j, err := s.Job(s.Context(), e.Bucket, e.Link)
+	j, err := s.Job(s.Context(), e.Bucket, e.Head())
 	s.ok(err)
 	return j
 }
@@ -20,13 +20,13 @@ func (s *suite) job(e logstore.Entry) logstore.Job {
 // noJob expects that a version has no job.
 func (s *suite) noJob(e logstore.Entry) {
 	s.Helper()
-	_, err := s.Job(s.Context(), e.Bucket, e.Link)
+	_, err := s.Job(s.Context(), e.Bucket, e.Head())
 	s.is(err, logstore.ErrNotFound)
 }
 
 func (s *suite) move(e logstore.Entry, state logstore.JobState) {
 	s.Helper()
-	s.ok(s.SetJob(s.Context(), e.Bucket, e.Link, state))
+	s.ok(s.SetJob(s.Context(), e.Bucket, e.Head(), state))
 }
 
 func (s *suite) jobLife() {
@@ -49,21 +49,21 @@ func (s *suite) jobLife() {
 		s.same("job", s.job(e), want)
 		s.same("jobs", s.jobs(), []logstore.Job{want})
 	}
-	if err := s.SetJob(s.Context(), e.Bucket, e.Link, 3); err == nil {
+	if err := s.SetJob(s.Context(), e.Bucket, e.Head(), 3); err == nil {
 		s.Errorf("got no error for a job state that is none")
 	}
 	s.move(e, logstore.JobPublished)
-	s.ok(s.Complete(s.Context(), e.Bucket, e.Link, logstore.PinCount{Needed: 1, Bytes: 2}))
+	s.ok(s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1, Bytes: 2}))
 	s.noJob(e)
-	s.is(s.SetJob(s.Context(), e.Bucket, e.Link, logstore.JobPending), logstore.ErrNotFound)
+	s.is(s.SetJob(s.Context(), e.Bucket, e.Head(), logstore.JobPending), logstore.ErrNotFound)
 
 	next := successor(id(1), &e, "b")
 	job := jobOf(next)
 	s.add([]logstore.Entry{next}, &job, false)
 	s.move(next, logstore.JobPublished)
-	s.ok(s.Drop(s.Context(), next.Bucket, next.Link))
+	s.ok(s.Drop(s.Context(), next.Bucket, next.Head()))
 	s.noJob(next)
-	s.ok(s.Drop(s.Context(), next.Bucket, next.Link))
+	s.ok(s.Drop(s.Context(), next.Bucket, next.Head()))
 	s.same("jobs", s.jobs(), []logstore.Job(nil))
 }
 
@@ -81,7 +81,7 @@ func (s *suite) jobOfKnown() {
 	_, err := s.Append(s.Context(), c, &fresh, true)
 	s.ok(err)
 	s.same("jobs", s.jobs(), []logstore.Job{fresh})
-	s.ok(s.Complete(s.Context(), id(1), c[3].Link, logstore.PinCount{}))
+	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}))
 	_, err = s.Append(s.Context(), c, &fresh, true)
 	s.ok(err)
 	s.noJob(c[3])
@@ -180,7 +180,7 @@ func (s *suite) jobOrder() {
 	s.same("jobs", s.jobs(), want)
 	for j, err := range s.Jobs(s.Context()) { // jobs may be moved while they are listed
 		s.ok(err)
-		s.ok(s.SetJob(s.Context(), j.Bucket, j.Link, logstore.JobPublished))
+		s.ok(s.SetJob(s.Context(), j.Bucket, j.Head(), logstore.JobPublished))
 	}
 	for i := range want {
 		want[i].State = logstore.JobPublished
@@ -203,10 +203,10 @@ func (s *suite) publishedAtOnce() {
 				}
 			}
 			for _, e := range c {
-				if err := s.SetJob(s.Context(), e.Bucket, e.Link, logstore.JobPublished); err != nil {
+				if err := s.SetJob(s.Context(), e.Bucket, e.Head(), logstore.JobPublished); err != nil {
 					s.Errorf("publish: %v", err)
 				}
-				if j, err := s.Job(s.Context(), e.Bucket, e.Link); err != nil || j.State != logstore.JobPublished {
+				if j, err := s.Job(s.Context(), e.Bucket, e.Head()); err != nil || j.State != logstore.JobPublished {
 					s.Errorf("got %v, %v, want published", j.State, err)
 				}
 			}
@@ -225,8 +225,8 @@ func (s *suite) complete() {
 	s.add(branch, nil, false)
 	done := func(e logstore.Entry, needed uint64) {
 		s.Helper()
-		s.ok(s.Complete(s.Context(), id(1), e.Link, logstore.PinCount{Needed: needed, Bytes: 10 * needed}))
-		got, err := s.Entry(s.Context(), id(1), e.Link)
+		s.ok(s.Complete(s.Context(), id(1), e.Head(), logstore.PinCount{Needed: needed, Bytes: 10 * needed}))
+		got, err := s.Entry(s.Context(), id(1), e.Head())
 		s.ok(err)
 		s.same("complete", got.Complete, true)
 	}
@@ -256,7 +256,7 @@ func (s *suite) complete() {
 	done(c[5], 6)
 	done(branch[2], 7)
 	head(c[5], 6)
-	e, err := s.Entry(s.Context(), id(1), c[4].Link)
+	e, err := s.Entry(s.Context(), id(1), c[4].Head())
 	s.ok(err)
 	s.same("not complete", e.Complete, false)
 }

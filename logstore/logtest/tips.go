@@ -71,19 +71,19 @@ func (s *suite) mergedTips() {
 	for _, stretch := range [][]logstore.Entry{c, one, two} {
 		s.add(stretch, nil, false)
 	}
-	merge := func(links ...bucket.Link) { s.Helper(); s.ok(s.SetMerged(s.Context(), id(1), links...)) }
+	merge := func(heads ...bucket.Head) { s.Helper(); s.ok(s.SetMerged(s.Context(), id(1), heads...)) }
 	s.wantTips(id(1), nil, []logstore.Entry{c[9], one[2], two[1]})
 	merge()
-	merge(one[1].Link, c[4].Link, bucket.Link{9}, c[9].Link) // no tips, and the known head
+	merge(one[1].Head(), c[4].Head(), bucket.Head{Link: bucket.Link{9}}, c[9].Head()) // no tips, and the known head
 	s.wantTips(id(1), nil, []logstore.Entry{c[9], one[2], two[1]})
 	for range 2 {
-		merge(one[2].Link, one[1].Link)
+		merge(one[2].Head(), one[1].Head())
 		s.wantTips(id(1), one[2:], []logstore.Entry{c[9], two[1]})
 	}
 	head := chain(id(1), &c[9], 2, "head")
 	s.add(head, nil, false) // the mark stays
 	s.wantTips(id(1), one[2:], []logstore.Entry{head[1], two[1]})
-	merge(two[1].Link, one[2].Link)
+	merge(two[1].Head(), one[2].Head())
 	s.wantTips(id(1), []logstore.Entry{one[2], two[1]}, head[1:])
 	late := chain(id(1), &one[2], 2, "late") // somebody goes on from a merged tip
 	s.add(late, nil, false)
@@ -91,10 +91,10 @@ func (s *suite) mergedTips() {
 	past := chain(id(1), &two[1], 20, "past") // and from the other one, past the head
 	s.add(past, nil, false)
 	s.wantTips(id(1), nil, []logstore.Entry{head[1], late[1], past[19]})
-	merge(late[1].Link, head[1].Link)
+	merge(late[1].Head(), head[1].Head())
 	s.wantTips(id(1), []logstore.Entry{head[1], late[1]}, past[19:])
 	s.add(chain(id(2), nil, 1, "other"), nil, false)
-	s.ok(s.SetMerged(s.Context(), id(2), past[19].Link))
+	s.ok(s.SetMerged(s.Context(), id(2), past[19].Head()))
 	s.wantTips(id(1), []logstore.Entry{head[1], late[1]}, past[19:])
 }
 
@@ -108,7 +108,7 @@ func (s *suite) longTips() {
 	s.wantTips(id(1), nil, []logstore.Entry{c[n-1], low[n-101]})
 	s.add(past, nil, false) // passes the head on its way
 	s.wantTips(id(1), nil, []logstore.Entry{c[n-1], low[n-101], past[n-1]})
-	s.ok(s.SetMerged(s.Context(), id(1), low[n-101].Link))
+	s.ok(s.SetMerged(s.Context(), id(1), low[n-101].Head()))
 	back := chain(id(1), &low[n-101], n, "d")
 	s.add(back, nil, false)
 	s.wantTips(id(1), nil, []logstore.Entry{c[n-1], back[n-1], past[n-1]})

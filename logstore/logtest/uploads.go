@@ -36,7 +36,7 @@ func (s *suite) ownUpload() {
 	s.ok(s.SetCondition(s.Context(), id(1), condition("blocked"))) // a stranger so far
 	for i, e := range c {
 		s.make(e, false)
-		got, err := s.Entry(s.Context(), id(1), e.Link)
+		got, err := s.Entry(s.Context(), id(1), e.Head())
 		s.ok(err)
 		s.same("entry", got, e)
 		s.same("jobs", s.jobs(), []logstore.Job{jobOf(e)}) // takes the place of those of its ancestors
@@ -48,7 +48,7 @@ func (s *suite) ownUpload() {
 	})
 	s.make(c[3], false) // is there: changes nothing
 	s.make(c[1], true)
-	s.ok(s.Uploaded(s.Context(), id(1), c[2].Link))
+	s.ok(s.Uploaded(s.Context(), id(1), c[2].Head()))
 	s.make(c[2], true)
 	s.same("uploads", s.uploads(id(1)), []logstore.Upload{uploadOf(c[0], 0), uploadOf(c[1], 0), uploadOf(c[3], 0)})
 	s.same("complete head", s.bucket(id(1)).Complete, bucket.Head{})
@@ -71,7 +71,7 @@ func (s *suite) ownHeld() {
 		s.make(e, true)
 		want := e
 		want.Complete = true
-		got, err := s.Entry(s.Context(), id(1), e.Link)
+		got, err := s.Entry(s.Context(), id(1), e.Head())
 		s.ok(err)
 		s.same("entry", got, want)
 		b := s.bucket(id(1))
@@ -79,7 +79,7 @@ func (s *suite) ownHeld() {
 		s.same("pins", b.Pins, logstore.PinCount{Needed: e.Height + 1, Bytes: 5})
 	}
 	s.same("jobs", s.jobs(), []logstore.Job(nil))
-	s.ok(s.Complete(s.Context(), id(1), c[2].Link, logstore.PinCount{Needed: 77})) // is complete
+	s.ok(s.Complete(s.Context(), id(1), c[2].Head(), logstore.PinCount{Needed: 77})) // is complete
 	s.same("pins", s.bucket(id(1)).Pins, logstore.PinCount{Needed: 3, Bytes: 5})
 	s.same("announced head", s.bucket(id(1)).Announced, bucket.Head{})
 }
@@ -162,7 +162,7 @@ func (s *suite) uploadOrder() {
 	s.same("uploads", s.uploads(bucket.ID{}), want)
 	for u, err := range s.Uploads(s.Context(), bucket.ID{}) { // they may be removed while they are listed
 		s.ok(err)
-		s.ok(s.Uploaded(s.Context(), u.Bucket, u.Link))
+		s.ok(s.Uploaded(s.Context(), u.Bucket, u.Head()))
 	}
 	s.same("uploads", s.uploads(bucket.ID{}), []logstore.Upload(nil))
 }
@@ -172,26 +172,26 @@ func (s *suite) uploadLife() {
 	s.add(c[:2], nil, false) // of somebody else: owed when the stores have lost it
 	add := func(e logstore.Entry, attempt uint32) {
 		s.Helper()
-		s.ok(s.AddUpload(s.Context(), id(1), e.Link))
+		s.ok(s.AddUpload(s.Context(), id(1), e.Head()))
 		s.same("uploads", s.uploads(id(1)), []logstore.Upload{uploadOf(e, attempt)})
 	}
 	add(c[1], 0)
 	add(c[1], 1)
 	add(c[1], 2)
-	s.is(s.AddUpload(s.Context(), id(1), c[2].Link), logstore.ErrNotFound)
-	s.ok(s.Announced(s.Context(), id(1), c[1].Link)) // the upload stays
+	s.is(s.AddUpload(s.Context(), id(1), c[2].Head()), logstore.ErrNotFound)
+	s.ok(s.Announced(s.Context(), id(1), c[1].Head())) // the upload stays
 	s.same("uploads", s.uploads(id(2)), []logstore.Upload(nil))
 	for range 2 {
-		s.ok(s.Uploaded(s.Context(), id(1), c[1].Link))
+		s.ok(s.Uploaded(s.Context(), id(1), c[1].Head()))
 		s.same("uploads", s.uploads(id(1)), []logstore.Upload(nil))
 	}
-	s.ok(s.Uploaded(s.Context(), id(1), c[2].Link)) // was never there
+	s.ok(s.Uploaded(s.Context(), id(1), c[2].Head())) // was never there
 	add(c[1], 0)
-	s.ok(s.Uploaded(s.Context(), id(1), c[1].Link))
+	s.ok(s.Uploaded(s.Context(), id(1), c[1].Head()))
 	s.make(c[2], false)
 	add(c[2], 1)
-	s.ok(s.AddUpload(s.Context(), id(1), c[1].Link))
-	s.ok(s.Uploaded(s.Context(), id(1), c[2].Link, c[0].Link, c[1].Link)) // the middle one was not there
+	s.ok(s.AddUpload(s.Context(), id(1), c[1].Head()))
+	s.ok(s.Uploaded(s.Context(), id(1), c[2].Head(), c[0].Head(), c[1].Head())) // the middle one was not there
 	s.same("uploads", s.uploads(id(1)), []logstore.Upload(nil))
 }
 
@@ -200,16 +200,16 @@ func (s *suite) announced() {
 	s.add(c, nil, false)
 	move := func(to, want logstore.Entry) {
 		s.Helper()
-		s.ok(s.Announced(s.Context(), id(1), to.Link))
+		s.ok(s.Announced(s.Context(), id(1), to.Head()))
 		s.same("announced head", s.bucket(id(1)).Announced, want.Head())
 	}
 	move(c[2], c[2])
 	move(c[1], c[2]) // an older one
 	move(c[2], c[2])
 	s.add(chain(id(1), &c[4], 1, "b"), nil, false)
-	s.ok(s.Complete(s.Context(), id(1), c[3].Link, logstore.PinCount{}))
+	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}))
 	s.ok(s.SetCondition(s.Context(), id(1), condition("blocked")))
 	move(c[0], c[2]) // was kept by all of these
 	move(c[4], c[4])
-	s.is(s.Announced(s.Context(), id(1), bucket.Link{1}), logstore.ErrNotFound)
+	s.is(s.Announced(s.Context(), id(1), bucket.Head{Link: bucket.Link{1}}), logstore.ErrNotFound)
 }
