@@ -113,7 +113,7 @@ func (u *catchUp) run(ctx context.Context, take takeFunc) error {
 		return err
 	}
 	for _, p := range slices.Backward(u.pieces) {
-		for batch, err := range p.batches(ctx, p.low(), p.to) {
+		for batch, err := range ahead(p.batches(ctx, p.low(), p.to)) {
 			if err == nil {
 				err = take(batch)
 			}

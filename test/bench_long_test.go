@@ -34,6 +34,7 @@ func (p *longPeer) catchUp(b *testing.B, kill bool) (rate float64, peak int64) {
 	const every = 250 * time.Millisecond
 	n := uint64(p.history.versions)
 	verify := buckettest.VerifyRate(b, p.history.some)
+	prepareMachine(b, int64(n)*3<<10) // manifests twice, and the log
 	start := time.Now()
 	p.start()
 	what := fmt.Sprintf("%d versions", n)
