@@ -212,7 +212,7 @@ func (s *Badger) check(noted uint32, clean bool) error {
 	if err != nil {
 		return err
 	}
-	s.log.guard, s.log.release = s.guard, func() { s.release(mapped) }
+	s.log.guard, s.log.release = s.guard, func() { releaseTables(mapped) }
 	s.log.start(s.db)
 	if err := s.checkSchema(context.Background(), noted); err != nil {
 		return err

@@ -5,22 +5,24 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 )
 
-// maxMapped is how many bytes of mapped files may be resident before those of tables are given back.
-const maxMapped = 24 << 20
-
-// madvPageout asks the kernel to take pages out of memory. It loses nothing, whatever lies there, but what is read again may have to
-// be read from disk.
+// madvPageout asks the kernel to take pages out of memory. It loses nothing, whatever lies there: what is written to a mapping
+// stays, and what is read again is fetched again.
 const madvPageout = 21
 
-// giveBack takes what the process has touched of a directory's tables out of its memory. What it has of those that are held stays in
-// the kernel's cache: they are not closed meanwhile, so that nothing else can be mapped in their place, which would be emptied.
-// dir is without links. What goes wrong does no harm.
-func giveBack(dir string, held map[uint64]bool) {
+// maxMapped is how many bytes of mapped files may be resident before those of tables are given back.
+const maxMapped = 48 << 20
+
+// releaseTables gives back the memory that the mapped tables of a directory hold, where much is mapped. Badger reads and writes
+// tables through mappings, so that all that it touches counts as resident until the kernel runs short. What goes wrong does no
+// harm.
+func releaseTables(dir string) {
+	if residentFiles() < maxMapped {
+		return
+	}
 	maps, err := os.Open("/proc/self/maps")
 	if err != nil {
 		return
@@ -28,18 +30,14 @@ func giveBack(dir string, held map[uint64]bool) {
 	defer maps.Close()
 	lines := bufio.NewScanner(maps)
 	for lines.Scan() { // 7f0c8000-7f0c9000 r--s 00000000 08:01 1234   /path/000001.sst
-		at, name, ok := strings.Cut(lines.Text(), dir+string(filepath.Separator))
-		number, isTable := strings.CutSuffix(name, ".sst")
-		id, err := strconv.ParseUint(number, 10, 64)
-		var from, to uintptr
-		if n, _ := fmt.Sscanf(at, "%x-%x ", &from, &to); !ok || !isTable || err != nil || n != 2 || from >= to {
+		line := lines.Text()
+		if !strings.HasSuffix(line, ".sst") || !strings.Contains(line, dir+string(filepath.Separator)) {
 			continue
 		}
-		advice := uintptr(madvPageout)
-		if held[id] {
-			advice = syscall.MADV_DONTNEED
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(line, "%x-%x ", &from, &to); n == 2 && from < to {
+			_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, from, to-from, madvPageout)
 		}
-		_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, from, to-from, advice)
 	}
 }
 
