@@ -243,3 +243,30 @@ func TestAConversionRemovesStaleTips(t *testing.T) {
 	}
 	ok(t, s.Close())
 }
+
+func TestALogOfSchema2LosesItsRowsOfLinks(t *testing.T) {
+	dir := t.TempDir() + "/log"
+	s := small(t, dir)
+	v := versions(1, 0, 20)
+	_, err := s.Append(t.Context(), v, jobFor(v[19]), true)
+	ok(t, err)
+	ok(t, s.AddUpload(t.Context(), v[0].Bucket, v[7].Head()))
+	want, err := s.Bucket(t.Context(), v[0].Bucket)
+	ok(t, err)
+	for _, e := range v {
+		ok(t, s.SetRow(slices.Concat([]byte{4}, e.Bucket[:], e.Link[:]), make([]byte, 8)))
+	}
+	ok(t, s.SetRow(logstore.SchemaKey(), logstore.EncodeSchemaRow(2)))
+	ok(t, s.Close())
+	s = small(t, dir)
+	for kind, rows := range map[byte]int{1: 1, 3: 20, 4: 0, 5: 1, 6: 0, 7: 1} {
+		if n, err := s.CountRows(kind); n != rows || err != nil {
+			t.Errorf("got %d rows of kind %d, %v, want %d", n, kind, err, rows)
+		}
+	}
+	got, err := s.Bucket(t.Context(), want.ID)
+	if d := cmp.Diff(want, got); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	ok(t, s.Close())
+}

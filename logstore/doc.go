@@ -2,13 +2,13 @@
 // what is still to be done about them. The manifests themselves are blobs; the log is their index, and what it
 // says of versions can be made again from them.
 //
-// A bucket's versions are a tree that grows from one genesis. An [Entry] is one of them, named by the link to its manifest. That
-// an entry is in the log promises that its manifest was verified against its direct predecessor, and that the predecessor is in
-// the log as well: so whatever is found has an unbroken chain below it, down to the genesis. The log itself checks heights and
-// predecessors ([ErrGap]); who may write a version is checked before, in package bucket. Where a version has two successors the
-// bucket has a fork. Both branches stay, and the head is the same for everybody who holds the same versions: the largest link at
-// the greatest height. A [Bucket] says how far things are: the known head; the complete head, whose content is here too; the newest
-// version that anybody may read; and the newest one that was announced.
+// A bucket's versions are a tree that grows from one genesis. An [Entry] is one of them, named by its head: the link to its
+// manifest, and its height. That an entry is in the log promises that its manifest was verified against its direct predecessor,
+// and that the predecessor is in the log as well: so whatever is found has an unbroken chain below it, down to the genesis. The log
+// itself checks heights and predecessors ([ErrGap]); who may write a version is checked before, in package bucket. If a version
+// has two successors the bucket has a fork. Both branches stay, and the head is the same for everybody who holds the same
+// versions: the largest link at the greatest height. A [Bucket] says how far things are: the known head; the complete head, whose
+// content is here too; the newest version that anybody may read; and the newest one that was announced.
 //
 // A version that no other one follows on is a [Tip]. The known head is always one, and each fork adds one. A version can merge
 // other branches: whoever appends it marks their tips ([Tips.SetMerged]), and they are no forks any more until somebody who did

@@ -88,6 +88,29 @@ func (s *suite) empty() {
 }
 
 // calls are all methods, for a log that holds a version with a job.
+// A told height is not believed: it finds what is there, or nothing, and changes nothing.
+func (s *suite) otherHeight() {
+	ctx, c := s.Context(), chain(id(1), nil, 5, "a")
+	job := jobOf(c[4])
+	s.add(c, &job, true)
+	s.ok(s.AddUpload(ctx, id(1), c[2].Head()))
+	before := s.everything()
+	for _, h := range []bucket.Head{{Link: c[4].Link, Height: 3}, {Link: c[4].Link, Height: 5}, {Link: c[2].Link}} {
+		_, err := s.Entry(ctx, id(1), h)
+		s.is(err, logstore.ErrNotFound)
+		_, err = s.Job(ctx, id(1), h)
+		s.is(err, logstore.ErrNotFound)
+		s.is(s.SetJob(ctx, id(1), h, logstore.JobDead), logstore.ErrNotFound)
+		s.is(s.Complete(ctx, id(1), h, logstore.PinCount{}), logstore.ErrNotFound)
+		s.is(s.AddUpload(ctx, id(1), h), logstore.ErrNotFound)
+		s.is(s.Announced(ctx, id(1), h), logstore.ErrNotFound)
+		s.ok(s.Drop(ctx, id(1), h))
+		s.ok(s.Uploaded(ctx, id(1), h))
+		s.ok(s.SetMerged(ctx, id(1), h))
+	}
+	s.same("log", s.everything(), before)
+}
+
 func (s *suite) calls(ctx context.Context, e logstore.Entry) map[string]error {
 	first := func(seq func(func(error) bool)) (err error) {
 		seq(func(e error) bool { err = e; return false })

@@ -62,6 +62,7 @@ func Run(t *testing.T, open func(tb testing.TB) Opened) {
 		{"conditions", (*suite).conditions},
 		{"strangers are bounded", (*suite).strangers},
 		{"nothing is found in an empty log", (*suite).empty},
+		{"a link at another height is no version", (*suite).otherHeight},
 		{"a context that is cancelled", (*suite).cancelled},
 		{"a store that is closed", (*suite).closed},
 		{"the same answers after reopening", (*suite).reopened},
