@@ -480,5 +480,3 @@ func TestBadgerSpeaksThroughTheLogger(t *testing.T) {
 		t.Errorf("got %s, want Badger's lines at level DEBUG", &out)
 	}
 }
-
-func linkBytes(e logstore.Entry) []byte { return e.Link[:] }

@@ -103,8 +103,9 @@ func TestKilledHolder(t *testing.T) {
 		_, err := io.Copy(io.Discard, blob)
 		lost("get", err)
 	})
-	if _, err := c.Has(t.Context(), bucket.Hash{}); !errors.Is(err, local.ErrGone) {
-		t.Errorf("a call after that: got %v, want %v", err, local.ErrGone)
+	// A connection that was kept for the next call may end while the call goes into it: then the call is lost.
+	if _, err := c.Has(t.Context(), bucket.Hash{}); !errors.Is(err, local.ErrGone) && !errors.Is(err, local.ErrLost) {
+		t.Errorf("a call after that: got %v, want %v or %v", err, local.ErrGone, local.ErrLost)
 	}
 	if _, err := local.Dial(t.Context(), dir, 0); !errors.Is(err, local.ErrNoHolder) {
 		t.Errorf("dial: got %v, want %v", err, local.ErrNoHolder)
