@@ -54,8 +54,8 @@ type batch struct {
 	last    map[bucket.Hash]int // the newest change for each hash
 }
 
-// submit applies ops to the small blobs, together with those of other callers; they are durable on return. When ctx ends before
-// anybody has begun with them they are not applied.
+// submit applies ops to the small blobs, together with those of other callers; they are durable on return. If ctx ends before
+// anybody has begun on them, they are not applied.
 func (d *Disk) submit(ctx context.Context, ops ...op) error {
 	if len(ops) == 0 {
 		return nil
@@ -67,8 +67,8 @@ func (d *Disk) submit(ctx context.Context, ops ...op) error {
 	return req.err
 }
 
-// commit applies requests in their order and gives each its error. After an error those that were not made durable before fail
-// with it; a disk that has failed once is not asked again on behalf of the others. Once begun, commit does not stop halfway.
+// commit applies requests in their order and gives each its error. After an error every request that is not durable yet fails
+// with it: a disk that has failed once is not asked again for the others. Once begun, commit does not stop halfway.
 func (d *Disk) commit(_ context.Context, reqs []*request) error {
 	b := &batch{d: d, buf: d.scratch[:0], end: d.active.size, last: make(map[bucket.Hash]int)}
 	durable := 0 // requests whose every op is synced
@@ -99,7 +99,7 @@ func (d *Disk) commit(_ context.Context, reqs []*request) error {
 	return nil
 }
 
-// makeRoom sees to it that the active segment takes one more record: a full one is synced and sealed first.
+// makeRoom makes sure that the active segment takes one more record: a full one is synced and sealed first.
 func (b *batch) makeRoom(synced func()) error {
 	a := b.d.active
 	full := b.end+int64(len(b.buf)) >= b.d.segmentSize || len(a.words)+len(b.last) >= maxRecords
@@ -132,7 +132,7 @@ func (b *batch) current(h bucket.Hash) (*segment, word, error) {
 	return s, w, err
 }
 
-// apply decides what an op comes to now that no other can come between, and encodes it.
+// apply decides what an op does, now that no other can come between, and encodes it.
 func (b *batch) apply(o op) error {
 	s, w, err := b.current(o.hash)
 	if err != nil {
@@ -153,7 +153,7 @@ func (b *batch) apply(o op) error {
 	return nil
 }
 
-// moveTomb appends a tombstone again where an older segment still has a record that it hides.
+// moveTomb appends a tombstone again if an older segment still has a record that it hides.
 func (b *batch) moveTomb(o op, s *segment, w word) error {
 	older, err := b.d.olderHolder(o.hash, s.id)
 	if err != nil || older == 0 {
@@ -192,7 +192,7 @@ func (b *batch) flush() error {
 	}
 	d, a := b.d, b.d.active
 	if err := a.file.Sync(); err != nil {
-		d.retire = true // what a failed sync has done to the pages is not known: nothing more goes into this file
+		d.retire = true // nobody knows what a failed sync did to the pages: nothing more goes into this file
 		return fmt.Errorf("sync segment %d: %w", a.id, err)
 	}
 	d.mu.Lock()
@@ -210,8 +210,8 @@ func (b *batch) flush() error {
 	return nil
 }
 
-// abort takes records that failed off the file again. Where that fails too they stay behind what is known to be durable, and
-// the segment is retired, so that nothing is written behind them.
+// abort takes failed records off the file again. If that fails too, they stay behind what is known to be durable, and the
+// segment is retired, so that nothing is written behind them.
 func (b *batch) abort() {
 	d, a := b.d, b.d.active
 	if err := errors.Join(a.file.Truncate(a.size), a.file.Sync()); err != nil {

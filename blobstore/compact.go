@@ -10,7 +10,7 @@ import (
 	"headwater/durable"
 )
 
-// compact rewrites sealed segments that are more than half dead until there is none. One caller at a time does; the others
+// compact rewrites sealed segments that are more than half dead until none is left. One caller at a time does; the others
 // leave it to that one. It ends, because a rewrite removes more than it appends.
 func (d *Disk) compact(ctx context.Context) {
 	if !d.compacting.TryLock() {
@@ -81,7 +81,7 @@ func (d *Disk) rewrite(ctx context.Context, s *segment) error {
 	return d.remove(s)
 }
 
-// move returns the op that carries an entry of s over. needed is false where nothing is left to carry: a newer word has made
+// move returns the op that carries an entry of s over. needed is false if nothing is left to carry: a newer word has made
 // it void, or the bytes are damaged.
 func (d *Disk) move(s *segment, e entry) (o op, needed bool, err error) {
 	now, w, err := d.lookup(e.hash)
@@ -108,13 +108,13 @@ func (d *Disk) move(s *segment, e entry) (o op, needed bool, err error) {
 	return o, true, nil
 }
 
-// remove takes a segment that nobody needs off the list and off the disk. Who reads from it can go on.
+// remove takes a segment that nobody needs off the list and off the disk. Those who read from it can go on.
 func (d *Disk) remove(s *segment) error {
 	d.mu.Lock()
 	i := slices.Index(d.sealed, s)
 	d.sealed = slices.Delete(slices.Clone(d.sealed), i, i+1)
 	delete(d.segments, s.id)
-	for _, o := range d.segments { // tombstones for what lay in s have had their day
+	for _, o := range d.segments { // tombstones for what lay in s mean nothing any more
 		o.live -= o.tombs[s.id]
 		delete(o.tombs, s.id)
 	}

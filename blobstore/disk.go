@@ -15,7 +15,7 @@ import (
 	"headwater/durable"
 )
 
-// DefaultSegmentSize is the size in bytes at which a segment is sealed where the configuration names none: 64 MiB, some
+// DefaultSegmentSize is the size in bytes at which a segment is sealed if the configuration names none: 64 MiB, some
 // 60,000 manifests, so that a rewrite takes well under a second.
 const DefaultSegmentSize = 64 << 20
 
@@ -24,10 +24,10 @@ const maxSegmentSize = 1 << 30
 
 // Config says how a [Disk] is opened.
 type Config struct {
-	Dir         string       // required; made where missing, its parent must exist
+	Dir         string       // required; made if missing, its parent must exist
 	MaxBlobSize int64        // limit of one blob in bytes; zero means DefaultMaxBlobSize
 	SegmentSize int64        // bytes at which a segment is sealed, at most 1 GiB; zero means DefaultSegmentSize
-	Logger      *slog.Logger // what was repaired or given up; nil discards
+	Logger      *slog.Logger // is told what was repaired or given up; nil discards
 }
 
 // Disk is a durable store in a directory of the local file system, which it holds alone. See the package comment for how.
@@ -74,7 +74,7 @@ var (
 	_ Sizer       = (*Disk)(nil)
 )
 
-// Damage counts what a [Disk] found wrong since it was opened. What is counted as a blob is no longer held.
+// Damage counts what a [Disk] found wrong since it was opened. A blob that is counted is no longer held.
 type Damage struct {
 	Small   int64 // small blobs whose bytes were wrong
 	Large   int64 // large blobs whose bytes were wrong; see damaged/ in the directory
@@ -104,7 +104,7 @@ func (d *Disk) segmentName(id uint32) string { return d.path(dirSmall, fmt.Sprin
 
 func (d *Disk) stamp(segment uint32) stamp { return stamp{d.salt, segment} }
 
-// Close waits for the calls under way, iterations included, and frees the directory. Blobs that are open can be read on.
+// Close waits for the calls under way, iterations included, and frees the directory. Open blobs can still be read.
 // Closing again is [ErrClosed].
 func (d *Disk) Close() error {
 	if err := d.calls.close(); err != nil {
@@ -187,7 +187,7 @@ func (d *Disk) get(ctx context.Context, h bucket.Hash) (*Blob, error) {
 	return blob, err
 }
 
-// getSmall returns the small blob h, or nil where none is held.
+// getSmall returns the small blob h, or nil if none is held.
 func (d *Disk) getSmall(ctx context.Context, h bucket.Hash) (*Blob, error) {
 	s, w, err := d.lookup(h)
 	if err != nil || s == nil {

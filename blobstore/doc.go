@@ -1,16 +1,16 @@
 // Package blobstore keeps bytes by their hash. A blob is a run of bytes named by its BLAKE3 hash, so it never changes,
 // and whoever holds the hash can tell the right bytes from wrong ones.
 //
-// A [Reader] hands out blobs, a [Store] takes them too. More is asked for by name where it is needed: [BatchPutter],
-// [Deleter], [Lister], [Sizer]. [Disk] is the durable store, [Memory] the one for tests and small tools; package blobtest
-// holds the suite that every store passes.
+// A [Reader] hands out blobs, a [Store] takes them too. Other abilities have interfaces of their own: [Adder],
+// [BatchPutter], [Deleter], [Lister], [Sizer]. [Disk] is the durable store, [Memory] the one for tests and small tools;
+// package blobtest holds the suite that every store passes.
 //
 // # Verified by construction
 //
 // Put takes the hash first and keeps nothing that does not hash to it. Get hands out a [Blob], which hashes what passes
-// through it: a caller who reads to the end gets either the right bytes or [ErrCorrupt], never a quiet wrong one. [Verify]
-// does the same for bytes that come from anywhere else. What was handed out before the end is not verified yet: who acts
-// on bytes must have seen the end first. [ReadAll] does that, within a limit.
+// through it: a caller who reads to the end gets either the right bytes or [ErrCorrupt], never wrong ones unnoticed.
+// [Verify] does the same for bytes that come from anywhere else. Bytes handed out before the end are not verified yet: read
+// to the end before you act on them. [ReadAll] does that, within a limit.
 //
 // # Disk
 //

@@ -31,8 +31,8 @@ func openFile(name string, flag int) (file, error) {
 	return f, nil
 }
 
-// stage writes a temporary file and syncs it. The file is gone again where that fails; a crash leaves it to the sweep of the
-// next open.
+// stage writes a temporary file and syncs it. If that fails, the file is removed again; a crash leaves it to the sweep of
+// the next open.
 func (d *Disk) stage(write func(io.Writer) error) (name string, err error) {
 	name = filepath.Join(d.dir, dirTemporary, fmt.Sprintf("%d", d.staged.Add(1)))
 	f, err := d.open(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
@@ -50,7 +50,7 @@ func (d *Disk) stage(write func(io.Writer) error) (name string, err error) {
 	return name, nil
 }
 
-// settle gives a staged file its name, durably. Where it fails the file is under neither name, as far as the disk obeys: a
+// settle gives a staged file its name, durably. If it fails, the file is under neither name, as far as the disk obeys: a
 // name that might not last must not be seen.
 func settle(staged, name string) error {
 	if err := os.Rename(staged, name); err != nil {

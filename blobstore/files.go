@@ -156,8 +156,8 @@ func (d *Disk) quarantine(h bucket.Hash, read *os.File) {
 }
 
 // Delete implements [Deleter]. Large blobs cost one sync for each of the 256 directories touched, small ones one for 8192 of
-// them. Then segments that are more than half dead are rewritten, which for each takes up to half of its size in free space
-// and some hundred milliseconds. A rewrite that fails, or that ctx ends, is no error: the blobs are gone.
+// them. Then it rewrites segments that are more than half dead; each takes free space of up to half its size, and some
+// hundred milliseconds. A rewrite that fails, or that ctx ends, is no error: the blobs are gone.
 func (d *Disk) Delete(ctx context.Context, hashes ...bucket.Hash) error {
 	if err := d.calls.begin(ctx); err != nil {
 		return fmt.Errorf("delete blobs: %w", err)

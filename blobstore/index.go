@@ -199,7 +199,7 @@ func fanOf(h bucket.Hash) int { return int(binary.BigEndian.Uint16(h[:]) >> (16 
 
 func (x *index) offset(i uint32) int64 { return indexHeadSize + int64(i)*entrySize }
 
-// read returns the entries [from, to) as they stand on disk, in buf where they fit.
+// read returns the entries [from, to) as they stand on disk, in buf if they fit.
 func (x *index) read(from, to uint32, buf []byte) ([]byte, error) {
 	buf = slices.Grow(buf[:0], int(to-from)*entrySize)[:int(to-from)*entrySize]
 	if _, err := x.file.ReadAt(buf, x.offset(from)); err != nil {

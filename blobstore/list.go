@@ -33,7 +33,7 @@ func (d *Disk) All(ctx context.Context) iter.Seq2[Info, error] {
 }
 
 // allSmall merges the words of all segments in the order of their hashes; of several words the newest counts. more is false
-// where the loop has ended itself.
+// if the loop has ended itself.
 func (d *Disk) allSmall(ctx context.Context, yield func(Info, error) bool) (more bool, err error) {
 	m := d.startMerge()
 	defer m.stop()

@@ -16,7 +16,7 @@ import (
 // Memory is a store in memory: for tests, and for tools that need a store for a moment. Durable means nothing here. The zero
 // Memory is ready for use.
 type Memory struct {
-	// MaxBlobSize is the limit of one blob in bytes; zero means [DefaultMaxBlobSize]. Not to be changed once in use.
+	// MaxBlobSize is the limit of one blob in bytes; zero means [DefaultMaxBlobSize]. It must not change once in use.
 	MaxBlobSize int64
 
 	mu    sync.RWMutex
@@ -158,7 +158,7 @@ func (m *Memory) All(ctx context.Context) iter.Seq2[Info, error] {
 	}
 }
 
-// checkBatch refuses a batch of which any blob is too large or not what its hash says.
+// checkBatch refuses a batch if any of its blobs is too large or does not match its hash.
 func checkBatch(ctx context.Context, blobs []Small, limit int64) error {
 	limit = min(limit, SmallSize)
 	for _, b := range blobs {

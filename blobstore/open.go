@@ -28,9 +28,8 @@ const (
 
 const formatVersion = "headwater-blobs 1"
 
-// OpenDisk opens the store in a directory, or makes one. It returns [ErrLocked] while another has it open, and repairs what a
-// crash has left. It reads the active segment and the index of every other: a quarter of a
-// second for a million small blobs.
+// OpenDisk opens the store in a directory, or makes one. It returns [ErrLocked] while another Disk has it open, and repairs what
+// a crash has left. It reads the active segment and the index of every other: a quarter of a second for a million small blobs.
 func OpenDisk(cfg Config) (*Disk, error) { return openDisk(cfg, openFile) }
 
 func openDisk(cfg Config, open opener) (*Disk, error) {
@@ -81,7 +80,7 @@ func (d *Disk) begin() error {
 }
 
 // makeDirs makes the directories that are missing, and notes which shards there are. They are synced once more: the process
-// that made them may have died before it had done so.
+// that made them may have died before it synced them.
 func (d *Disk) makeDirs() error {
 	for _, dir := range []string{dirTemporary, dirLarge, dirSmall, dirDamaged} {
 		if err := durable.MakeDir(d.path(dir)); err != nil {
@@ -114,8 +113,7 @@ func (d *Disk) sweep() error {
 	return nil
 }
 
-// readFormat reads the store's salt, from a segment where the format file is missing or damaged, and writes the file where it
-// must.
+// readFormat reads the store's salt, from a segment if the format file is missing or damaged, and writes the file if it must.
 func (d *Disk) readFormat() error {
 	text, err := os.ReadFile(d.path(fileFormat))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

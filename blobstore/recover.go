@@ -141,7 +141,7 @@ func (d *Disk) loadActive(s *segment, buried map[uint32]int64) error {
 	return errors.Join(s.file.Truncate(end), s.file.Sync())
 }
 
-// restart gives a segment its preamble that died before it had one.
+// restart gives a preamble to a segment that a crash left without one.
 func (d *Disk) restart(s *segment) error {
 	s.size = int64(preambleSize)
 	s.words = make(map[bucket.Hash]word)

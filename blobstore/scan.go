@@ -17,8 +17,8 @@ type scanned struct {
 }
 
 // scan reads the records of a segment of size bytes in their order and calls each with every sound one. A record whose
-// header is sound and whose bytes are not is stepped over; past an unsound header it searches for the next sound one. An
-// error is one of reading, never one of what was read. It holds one window of memory, whatever the segment says.
+// header is sound and whose bytes are not is stepped over; past an unsound header it searches for the next sound one. It
+// returns errors of reading only: wrong bytes are none. It holds one window of memory, whatever the segment says.
 func scan(r io.ReaderAt, size int64, s stamp, each func(offset int64, rec record)) (scanned, error) {
 	w := &window{r: r, size: size}
 	found := scanned{end: int64(preambleSize)}
@@ -62,7 +62,7 @@ func isSound(w *window, at int64, rec record) (bool, error) {
 	return bucket.Sum(body) == rec.hash, nil
 }
 
-// nextRecord returns the first sound header at or behind at, or -1 where none follows.
+// nextRecord returns the first sound header at or behind at, or -1 if none follows.
 func nextRecord(w *window, s stamp, at int64) (int64, record, error) {
 	for at+headerSize <= w.size {
 		head, err := w.at(at, headerSize)
@@ -90,7 +90,7 @@ type window struct {
 	start int64 // where buf begins in the file
 }
 
-// at returns n bytes at off, which must be inside the file and no more than windowSize. They hold until the next call.
+// at returns n bytes at off, which must be inside the file and no more than windowSize. They are valid until the next call.
 func (w *window) at(off, n int64) ([]byte, error) {
 	if off < w.start || off+n > w.start+int64(len(w.buf)) {
 		if err := w.fill(off); err != nil {

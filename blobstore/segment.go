@@ -30,7 +30,7 @@ type segment struct {
 	words map[bucket.Hash]word // active only
 	size  int64                // durable bytes
 	live  int64                // bytes of records that still mean something
-	tombs map[uint32]int64     // of live: bytes of tombstones, by the segment where what they bury lies
+	tombs map[uint32]int64     // of live: bytes of tombstones, by the segment that holds what they bury
 	stuck bool                 // a rewrite failed; not tried again before the next open
 }
 
@@ -53,8 +53,8 @@ func (s *segment) retain() bool {
 	}
 }
 
-// release closes the files with the last holder. The list that a segment stands in is a holder too. What was acknowledged is
-// synced, so an error of closing says nothing that anybody could act on.
+// release closes the files when the last holder calls it. The list that a segment stands in is a holder too. What was
+// acknowledged is synced, so an error of closing says nothing that anybody could act on.
 func (s *segment) release() {
 	if s.refs.Add(-1) > 0 {
 		return
@@ -65,7 +65,7 @@ func (s *segment) release() {
 	}
 }
 
-// body returns the bytes of a blob, unverified; of one that the end of the file has cut off, what is there.
+// body returns the bytes of a blob, unverified: only those that are there if the end of the file cuts it off.
 func (s *segment) body(w word) ([]byte, error) {
 	b := make([]byte, w.length)
 	n, err := s.file.ReadAt(b, int64(w.offset)+headerSize)
@@ -96,8 +96,8 @@ func (d *Disk) list(s *segment) {
 	d.active = s
 }
 
-// account adds a word to what its segment counts as live. A tombstone is live as long as the segment exists where what it
-// buries lies. Disk.mu is held.
+// account adds a word to what its segment counts as live. A tombstone is live as long as the segment exists that holds
+// what it buries. Disk.mu is held.
 func (d *Disk) account(s *segment, w word) {
 	if !w.gone {
 		s.live += w.size()
@@ -109,7 +109,7 @@ func (d *Disk) account(s *segment, w word) {
 	}
 }
 
-// supersede takes it off again, when a newer word makes it void. Disk.mu is held.
+// supersede takes a word off that count again, when a newer one makes it void. Disk.mu is held.
 func (d *Disk) supersede(s *segment, w word) {
 	switch {
 	case !w.gone:
@@ -140,8 +140,8 @@ func (d *Disk) lookup(h bucket.Hash) (*segment, word, error) {
 	}
 }
 
-// lookupSealed looks through sealed segments, newest first. It wants to be called again with a fresh list where one is gone
-// meanwhile: what lived in it has moved to the active segment.
+// lookupSealed looks through sealed segments, newest first. again means that one is gone meanwhile: call it again with a
+// fresh list, since what lived in that one has moved to the active segment.
 func (d *Disk) lookupSealed(h bucket.Hash, sealed []*segment) (s *segment, w word, again bool, err error) {
 	for _, s := range sealed {
 		if !s.index.filter.mayHave(h) {

@@ -19,7 +19,7 @@ var (
 	ErrMismatch = errors.New("bytes do not match the hash")
 	// ErrTooLarge is returned for a blob of more bytes than the store, the batch or the caller allows.
 	ErrTooLarge = errors.New("blob too large")
-	// ErrCorrupt is returned by Get, or by the last Read of a [Blob], where a store holds wrong bytes under a hash.
+	// ErrCorrupt is returned by Get, or by the last Read of a [Blob], if a store holds wrong bytes under a hash.
 	ErrCorrupt = errors.New("stored blob is damaged")
 	// ErrLocked is returned by [OpenDisk] while another process, or another Disk of this one, has the directory open.
 	ErrLocked = errors.New("blob store is in use")
@@ -42,7 +42,7 @@ const (
 
 // Reader hands out blobs. All methods are safe for concurrent use.
 type Reader interface {
-	// Has reports whether the blob is held. What it has said yes to is durable, but not read: damage shows on Get.
+	// Has reports whether the blob is held. What it reports as held is durable, but was not read: damage shows on Get.
 	Has(ctx context.Context, h bucket.Hash) (bool, error)
 
 	// Get opens a blob for reading; the caller closes it. It returns [ErrNotFound] for one that is not held. Wrong bytes

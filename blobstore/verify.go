@@ -12,10 +12,10 @@ import (
 	"headwater/bucket"
 )
 
-// Verify returns a reader that hands on the bytes of r and lets nobody reach io.EOF on wrong ones: a wrong hash, and where
-// size is not negative another number of bytes than size, is [ErrMismatch]; more than limit bytes is [ErrTooLarge], as is
-// a size above limit, before r is read. Input that ends before size is io.ErrUnexpectedEOF too. At most one byte more than
-// allowed is read from r.
+// Verify returns a reader that hands on the bytes of r and lets nobody reach io.EOF on wrong ones: a wrong hash is
+// [ErrMismatch], and so is another number of bytes than size, unless size is negative; more than limit bytes is
+// [ErrTooLarge], as is a size above limit, before r is read. Input that ends before size is io.ErrUnexpectedEOF too. At
+// most one byte more than allowed is read from r.
 //
 // The Read that finds the fault hands out none of its bytes, so a caller that knows the size and stops there (io.ReadFull)
 // is safe too. With size unknown only io.EOF says that the bytes were right. An error is final, and repeated. The reader is
@@ -71,7 +71,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	return n, v.err
 }
 
-// room is how many bytes may still be read: to the size where it is known, else one beyond the limit, to notice it.
+// room is how many bytes may still be read: up to the size if it is known, else one beyond the limit, to notice it.
 func (v *verifier) room() int64 {
 	if v.size >= 0 {
 		return v.size - v.n
@@ -79,7 +79,7 @@ func (v *verifier) room() int64 {
 	return v.limit - v.n + 1
 }
 
-// judge says what the bytes so far and the reader's own error come to.
+// judge returns the error of Read for the bytes so far and the reader's own error.
 func (v *verifier) judge(err error) error {
 	switch {
 	case err != nil && !errors.Is(err, io.EOF):
@@ -110,7 +110,7 @@ func (v *verifier) check() error {
 	return nil
 }
 
-// end returns io.EOF where nothing follows.
+// end returns io.EOF if nothing follows.
 func (v *verifier) end() error {
 	var one [1]byte
 	if n, err := io.ReadFull(v.r, one[:]); n == 0 {
@@ -120,13 +120,13 @@ func (v *verifier) end() error {
 }
 
 // Blob is a blob being read. Its bytes are verified as they pass: the Read that would complete the blob returns
-// [ErrCorrupt], and none of its bytes, where they are not those of the hash. It is not safe for concurrent use.
+// [ErrCorrupt], and none of its bytes, if they are not those of the hash. It is not safe for concurrent use.
 type Blob struct {
 	size    int64
 	r       io.Reader
 	c       io.Closer // nil: nothing to close
 	file    string    // that holds the bytes and nothing else; empty for none
-	corrupt func()    // called once where the bytes turn out wrong; may be nil
+	corrupt func()    // called once if the bytes turn out wrong; may be nil
 	after   func()    // called once it is closed; may be nil
 	closed  bool
 }
@@ -142,10 +142,10 @@ func NewBlob(h bucket.Hash, size int64, rc io.ReadCloser) *Blob {
 // Nobody may change it.
 func (b *Blob) File() string { return b.file }
 
-// OnCorrupt makes b call f, once, when its bytes turn out wrong. It is to be set before b is read; f must not be nil.
+// OnCorrupt makes b call f, once, when its bytes turn out wrong. Set it before b is read; f must not be nil.
 func (b *Blob) OnCorrupt(f func()) { b.corrupt = f }
 
-// OnClose makes b call f, once, when it was closed; f must not be nil.
+// OnClose makes b call f, once, when b has been closed; f must not be nil.
 func (b *Blob) OnClose(f func()) { b.after = f }
 
 // verifiedBlob returns a blob whose bytes have been verified already.

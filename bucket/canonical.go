@@ -52,9 +52,9 @@ func (o *Opener) onCurve(k *PublicKey) bool {
 	return true
 }
 
-// canonical takes the bytes of a manifest apart from front to back, and knows the one encoding that is right: whatever else
-// it meets, it gives up, and [DecodeManifest] says what is wrong the long way. So it accepts nothing that the long way
-// refuses, which a fuzz target compares.
+// canonical parses a manifest from front to back, and knows only the one right encoding: on anything else it gives up, and
+// [DecodeManifest] finds out the long way what is wrong. It accepts nothing that [DecodeManifest] refuses; a fuzz target
+// compares the two.
 type canonical struct {
 	b   []byte
 	bad bool
@@ -164,7 +164,7 @@ func (c *canonical) share() (s Share) {
 	return s
 }
 
-// has takes a text off the front, where it stands there.
+// has takes a text off the front, and reports whether it was there.
 func (c *canonical) has(text string) bool {
 	if len(c.b) < len(text) || string(c.b[:len(text)]) != text {
 		return false
@@ -177,7 +177,7 @@ func (c *canonical) exactly(text string) { c.bad = !c.has(text) || c.bad }
 
 func (c *canonical) null() bool { return c.has("\xf6") }
 
-// take takes n bytes off the front; fewer where there are not as many.
+// take takes n bytes off the front; if there are fewer, it takes none and sets bad.
 func (c *canonical) take(n uint64) []byte {
 	if n > uint64(len(c.b)) {
 		c.bad = true

@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// Version is a manifest together with the link it stands under and the bytes it came in. It is made by [Open] alone, so
-// that to hold one is to know that bytes and link belong together. It must not be changed.
+// Version is a manifest together with the link it stands under and the bytes it came in. Only [Open] and [Opener.Open] make
+// one, so its bytes are known to hash to its link. It must not be changed.
 type Version struct {
 	Link Link
 	Manifest
@@ -21,7 +21,7 @@ type Version struct {
 // [WrongCodec], [TooLarge], [HashMismatch], or one of [DecodeManifest].
 func Open(link Link, b []byte) (*Version, error) { return open(link, b, nil) }
 
-// open is [Open], with what an opener remembers; it may be nil.
+// open is [Open], with what the opener o remembers; o may be nil.
 func open(link Link, b []byte, o *Opener) (*Version, error) {
 	if link.Codec() != CodecDagCBOR {
 		return nil, Refuse(WrongCodec, link, "a manifest is pointed to by a link of codec %#x", byte(link.Codec()))
@@ -97,7 +97,7 @@ type Rules struct {
 }
 
 // Succeed checks everything about v but what follows from its bytes alone: that it belongs to the bucket and follows
-// directly on prev, or is a genesis where prev is nil; that it is signed; and that its author was an owner in prev (for a
+// directly on prev, or is a genesis if prev is nil; that it is signed; and that its author was an owner in prev (for a
 // genesis: in itself). It returns nil or a [*Refusal] of class [WrongBucket], [HeightGap], [Unsigned], [SmallOrderKey],
 // [BadSignature], [AuthorNotInShares] or [AuthorNotOwner].
 func (r Rules) Succeed(id ID, prev, v *Version) error {
@@ -116,8 +116,8 @@ func (r Rules) Succeed(id ID, prev, v *Version) error {
 	return checkAuthor(prev, v)
 }
 
-// CheckStep is the part of [Rules.Succeed] that costs next to nothing: bucket, height and previous link. prev is nil where v
-// is to be a genesis.
+// CheckStep is the part of [Rules.Succeed] that costs next to nothing: bucket, height and previous link. prev is nil if v
+// must be a genesis.
 func CheckStep(id ID, prev, v *Version) error {
 	if v.Bucket != id {
 		return Refuse(WrongBucket, v.Link, "it is a version of bucket %s, not of %s", v.Bucket, id)
@@ -145,7 +145,7 @@ func withOrWithout(with bool) string {
 	return "without"
 }
 
-// checkAuthor demands that the author was an owner in the version before, or in v itself where v is a genesis.
+// checkAuthor demands that the author was an owner in the version before, or in v itself if v is a genesis.
 func checkAuthor(prev, v *Version) error {
 	judge, where := v, "its own shares"
 	if prev != nil {

@@ -22,7 +22,7 @@ const (
 // tagCID is the DAG-CBOR tag of a link.
 const tagCID = 42
 
-// readHead splits the head of a data item off b, in any width. ok is false where b does not begin with a definite head.
+// readHead splits the head of a data item off b, in any width. ok is false if b does not begin with a definite head.
 func readHead(b []byte) (major byte, arg uint64, rest []byte, ok bool) {
 	if len(b) == 0 {
 		return 0, 0, nil, false

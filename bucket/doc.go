@@ -8,7 +8,7 @@
 // before.
 //
 // What arrives from outside goes through one door: [Open] takes a link and the bytes that somebody says it points to, and
-// returns a [Version] only where the bytes hash to the link, are within [MaxManifestSize], and are the one canonical
+// returns a [Version] only if the bytes hash to the link, are within [MaxManifestSize], and are the one canonical
 // DAG-CBOR encoding of what they say. [Rules.Succeed] then checks a version against its direct predecessor. Every refusal
 // is a [*Refusal] with a [Class] from a closed list; a refused version can never become right.
 //

@@ -10,8 +10,8 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// wireManifest is a manifest as it stands in DAG-CBOR. Fields are pointers where a decoder has to tell an absent value from
-// an empty one; the order of fields is the library's to sort.
+// wireManifest is a manifest as it stands in DAG-CBOR. A field is a pointer if a decoder has to tell an absent value from
+// an empty one; the library sorts the fields.
 type wireManifest struct {
 	ID        *ID                  `cbor:"id"`
 	Name      *string              `cbor:"name"`
@@ -37,7 +37,7 @@ type wirePrincipal struct {
 	Identity *PublicKey `cbor:"identity"`
 }
 
-// strictCodec refuses fields that nobody knows; it is made once, on first use.
+// strictCodec refuses unknown fields; it is made once, on first use.
 var strictCodec = sync.OnceValues(func() (codec, error) { return newCodec(cbor.ExtraDecErrorUnknownField) })
 
 // Encode returns the canonical DAG-CBOR encoding, whose hash names the version. Shares are sorted in place; two of one
@@ -109,8 +109,8 @@ func DecodeManifest(b []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// classifyCBOR turns the library's error into a refusal. A map with a key twice and a field nobody knows are what a lenient
-// reader would read, so they are not canonical; all else is malformed.
+// classifyCBOR turns the library's error into a refusal. A lenient reader would accept a map with a key twice, or an
+// unknown field, so those are not canonical; all else is malformed.
 func classifyCBOR(err error) error {
 	if r, ok := errors.AsType[*Refusal](err); ok {
 		return r
@@ -165,7 +165,7 @@ func (m *Manifest) setShares(shares map[string]wireShare) error {
 	return nil
 }
 
-// checkLinks demands the codec that each link's place asks for.
+// checkLinks checks that each link has the codec that its field demands.
 func (m *Manifest) checkLinks() error {
 	switch {
 	case m.Entry.Codec() != CodecRaw:

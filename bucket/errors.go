@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// ErrSyntax marks text that is not the form asked for: returned by the Parse functions, wrapped with what was read.
+// ErrSyntax marks text that is not of the expected form: returned by the Parse functions, wrapped with what was read.
 var ErrSyntax = errors.New("wrong form")
 
 // Class says why bytes can never become a version of a bucket. The list is closed: it stands in dead letters, in events
@@ -30,14 +30,15 @@ const (
 	TooLong           Class = "too_long"
 )
 
-// Refusal is the error of every rule of this package: the bytes break a rule that no later state of the world can mend.
+// Refusal is the error of every rule of this package: the bytes break a rule, and no later state of the world can mend
+// that.
 type Refusal struct {
 	Class  Class
-	Link   Link   // the version refused, zero where it is not known yet
+	Link   Link   // the version refused, zero if it is not known yet
 	Reason string // one sentence without a full stop, without key material
 }
 
-// Error returns the reason, with the link in front where it is known.
+// Error returns the reason, with the link in front if it is known.
 func (r *Refusal) Error() string {
 	if r.Link.IsZero() {
 		return fmt.Sprintf("%s: %s", r.Class, r.Reason)
@@ -58,8 +59,8 @@ func refuse(c Class, format string, args ...any) error {
 	return &Refusal{Class: c, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Refuse makes a [*Refusal] of class c for the version at link: for the packages that find a broken rule where this one
-// does no I/O, such as a size told by a store.
+// Refuse makes a [*Refusal] of class c for the version at link: for packages that find a broken rule in the course of
+// I/O, such as by a size that a store tells.
 func Refuse(c Class, link Link, format string, args ...any) error {
 	return &Refusal{Class: c, Link: link, Reason: fmt.Sprintf(format, args...)}
 }

@@ -11,8 +11,8 @@ type Head struct {
 // IsZero reports whether h names no version.
 func (h Head) IsZero() bool { return h.Link.IsZero() }
 
-// Compare orders heads by the head rule: the greater height wins, then the larger link. No head comes before any. All peers
-// that hold the same versions pick the same head.
+// Compare orders heads by the head rule: the greater height wins, then the larger link. The zero Head comes before all
+// others. All peers that hold the same versions pick the same head.
 func (h Head) Compare(o Head) int {
 	if h.IsZero() || o.IsZero() {
 		return cmp.Compare(h.Link.Compare(Link{}), o.Link.Compare(Link{}))

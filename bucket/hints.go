@@ -6,7 +6,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Limits on the hints of an announcement. What is beyond them is not sent, and left out when it comes.
+// Limits on the hints of an announcement. What is beyond them is not sent, and is ignored when received.
 const (
 	// MaxInlineManifest is the most bytes of a manifest that an announcement carries: 16 KiB, with some 60 shares.
 	MaxInlineManifest = 16 << 10
@@ -16,19 +16,19 @@ const (
 	MaxPackRefs = (MaxPackLevel + 1) * PackFanOut
 )
 
-// Hints make catching up fast: what a peer needs that is far behind, told with the head. None of them is proven: one that
-// lies costs time.
+// Hints make catching up fast: sent with the head, they tell a peer that is far behind what it needs. None of them is
+// proven: a false one costs time.
 type Hints struct {
-	// Manifest is the bytes of the announced version; nil where it is not told.
+	// Manifest is the bytes of the announced version; nil if it is not told.
 	Manifest []byte
-	// Recent are versions below the announced one, newest first, without a gap, up to the newest in Packs.
+	// Recent are versions below the announced one, newest first, without a gap, down to the one after the newest in Packs.
 	Recent []Link
 	// Packs hold the versions below those, oldest first, without a gap; levels never rise.
 	Packs []PackRef
 }
 
-// hintBytes is a field that holds a hint. What is no bytes is no hint, and no reason to refuse the announcement. In JSON it
-// is base64.
+// hintBytes is a field that holds a hint: a byte string, in JSON base64. Anything else is ignored, and is no reason to
+// refuse the announcement.
 type hintBytes []byte
 
 func (h hintBytes) MarshalCBOR() ([]byte, error) { return cbor.Marshal([]byte(h)) }
@@ -50,7 +50,7 @@ func (h *hintBytes) UnmarshalJSON(b []byte) error {
 
 func (h hintBytes) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(h)) }
 
-// wire writes the hints into a message. Links are their 32 bytes of hash, one after another; references to packs are an
+// wire writes the hints into a message. Links are their 32 bytes of hash, one after another; a reference to a pack is a
 // byte for the level, then the two hashes.
 func (h Hints) wire(w *wireMessage) {
 	if len(h.Manifest) <= MaxInlineManifest {
@@ -75,7 +75,7 @@ func presentBytes(b []byte) *hintBytes {
 	return (*hintBytes)(&b)
 }
 
-// bytes returns what a field holds, where that is a whole number of items, and not more than the limit.
+// items returns what a field holds if that is a whole number of items, and not more than the limit; else nil.
 func (h *hintBytes) items(item, limit int) []byte {
 	if h == nil || len(*h)%item != 0 || len(*h) > item*limit {
 		return nil

@@ -25,8 +25,8 @@ const SecretShareSize = 72
 // SecretShare is a secret wrapped for one owner: an ephemeral public key, then RFC 3394 key wrap.
 type SecretShare [SecretShareSize]byte
 
-// ParsePublicKey reads 64 lower-case hex digits; anything else is [ErrSyntax]. Whether they are a point of the curve is not
-// looked at: see [PublicKey.Check].
+// ParsePublicKey reads 64 lower-case hex digits; anything else is [ErrSyntax]. It does not check that they are a point of
+// the curve: see [PublicKey.Check].
 func ParsePublicKey(s string) (k PublicKey, err error) {
 	if err := parseHex(k[:], s); err != nil {
 		return PublicKey{}, fmt.Errorf("peer id %.80q: %w", s, err)
@@ -37,7 +37,7 @@ func ParsePublicKey(s string) (k PublicKey, err error) {
 // String returns 64 lower-case hex digits.
 func (k PublicKey) String() string { return hex.EncodeToString(k[:]) }
 
-// IsZero reports whether k is all zero, which stands for no key where a field holds no pointer.
+// IsZero reports whether k is all zero, which means no key in a field that is no pointer.
 func (k PublicKey) IsZero() bool { return k == PublicKey{} }
 
 // Compare orders keys by their bytes, which is also the order of their hex.
@@ -52,8 +52,8 @@ func (k *PublicKey) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// Check returns a [*Refusal]: of class [Malformed] where k is no point of the curve, of class [SmallOrderKey] where it is a
-// point of small order, under which signatures can be made without a secret.
+// Check returns nil or a [*Refusal]: of class [Malformed] if k is no point of the curve, of class [SmallOrderKey] if it is
+// a point of small order, under which signatures can be made without a secret.
 func (k PublicKey) Check() error {
 	p, err := new(edwards25519.Point).SetBytes(k[:])
 	if err != nil {
@@ -65,7 +65,7 @@ func (k PublicKey) Check() error {
 	return nil
 }
 
-// onCurve reports whether k is a point of the curve, be it of small order.
+// onCurve reports whether k is a point of the curve, of small order or not.
 func (k PublicKey) onCurve() bool {
 	_, err := new(edwards25519.Point).SetBytes(k[:])
 	return err == nil
@@ -79,8 +79,8 @@ func isSmallOrder(p *edwards25519.Point) bool {
 // Verify checks that sig is k's signature over message: strictly, as the original does. Beyond RFC 8032 it refuses keys and
 // R points of small order. It returns nil or a [*Refusal] of class [Malformed], [SmallOrderKey] or [BadSignature].
 func (k PublicKey) Verify(message []byte, sig Signature) error {
-	// A signature that holds has an R in its one canonical form, so a look at the bytes tells whether it is of small order.
-	// What does not pass is looked at again, to say why.
+	// If a signature holds, its R is in its one canonical form, so the bytes show whether it is of small order. What does not
+	// pass is checked again, to say why.
 	if ed25519.Verify(k[:], message, sig[:]) && !encodesSmallOrder(k[:]) && !encodesSmallOrder(sig[:32]) {
 		return nil
 	}
@@ -114,7 +114,7 @@ type Identity struct{ private ed25519.PrivateKey }
 // SeedSize is the length in bytes of an Ed25519 seed.
 const SeedSize = ed25519.SeedSize
 
-// NewIdentity returns the identity of a seed, or [ErrSyntax] where the seed is not [SeedSize] bytes long.
+// NewIdentity returns the identity of a seed, or [ErrSyntax] if the seed is not [SeedSize] bytes long.
 func NewIdentity(seed []byte) (Identity, error) {
 	if len(seed) != SeedSize {
 		return Identity{}, fmt.Errorf("identity: %w: a seed has %d bytes, not %d", ErrSyntax, SeedSize, len(seed))

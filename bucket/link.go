@@ -78,7 +78,7 @@ func (l Link) Hash() Hash { return Hash(l[1:]) }
 // IsZero reports whether l is the zero Link, which points to nothing.
 func (l Link) IsZero() bool { return l == Link{} }
 
-// Compare orders links: -1 where l comes before m, 0 where they are equal, 1 else.
+// Compare orders links: -1 if l comes before m, 0 if they are equal, 1 otherwise.
 func (l Link) Compare(m Link) int { return bytes.Compare(l[:], m[:]) }
 
 // CID returns the binary CIDv1: version 01, codec, multihash code 1e (blake3), length 20, digest.
@@ -108,8 +108,8 @@ func refuseCID(b []byte) error {
 	return refuse(Malformed, "bytes that are no CID")
 }
 
-// isForeignCID tells a CID of version 0 (a bare SHA-256 multihash), or of version 1 with a whole multihash behind one- or
-// two-byte varints, from bytes that are no CID.
+// isForeignCID reports whether b is a CID of version 0 (a bare SHA-256 multihash), or of version 1: codec and hash
+// function as varints of up to nine bytes, the digest's length as one byte, and a whole digest.
 func isForeignCID(b []byte) bool {
 	if len(b) == 34 && b[0] == 0x12 && b[1] == 0x20 {
 		return true

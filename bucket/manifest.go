@@ -83,7 +83,7 @@ func (m *Manifest) Share(k PublicKey) (Share, bool) {
 	return m.Shares[i], true
 }
 
-// Head returns the manifest at link as the head rule sees it.
+// head returns the manifest at link as the head rule sees it.
 func (m *Manifest) head(link Link) Head { return Head{Link: link, Height: m.Height} }
 
 // Sign makes author the manifest's author, signs it, and returns its encoding. Shares are sorted in place.

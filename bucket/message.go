@@ -77,7 +77,7 @@ func readText(b []byte) ([]byte, bool) {
 	return rest, ok && major == majorText && n == uint64(len(rest))
 }
 
-// messageCodec ignores fields that nobody knows.
+// messageCodec ignores unknown fields.
 var messageCodec = sync.OnceValues(func() (codec, error) { return newCodec(cbor.ExtraDecErrorNone) })
 
 // Encode returns the announcement in CBOR.
@@ -96,8 +96,8 @@ func (a Announcement) wire() *wireMessage {
 }
 
 // DecodeAnnouncement reads the body of an announcement. What cannot be read, or names no manifest, is a [*Refusal] of class
-// [Malformed] or [WrongCodec]; one beyond [MaxMessageSize] of class [TooLarge]. Whether it agrees with its subject is the
-// caller's to compare.
+// [Malformed] or [WrongCodec]; one beyond [MaxMessageSize] of class [TooLarge]. The caller has to compare it with its
+// subject.
 func DecodeAnnouncement(contentType string, body []byte) (Announcement, error) {
 	w, err := decodeMessage("announcement", contentType, body)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"filippo.io/edwards25519"
 )
 
-// multiples are what it takes to multiply a point by any scalar with additions alone: for each byte of a scalar, the multiples
-// of the point that the byte may stand for. They take 1.3 MB, and as long to make as some fifty signatures take to check.
+// multiples is a table that multiplies a point by any scalar with additions alone: for each byte of a scalar, it has the multiples
+// of the point that the byte may stand for. It takes 1.3 MB, and as long to make as some fifty signatures take to check.
 type multiples [32][255]edwards25519.Point
 
 func newMultiples(p *edwards25519.Point) *multiples {
@@ -45,17 +45,17 @@ const (
 	maxSigners = 1024
 )
 
-// verifier checks signatures of keys that have signed many: more than twice as fast as others, and to the same end. The zero
-// verifier is ready. Safe for concurrent use.
+// verifier checks the signatures of keys that have signed many, more than twice as fast as others, and with the same result. The
+// zero verifier is ready. Safe for concurrent use.
 type verifier struct {
 	mu      sync.RWMutex
 	base    *multiples               // of the generator of the group; nil until it is needed
-	keys    map[PublicKey]*multiples // of the negated point of a key; nil where they are being made, or there is none
+	keys    map[PublicKey]*multiples // of the negated point of a key; nil while they are being made, or if there is none
 	signers map[PublicKey]int
 }
 
-// holds reports whether sig is k's signature over message, as [crypto/ed25519.Verify] does. Where it says no, the key may just not
-// be known well enough.
+// holds reports whether sig is k's signature over message, as [crypto/ed25519.Verify] does. False may also mean that k has no
+// multiples yet.
 func (f *verifier) holds(k PublicKey, message []byte, sig Signature) bool {
 	base, key := f.of(k)
 	if key == nil {
@@ -78,8 +78,7 @@ func (f *verifier) holds(k PublicKey, message []byte, sig Signature) bool {
 	return bytes.Equal(r.Bytes(), sig[:32])
 }
 
-// of returns the multiples for a key, nil where there are none. They are made for a key that comes often, by whoever
-// comes with it.
+// of returns the multiples of the generator and of a key; key is nil if there are none. For a key that comes often, it makes them.
 func (f *verifier) of(k PublicKey) (base, key *multiples) {
 	f.mu.RLock()
 	base, key, known := f.base, f.keys[k], false
@@ -104,7 +103,7 @@ func (f *verifier) of(k PublicKey) (base, key *multiples) {
 	return f.base, key
 }
 
-// count counts a signature, and reports whether the key's multiples are to be made now.
+// count counts a signature, and reports whether the caller must make the key's multiples now.
 func (f *verifier) count(k PublicKey) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

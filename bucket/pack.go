@@ -36,7 +36,7 @@ type Pack struct {
 type PackRef struct {
 	Level int
 	Hash  Hash // of the pack's bytes
-	Last  Link // of the newest version in it, or below it
+	Last  Link // of the newest version in it, or in the packs that it names
 }
 
 const (

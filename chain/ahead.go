@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// ahead yields what seq yields, and has seq make the next one meanwhile. It returns when seq has.
+// ahead yields what seq yields, while seq makes the next one. It returns once seq has returned.
 func ahead[T any](seq iter.Seq2[T, error]) iter.Seq2[T, error] {
 	type made struct {
 		t   T

@@ -11,14 +11,14 @@ import (
 	"headwater/bucket"
 )
 
-// Request says which head is to be caught up with.
+// Request says which head to catch up with.
 type Request struct {
 	Head   *bucket.Version
 	Known  bucket.Head  // of the log; zero if it has nothing of the bucket
 	Stores []string     // asked before the configured ones
 	Hints  bucket.Hints // what was announced with the head; zero for none
-	// Report, if not nil, is told that n more versions are here, by whoever ranges over Verified. Some may turn out to be none
-	// of those that are missing.
+	// Report, if not nil, is told that n more versions are here, in the goroutine that called CatchUp. Some may turn out not to be
+	// among those that are missing.
 	Report func(n uint64)
 }
 
@@ -26,7 +26,7 @@ type Request struct {
 var (
 	// ErrDiverged: its chain begins with another genesis than ours.
 	ErrDiverged = errors.New("the chain begins with another genesis")
-	// ErrNotShared: this peer is not among the shares of it.
+	// ErrNotShared: this peer is not among the shares of the head.
 	ErrNotShared = errors.New("not shared with us")
 )
 
@@ -76,12 +76,13 @@ func (p piece) low() uint64 {
 type takeFunc func(batch []*bucket.Version) error
 
 // CatchUp finds the versions between a head and the log, and gives them to take, each verified against its direct predecessor. Last
-// it gives an empty batch, and take answers when all before it are in the log. An error is that of take, a [*bucket.Refusal] if the
-// chain breaks a rule, that of ctx, or that something could not be fetched or kept. A chain that is not to be appended is verified,
-// and is [ErrDiverged] or [ErrNotShared].
+// it gives an empty batch, for which take must not return before all others are in the log. The error is that of take, a
+// [*bucket.Refusal] if the chain breaks a rule, that of ctx, or says that something could not be fetched or kept. For a chain that
+// is verified but must not be appended it is [ErrDiverged] or [ErrNotShared].
 //
-// Nothing is given before the whole stretch is verified, but a long one that hints lead to from the log on. What an error makes
-// vain is kept for the next catch-up of the bucket, unless the chain was refused or is not to be appended: see the package comment.
+// Nothing is given before the whole stretch is verified, except of a long one that hints lead to from the log on. After an error,
+// what was fetched is kept for the next catch-up of the bucket, unless the chain was refused or must not be appended: see the
+// package comment.
 func (e *Engine) CatchUp(ctx context.Context, req Request, take takeFunc) error {
 	u := e.newCatchUp(req)
 	u.err = u.run(ctx, take)
@@ -125,7 +126,7 @@ func (u *catchUp) run(ctx context.Context, take takeFunc) error {
 	return take(nil)
 }
 
-// mayTake says why a verified chain is not to be appended, if so.
+// mayTake returns why a verified chain must not be appended, nil if it may.
 func (u *catchUp) mayTake() error {
 	if u.anchor == nil && !u.req.Known.IsZero() {
 		return fmt.Errorf("%w: %s, which is not ours", ErrDiverged, u.genesis)
@@ -133,7 +134,7 @@ func (u *catchUp) mayTake() error {
 	return u.e.Shared(u.req.Head)
 }
 
-// verifyAll checks the stretch, oldest first, but for what was verified when it was written.
+// verifyAll checks the stretch, oldest first, except what was verified when it was written.
 func (u *catchUp) verifyAll(ctx context.Context) (err error) {
 	prev := u.anchor
 	for _, p := range slices.Backward(u.pieces) {

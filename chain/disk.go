@@ -45,15 +45,15 @@ type kept struct {
 	written time.Time
 }
 
-// Names of files begin with the way the run goes. What was verified by laxer rules is no use to stricter ones.
+// Names of files begin with the direction of the run. A run that was verified by laxer rules is of no use to stricter ones.
 const (
 	prefixUp         = "up-"
 	prefixUpUnsigned = "up-unsigned-"
 	prefixDown       = "down-"
 )
 
-// openDisk makes the directory, and measures what an earlier process left there. What is no run, as older programs kept, it
-// removes.
+// openDisk makes the directory, and measures what an earlier process left there. It removes what is no run, such as files of
+// older programs.
 func openDisk(dir string, limit int64, opener *bucket.Opener) (*disk, error) {
 	d := &disk{dir: dir, limit: limit, opener: opener, files: map[bucket.ID]map[string]*kept{}, inUse: map[bucket.ID]bool{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -100,7 +100,7 @@ func (d *disk) open(id bucket.ID) []*kept {
 	return slices.Collect(maps.Values(d.files[id]))
 }
 
-// close notes that a bucket is not worked on any more. Of its runs the most recent are kept.
+// close notes that a bucket is not worked on any more. It keeps the most recent of its runs, at most maxRuns.
 func (d *disk) close(id bucket.ID) error {
 	d.mu.Lock()
 	delete(d.inUse, id)
@@ -112,7 +112,7 @@ func (d *disk) close(id bucket.ID) error {
 	return remove(surplus)
 }
 
-// file returns the place of a run that is to be written.
+// file returns the place for a run that is not written yet.
 func (d *disk) file(id bucket.ID, name string) *kept {
 	return &kept{d: d, id: id, name: name}
 }
@@ -158,7 +158,7 @@ func remove(files []*kept) (err error) {
 
 func (k *kept) path() string { return filepath.Join(k.d.dir, k.id.String(), k.name) }
 
-// create makes the file of a run, anew if it is there.
+// create makes the file of a run, and empties one that is there.
 func (k *kept) create() (*runFile, error) {
 	if err := os.MkdirAll(filepath.Dir(k.path()), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of a run: %w", err)
@@ -193,7 +193,7 @@ func (k *kept) open(ctx context.Context) (*runFile, error) {
 }
 
 // account adds to the account what the file grows by, or shrinks. If that does not fit, runs of buckets that nobody works on are
-// removed, those first that were written the longest ago: they cost time when they are wanted again, and nothing else.
+// removed, those written the longest ago first. That costs time if they are needed again, and nothing else.
 func (k *kept) account(n int64) error {
 	k.d.mu.Lock()
 	var gone []*kept

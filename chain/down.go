@@ -53,8 +53,8 @@ func (u *catchUp) goDown(ctx context.Context) error {
 	}
 }
 
-// startDown returns the oldest version that is at hand of an earlier walk from the same head, or the head itself, and the run
-// that goes on from it.
+// startDown returns the oldest version that an earlier walk from or through the head has left, or else the head itself, and
+// the run that goes on from it.
 func (u *catchUp) startDown() (v *bucket.Version, cur *run, err error) {
 	head := u.req.Head
 	cur, err = u.runWith(head.Link, head.Height)
@@ -127,7 +127,7 @@ func (u *catchUp) previous(ctx context.Context, v *bucket.Version) (*bucket.Vers
 	return u.e.Manifest(ctx, u.req.Stores, v.Previous)
 }
 
-// join ends a walk that came down to what came from below, at a height.
+// join ends a walk that met a run from below: the walk has the versions from height to on.
 func (u *catchUp) join(ctx context.Context, r *run, to uint64) (err error) {
 	u.pieces = append(u.pieces, piece{run: r, from: r.first, to: to})
 	if r == &u.tail && u.below != nil {

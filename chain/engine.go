@@ -83,8 +83,8 @@ func (e *Engine) Open(link bucket.Link, b []byte) (*bucket.Version, error) {
 }
 
 // Manifest returns the version at link: from our own manifests if they have it, else from the first of the given stores and the
-// configured ones that has the right bytes. The errors are those of [Fetcher.Stream]. Bytes that are the link's and no strict
-// manifest are a [*bucket.Refusal] too: no other store can have better ones.
+// configured ones that has the right bytes. The errors are those of [Fetcher.Stream]. Bytes that hash to the link but are no
+// strict manifest are a [*bucket.Refusal] too: no other store can have better ones.
 func (e *Engine) Manifest(ctx context.Context, stores []string, link bucket.Link) (*bucket.Version, error) {
 	b, err := blobstore.ReadAll(ctx, e.cfg.Manifests, link.Hash(), bucket.MaxManifestSize)
 	if err != nil {
@@ -115,7 +115,7 @@ func (e *Engine) logged(ctx context.Context, id bucket.ID, h bucket.Head) (bool,
 	return err == nil, err
 }
 
-// Shared returns [ErrNotShared] for a head that has no share for this peer, unless it visits.
+// Shared returns [ErrNotShared] for a head that has no share for this peer, unless [Config.Visit] is set.
 func (e *Engine) Shared(head *bucket.Version) error {
 	if _, shared := head.Share(e.cfg.Peer); shared || e.cfg.Visit {
 		return nil

@@ -22,12 +22,12 @@ var ErrNotFound = errors.New("not in the object store")
 // Objects reads object stores by name ("name" or "domain/name"). Safe for concurrent use.
 type Objects interface {
 	// Get opens the object whose name is the lower-case hex of h. What is read is not verified: the caller hashes it. The size
-	// is what the store says, and may be a lie; -1 means unknown. fresh asks for the newest state, at the price of one more
-	// round trip to the leader, where a plain read may be answered by a replica that lags.
-	// ErrNotFound; any other error means that the store could not be asked or did not answer.
+	// is what the store says, and may be a lie; -1 means unknown. A plain read may be answered by a replica that lags; fresh
+	// asks for the newest state, at the price of one more round trip to the leader. An error other than ErrNotFound means that
+	// the store could not be asked or did not answer.
 	Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (r io.ReadCloser, size int64, err error)
 	// GetMany reads small objects of one store in as few round trips as it can, and calls take with each that is there and
-	// right: here the hash is compared already. They come in any order, each once; those that cannot be had this way are left
+	// right: their hashes have been compared. They come in any order, each once; those that cannot be had this way are left
 	// out. The bytes are the receiver's. An error of take ends it; any other says that the store could not be asked, or not
 	// this way.
 	GetMany(ctx context.Context, store string, hashes []bucket.Hash, take func(h bucket.Hash, b []byte) error) error
@@ -40,7 +40,7 @@ type Fetcher struct {
 }
 
 // Bytes returns the verified bytes of an object that is small enough to hold in memory. One that no store has is asked for again
-// for some milliseconds, since a replica may lag behind an announcement. The errors are those of [Fetcher.Stream].
+// for a quarter of a second, since a replica may lag behind an announcement. The errors are those of [Fetcher.Stream].
 func (f *Fetcher) Bytes(ctx context.Context, what string, stores []string, link bucket.Link, limit int64) (b []byte, err error) {
 	err = f.Stream(ctx, what, stores, link, true, func(r io.Reader, size int64) error {
 		if size > limit {
@@ -52,11 +52,12 @@ func (f *Fetcher) Bytes(ctx context.Context, what string, stores []string, link 
 	return b, err
 }
 
-// notYetVisible is how long an object that no store has is asked for again at once.
+// notYetVisible is for how long an object that no store has is asked for again.
 const notYetVisible = 250 * time.Millisecond
 
 // Stream opens the object in one store after another until take is content with what it reads, which take has to verify. With
-// patience, one that no store has is asked for again every few milliseconds, from the stores' leaders, for a quarter of a second.
+// patience, an object that no store has is asked for again every few milliseconds, from the stores' leaders, for a quarter of a
+// second.
 //
 // If take is content with none, the error says what each store answered, and is
 //
@@ -109,8 +110,8 @@ func (f *Fetcher) once(
 	return answers.verdict(what, link)
 }
 
-// Many reads many small objects from each store in turn, and calls take with those that come, one at a time: they are right.
-// What no store has is left out. An error of take ends it. Any other says that a store could not be asked, and something is
+// Many reads many small objects from each store in turn, and calls take with those that come, verified, one at a time. What
+// no store has is left out. An error of take ends it. Any other says that a store could not be asked, and something is
 // missing.
 func (f *Fetcher) Many(ctx context.Context, stores []string, hashes []bucket.Hash, take func(bucket.Hash, []byte) error) error {
 	came := make(map[bucket.Hash]bool, len(hashes))

@@ -18,7 +18,7 @@ import (
 // before its oldest one, zero before a genesis. The content is the hashes of its versions, oldest first, and then for each
 // manifest its size as 4 bytes and its bytes.
 //
-// Nothing is synced: what a crash tears is cut off when the file is opened first by a process, and fetched again.
+// Nothing is synced: what a crash tears is cut off when a process first opens the file, and fetched again.
 type runFile struct {
 	kept   *kept
 	opener *bucket.Opener
@@ -51,8 +51,8 @@ const (
 // errTorn: a block is not what was written.
 var errTorn = errors.New("the file of a long catch-up is damaged; what is missing is fetched again")
 
-// scan reads the heads of the blocks that are sound and follow on each other, and cuts off the rest. What this process has not
-// written or hashed before, it hashes.
+// scan reads the heads of the blocks that are sound and follow on each other, and cuts off the rest. It hashes what this process
+// has not written or hashed before.
 func (f *runFile) scan(ctx context.Context) error {
 	var edge bucket.Hash // of the version that the next block has to begin behind, or to end with
 	head := make([]byte, blockHead)
@@ -249,7 +249,7 @@ func (f *runFile) before() (bucket.Link, error) {
 }
 
 // versions returns the versions of the block that has a height, and the height of the first of them. Each is hashed against its
-// link. If the block is not what was written, the next one who opens the file hashes all of it.
+// link. If the block is not what was written, the next catch-up that opens the file hashes all of it.
 func (f *runFile) versions(height uint64) (_ []*bucket.Version, first uint64, err error) {
 	defer func() {
 		if errors.Is(err, errTorn) {

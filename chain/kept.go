@@ -42,7 +42,7 @@ func (u *catchUp) openRuns(ctx context.Context) error {
 	return nil
 }
 
-// isUseful reports whether the log lacks some of a run, and has what a verified one follows on.
+// isUseful reports whether the log lacks part of a run, and, if the run is verified, has what it follows on.
 func (u *catchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	if r.count() == 0 {
 		return false, nil
@@ -61,7 +61,7 @@ func (u *catchUp) isUseful(ctx context.Context, r *run) (bool, error) {
 	return u.e.logged(ctx, u.id, bucket.Head{Link: before, Height: r.first - 1})
 }
 
-// newRun returns an empty run that begins with a version, in either way.
+// newRun returns an empty run that is to begin with a version, and goes up or down.
 func (u *catchUp) newRun(prefix string, v *bucket.Version) *run {
 	r := &run{
 		kept: u.e.disk.file(u.id, prefix+v.Link.Hash().String()), up: prefix != prefixDown, made: true,
@@ -70,8 +70,9 @@ func (u *catchUp) newRun(prefix string, v *bucket.Version) *run {
 	return r
 }
 
-// close ends the catch-up. What it came to in vain is kept for the next one, unless the chain was refused, or is not to be
-// appended: then what this one made is removed, and what others made is left, but for walks through what was refused.
+// close ends the catch-up. If it was interrupted, its runs are kept for the next one; if it succeeded, they are all removed. If
+// the chain was refused, or must not be appended, those that this one made are removed, and those of earlier ones are kept,
+// except walks through what was refused.
 func (u *catchUp) close() error {
 	u.goesLong()
 	if u.plan != nil {
@@ -122,7 +123,7 @@ func (u *catchUp) keep(ctx context.Context) error {
 	return nil
 }
 
-// isRefused reports whether a run that was walked has the version that was refused, or what comes after it.
+// isRefused reports whether a run is a walk that has the version that was refused, or versions after it.
 func (u *catchUp) isRefused(r *run) bool {
 	refusal, _ := errors.AsType[*bucket.Refusal](u.err)
 	for _, p := range u.pieces { // newest first

@@ -8,7 +8,8 @@ import (
 )
 
 const (
-	// manifestBytes and indexBytes are what a manifest, and a pack of packs, is expected to have. What comes is counted as it is.
+	// manifestBytes and indexBytes are the expected sizes of a manifest and of a pack of packs. What comes is counted by its real
+	// size.
 	manifestBytes = 4 << 10
 	indexBytes    = 8 << 10
 	// stepVersions is how many signatures are checked in one step.
@@ -32,7 +33,7 @@ func (i item) expected() int {
 	return bucket.MaxPackSize
 }
 
-// object is one that was fetched. One that holds versions is opened at once, whatever its turn.
+// object is one that was fetched. If it holds versions, it is opened at once, before its turn comes.
 type object struct {
 	bytes    []byte
 	opened   chan struct{} // closed when versions and err are set
@@ -40,7 +41,8 @@ type object struct {
 	err      error
 }
 
-// open takes an object apart that holds versions, and checks the signatures in it: the verdict is remembered for whoever asks.
+// open makes an object of its bytes. If it holds versions, they are decoded and their signatures checked meanwhile; each
+// version remembers its verdict.
 func (p *plan) open(ctx context.Context, level int, b []byte) *object {
 	o := &object{bytes: b, opened: make(chan struct{})}
 	if level > 0 {

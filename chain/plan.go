@@ -26,8 +26,8 @@ var (
 	errWindowFull = errors.New("more bytes than were asked for")
 )
 
-// plan is what hints name of the way to a head, oldest first, and in which order it is fetched: from the oldest on, or, where
-// a walk comes down, from the newest. Nothing that comes is proven but by its hash.
+// plan is what hints name of the way to a head, oldest first, and in which order it is fetched: from the oldest on, or, when a
+// walk comes down, from the newest. What comes is proven by its hash alone.
 type plan struct {
 	u    *catchUp
 	most int // bytes asked for at a time: what is missing, generously
@@ -74,8 +74,8 @@ func (p *plan) needed(ctx context.Context, items []item) ([]item, error) {
 	return items[known+1:], err
 }
 
-// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile. It returns what
-// is wrong with the hints, or with the stores, and apart from that the error of take.
+// each calls take with the versions that the items lead to, oldest first. The next window is fetched meanwhile. wrong says what
+// is wrong with the hints or the stores; err is that of take or of ctx.
 func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (wrong, err error) {
 	items := p.items
 	fetching, cancel := context.WithCancel(ctx)
@@ -103,7 +103,7 @@ func (p *plan) each(ctx context.Context, take func(*bucket.Version) error) (wron
 	return wrong, err
 }
 
-// hand calls take with what is good in an object.
+// hand calls take with the good versions of an object.
 func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) error) (wrong, err error) {
 	select {
 	case <-o.opened:
@@ -114,7 +114,7 @@ func (p *plan) hand(ctx context.Context, o *object, take func(*bucket.Version) e
 	p.holds.Add(int64(-left))
 	defer func() { p.u.share.give(left) }()
 	for _, v := range o.versions {
-		left -= len(v.Encoded()) // whoever takes it answers for it now
+		left -= len(v.Encoded()) // take accounts for it from now on
 		if err := take(v); err != nil {
 			return nil, err
 		}
@@ -151,7 +151,7 @@ func (p *plan) send(ctx context.Context, windows chan<- []*object) error {
 	}
 }
 
-// leading takes the oldest objects that are here. Packs of packs give way to what they name.
+// leading takes the oldest objects that are here. Packs of packs are replaced by what they name.
 func (p *plan) leading(ctx context.Context) (window []*object, err error) {
 	for len(p.items) > 0 {
 		it := p.items[0]
@@ -233,7 +233,7 @@ func (p *plan) fetch(ctx context.Context, items []item) error {
 }
 
 // endingWith returns the versions of the object that ends with a version, oldest first: none if no item does, or no store has it.
-// Items behind it are given up: whoever asks goes down.
+// Items behind it are given up: the caller goes down.
 func (p *plan) endingWith(ctx context.Context, newest bucket.Link) ([]*bucket.Version, error) {
 	for {
 		i := slices.IndexFunc(p.items, func(it item) bool { return it.newest == newest })
@@ -276,7 +276,7 @@ func (p *plan) release(o *object) {
 	p.u.share.give(len(o.bytes))
 }
 
-// close forgets what is held, once nothing is being opened any more. The plan can be used on.
+// close forgets what is held, once nothing is being opened any more. The plan can still be used.
 func (p *plan) close() {
 	p.opening.Wait()
 	clear(p.held)

@@ -136,7 +136,7 @@ func (r *run) batch(from, to uint64) ([]*bucket.Version, error) {
 	return batch, nil
 }
 
-// flush writes what is in memory into the file. What goes up is to be verified before.
+// flush writes what is in memory into the file. A run that goes up must be verified before.
 func (r *run) flush() error {
 	for len(r.mem) > 0 {
 		n, size := 0, 0
@@ -163,7 +163,7 @@ func (r *run) flush() error {
 	return nil
 }
 
-// cut leaves the versions below a height of a run that goes up.
+// cut leaves only the versions below a height, in a run that goes up.
 func (r *run) cut(height uint64) error {
 	for len(r.mem) > 0 && r.end > height {
 		last := r.mem[len(r.mem)-1]
@@ -183,7 +183,8 @@ func (r *run) cut(height uint64) error {
 	return r.flush()
 }
 
-// firstNotIn returns the first height from from on whose version is not in the log, which has all below one that it has.
+// firstNotIn returns the first height, of those between from and to, whose version is not in the log; to if all are. If the
+// log has a version, it has all below it.
 func (r *run) firstNotIn(from, to uint64, logged func(bucket.Head) (bool, error)) (uint64, error) {
 	var failed error
 	n := sort.Search(int(to-from), func(i int) bool {

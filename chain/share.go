@@ -11,8 +11,8 @@ import (
 // same, so that decoding changes nothing.
 const counted = 2
 
-// memory is how many bytes all catch-ups together may hold. Nobody waits for it, so that no two can wait for each other: who gets
-// none goes on with a floor, and puts away what it holds. Safe for concurrent use.
+// memory is how many bytes all catch-ups together may hold. Nobody waits for it, so that no two can wait for each other: a
+// catch-up that gets none goes on with a floor, and puts away what it holds. Safe for concurrent use.
 type memory struct{ free atomic.Int64 }
 
 // floor is how many bytes of objects a catch-up may ask for, and may hold of versions, when the memory is used up.
@@ -24,7 +24,7 @@ type share struct {
 	held atomic.Int64
 }
 
-// reserve takes the memory for at most want bytes of objects, and for a floor of them in any case.
+// reserve takes the memory for at most want bytes of objects; up to a floor of them are granted in any case.
 func (s *share) reserve(want int) (granted int) {
 	for {
 		free := s.m.free.Load()
@@ -49,8 +49,8 @@ func (s *share) full(n int) bool { return n > floor && s.m.free.Load() <= 0 }
 
 func (s *share) close() { s.m.free.Add(s.held.Swap(0)) }
 
-// processors is what decoding and verifying may use: all of them, but no more than half for half of the time for long stretches
-// while there is a catch-up that is short, since that needs no more than a moment. Safe for concurrent use.
+// processors is what decoding and verifying may use: all of them. While a short catch-up is under way, which needs no more than
+// a moment, long stretches use no more than half of them, for half of the time. Safe for concurrent use.
 type processors struct {
 	all, half chan struct{} // tokens of those that long stretches use
 	short     atomic.Int32  // catch-ups under way that are short
@@ -61,7 +61,7 @@ func newProcessors() *processors {
 	return &processors{all: make(chan struct{}, n), half: make(chan struct{}, max(1, n/2))}
 }
 
-// long does a step of a long stretch, which is to take about a millisecond. Once ctx ends it does not wait any more.
+// long does a step of a long stretch, which should take about a millisecond. Once ctx has ended, it does not wait any more.
 func (p *processors) long(ctx context.Context, step func()) {
 	tokens, busy := p.all, p.short.Load() > 0
 	if busy {

@@ -8,10 +8,10 @@ import (
 )
 
 // goUp fetches what hints lead to, oldest first, and holds it for the walk from the head, which alone decides. What does not fit
-// into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is handed on at once, since
-// it stands by its owners' signatures whatever becomes of the head. Else it goes into a file.
+// into memory is verified and put away as it comes: if it follows on the log, and the head is for us, it is handed on at once,
+// since its owners' signatures prove it, whatever becomes of the head. Else it goes into a file.
 //
-// Hints that lie cost what they made fetch. Then, as without any, the walk goes on by itself.
+// False hints cost what they made us fetch. Then the walk goes on by itself, as without hints.
 func (u *catchUp) goUp(ctx context.Context, take takeFunc) error {
 	head := u.req.Head
 	var err error
@@ -33,7 +33,7 @@ func (u *catchUp) goUp(ctx context.Context, take takeFunc) error {
 	return err
 }
 
-// newestKnown returns the index of the newest of links that the log has, or a run that goes up, and so all below it; -1 for none.
+// newestKnown returns the index of the newest of links that the log or a run that goes up has, and with it all below; -1 for none.
 func (u *catchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
 	newest := -1
 	for i := len(links) - 1; i > newest; i-- {
@@ -158,7 +158,7 @@ func (u *catchUp) putAway(ctx context.Context, take takeFunc) error {
 	return nil
 }
 
-// write adds verified versions to what is in the file. Only now, that they are known to be good, do they take the place of others.
+// write adds verified versions to what is in the file. Only now that they are known to be good do they replace others.
 func (u *catchUp) write(batch []*bucket.Version) error {
 	if u.below == nil {
 		prefix := prefixUp

@@ -11,7 +11,7 @@ import (
 )
 
 // handleAnnouncement takes one announcement from its bytes to a logged and published head, and tells of that. Other heads that it
-// names are looked at in the same way: the announcement comes again for one that cannot be had, as an [*otherHead].
+// names are looked at in the same way; if one of them cannot be had, the error is an [*otherHead].
 func (c *Consumer) handleAnnouncement(ctx context.Context, m Message) (result, error) {
 	a, err := readAnnouncement(m)
 	if err != nil {
@@ -64,7 +64,7 @@ func readAnnouncement(m Message) (bucket.Announcement, error) {
 }
 
 // takeHead brings an announced head into the log, if it is not there, while nobody else works on an announcement of the bucket.
-// m is what brought it: one without a subject is settled by nobody.
+// m is the message that brought it: one without a subject was not delivered, so nobody settles it.
 func (c *Consumer) takeHead(ctx context.Context, m Message, a bucket.Announcement) (result, error) {
 	done, err := c.turns.wait(ctx, a.Bucket)
 	if err != nil {
@@ -93,8 +93,8 @@ func announcedHead(a bucket.Announcement) bucket.Head {
 	return h
 }
 
-// Find returns a version in the log, or [logstore.ErrNotFound]. Its height is as somebody told, 0 if nobody did: if the log does not
-// have it there, our own manifest says where. Safe for concurrent use, also without Run.
+// Find returns a version in the log, or [logstore.ErrNotFound]. told.Height is what somebody told, 0 if nobody did: if the log does
+// not have the version there, our own manifest says where it is. Safe for concurrent use, also without Run.
 func (c *Consumer) Find(ctx context.Context, id bucket.ID, told bucket.Head) (logstore.Entry, error) {
 	e, err := c.Log.Entry(ctx, id, told)
 	if !errors.Is(err, logstore.ErrNotFound) {
@@ -136,8 +136,8 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	return w.finish(ctx)
 }
 
-// fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. What the announcement says of
-// it must be so.
+// fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. It must agree with what the
+// announcement says of it.
 func (c *Consumer) fetchHead(ctx context.Context, a bucket.Announcement) (head *bucket.Version, err error) {
 	if len(a.Hints.Manifest) > 0 {
 		head, err = c.chain.Open(a.Link, a.Hints.Manifest)
@@ -161,8 +161,8 @@ func checkHeight(a bucket.Announcement, height uint64) error {
 	return nil
 }
 
-// alreadyLogged is what a known head costs: nothing, but publishing a job of it that was not published, and taking up again one
-// that was given up.
+// alreadyLogged deals with a known head. It fetches nothing: it publishes a job of it that was not published, and takes up again
+// one that was given up.
 func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e logstore.Entry) (result, error) {
 	if err := checkHeight(a, e.Height); err != nil {
 		return result{}, err
@@ -193,7 +193,7 @@ func (c *Consumer) alreadyLogged(ctx context.Context, a bucket.Announcement, e l
 }
 
 // clearBlocked forgets that an announced head could not be had, once it is in the log or its announcer has gone back to one
-// that is. It reports whether another announcement may have to do so.
+// that is. It reports whether the bucket stays blocked, for another announcement to clear.
 func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) (blocked bool, err error) {
 	b, err := c.Log.Bucket(ctx, a.Bucket)
 	if err != nil || b.Condition.State != string(StateBlocked) {
@@ -205,9 +205,9 @@ func (c *Consumer) clearBlocked(ctx context.Context, a bucket.Announcement) (blo
 	return false, c.Log.SetCondition(ctx, a.Bucket, logstore.Condition{})
 }
 
-// recordUnapplied ends the sync of a head that is not to be appended; status says why. One of a bucket that we hold was verified
-// all the same, so that nobody can take a bucket from us with a version that no owner signed. Another genesis proves nothing
-// about its author: anybody can make one, so that state says only who announced it.
+// recordUnapplied ends the sync of a head that must not be appended; status says why. If we hold the bucket, the head was
+// verified all the same, so that nobody can take a bucket from us with a version that no owner signed. Another genesis proves
+// nothing about its author: anybody can make one, so that state says only who announced it.
 func (c *Consumer) recordUnapplied(ctx context.Context, a bucket.Announcement, head *bucket.Version, why error) (result, error) {
 	state, r := StateNotShared, result{outcome: ClassNotShared, why: why}
 	if errors.Is(why, ErrDiverged) {

@@ -12,7 +12,7 @@ import (
 	"headwater/logstore"
 )
 
-// This file is the one place that appends to a log.
+// This file is the one place that appends versions of others to a log; own.go appends those made here.
 
 const (
 	// maxJobPeers is the most identities that a pin job names, so that it stays well below bucket.MaxMessageSize.
@@ -31,7 +31,7 @@ type Progress struct {
 }
 
 // appender makes the verified versions of one catch-up durable, batch by batch: their manifests, then the log entries with the
-// job. It tells how far that is: status whenever it is asked, and everybody by events. It is used by the bucket's one worker.
+// job. It reports its progress: to the board for status, and to everybody by events. It is used by the bucket's one worker.
 type appender struct {
 	c      *Consumer
 	m      Message         // that led here
@@ -55,7 +55,7 @@ type appended struct {
 	err   error
 }
 
-// newAppender notes that the way to a head is being made.
+// newAppender notes that a catch-up with a head has begun.
 func (c *Consumer) newAppender(m Message, stores []string, mine logstore.Bucket, head *bucket.Version) *appender {
 	w := &appender{c: c, m: m, stores: stores, mine: mine, head: head, told: time.Now()}
 	w.now = Progress{Total: versionsBetween(mine.Known, head.Head()), Fetched: 1}
@@ -63,7 +63,7 @@ func (c *Consumer) newAppender(m Message, stores []string, mine logstore.Bucket,
 	return w
 }
 
-// append makes a batch durable. A large one is appended while the next one is fetched; the next call, if only with an empty one,
+// append makes a batch durable. A large one is appended while the next one is fetched; the next call, even with an empty batch,
 // waits for it.
 func (w *appender) append(ctx context.Context, batch []*bucket.Version) error {
 	if len(batch) == 0 {
@@ -118,7 +118,7 @@ func (w *appender) wait(ctx context.Context) error {
 	return nil
 }
 
-// fetched notes that n more versions are here. Some may turn out to be others than those that are missing.
+// fetched notes that n more versions are here. Some may turn out not to be among those that are missing.
 func (w *appender) fetched(n uint64) {
 	w.now.Fetched = max(min(w.now.Fetched+n, w.now.Total), w.now.Appended)
 	w.tell()
@@ -133,8 +133,8 @@ func (w *appender) tell() {
 	}
 }
 
-// finish ends a catch-up that reached its head, and publishes the job. Status is told first: whoever hears that the pins are
-// here must not find the catch-up still in work.
+// finish ends a catch-up that reached its head, and publishes the job. Status is told first: who hears that the pins are here must
+// not find the catch-up still in work.
 func (w *appender) finish(ctx context.Context) (result, error) {
 	w.c.board.caughtUp(w.m)
 	err := w.c.clearCondition(ctx, w.m.Bucket)
@@ -145,8 +145,8 @@ func (w *appender) finish(ctx context.Context) (result, error) {
 	return result{outcome: ClassApplied, event: Event{Link: w.head.Link, Height: w.head.Height, Versions: w.added}}, err
 }
 
-// close ends the catch-up, and publishes the job of what was appended if finish did not: of a head that was refused, or not
-// reached, a part may be in the log.
+// close ends the catch-up, and publishes the job of what was appended if finish did not: part of the chain of a head that was
+// refused, or not reached, may be in the log.
 func (w *appender) close(ctx context.Context) {
 	_ = w.wait(ctx) // an error of it came too late to be heard: the versions are appended again
 	if w.newest != nil && !w.published {
@@ -154,8 +154,8 @@ func (w *appender) close(ctx context.Context) {
 	}
 }
 
-// tellFork names a fork at first sight of both heads, once the oldest version of its branch is in the log, whatever becomes of the
-// others: it leaves our chain below the head that we had.
+// tellFork reports a fork, with both heads, once the oldest version of the new branch is in the log, whatever becomes of the
+// others. The branch leaves our chain below the head that we had.
 func (w *appender) tellFork(ctx context.Context, oldest *bucket.Version) error {
 	ours, err := w.c.otherThan(ctx, oldest)
 	if err != nil || ours.Link.IsZero() {

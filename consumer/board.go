@@ -13,7 +13,7 @@ import (
 // fill the memory.
 const maxNotes = 10_000
 
-// board is what the consumer knows of its own work and does not keep: what is going on now, and what went wrong last. It
+// board is what the consumer knows of its own work and keeps in memory alone: what is going on now, and what went wrong last. It
 // answers status, and counts failures. Safe for concurrent use.
 type board struct {
 	mu        sync.Mutex
@@ -23,7 +23,7 @@ type board struct {
 	counts    map[Kind]map[Outcome]uint64
 }
 
-// note is what there is to know of a message that is in work, waits for its next try, or was set aside.
+// note is what is known of a message that is in work, waits for its next try, or was set aside.
 type note struct {
 	kind     Kind
 	sequence uint64
@@ -35,7 +35,7 @@ type note struct {
 	failures  int // in a row
 	lastError string
 	since     time.Time // of the first of them
-	next      time.Time // next try; zero where none is waiting
+	next      time.Time // next try; zero if none is waiting
 	dead      bool      // it was set aside
 }
 
@@ -46,7 +46,7 @@ func newBoard() *board {
 	}
 }
 
-// of returns the note of a message, made where missing. The lock is held.
+// of returns the note of a message, made if it is missing. The lock is held.
 func (b *board) of(m Message) *note {
 	n := b.notes[m.Bucket][m.Subject]
 	if n != nil && n.sequence == m.Sequence {

@@ -56,8 +56,8 @@ type Config struct {
 	LeaseInterval time.Duration // how often the lease of work in hand is extended; default 10 s
 	Reconcile     time.Duration // how often jobs are compared with the broker's queue; default 1 min
 	RetryLimit    int           // failures after which a message is set aside; default 10
-	RetryMin      time.Duration // first delay; default 250 ms
-	RetryMax      time.Duration // longest delay; default 5 min
+	RetryMin      time.Duration // first delay, give or take 30 %; default 250 ms
+	RetryMax      time.Duration // longest delay, likewise; default 5 min
 
 	StageDir   string // where catch-ups that are under way keep what they have; made if it is missing
 	StageLimit int64  // bytes that all of them may take; default 8 GiB

@@ -41,8 +41,8 @@ func New(cfg Config) (*Consumer, error) {
 type Sources struct{ Announcements, PinJobs []Source }
 
 // Run publishes what the outbox holds, and then takes deliveries until ctx ends or a source is closed. When it returns, its
-// workers are gone, and every delivery it took is settled: done, or given back. It returns nil where ctx ended, and an
-// error where a source broke or the outbox could not be read. It is called once.
+// workers are gone, and every delivery it took is settled: done, or given back. It returns nil if ctx was cancelled, and an
+// error if a source was closed or failed, or if the outbox could not be read. It is called once.
 func (c *Consumer) Run(ctx context.Context, from Sources) error {
 	if err := c.runOutbox(ctx); err != nil {
 		return c.ended(err)
@@ -65,7 +65,7 @@ func (c *Consumer) ended(err error) error {
 	return nil
 }
 
-// runLoop adds to g the loops that feed one kind of message to one queue. The queue is to be waited for when g is done.
+// runLoop adds to g the loops that feed one kind of message to one queue. The caller waits for the queue when g is done.
 func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Source, width int, h handler) *queue {
 	var q *queue
 	q = newQueue(width, func(ctx context.Context, d Delivery) { c.work(ctx, d, q, h) })
@@ -86,7 +86,7 @@ func (c *Consumer) runLoop(ctx context.Context, g *errgroup.Group, sources []Sou
 	return q
 }
 
-// handler does the work that a message asks for. What it returns says how the message is to be settled.
+// handler does the work that a message asks for. What it returns says how to settle the message.
 type handler func(ctx context.Context, m Message) (result, error)
 
 func (c *Consumer) work(ctx context.Context, d Delivery, q *queue, h handler) {

@@ -7,11 +7,11 @@ import (
 	"headwater/bucket"
 )
 
-// maxDone is the most buckets of which a head is remembered that is done with: some 100 bytes each.
+// maxDone is the most buckets for which doneHeads remembers a head: some 100 bytes each.
 const maxDone = 10_000
 
-// doneHeads remembers a head of each bucket that many announce: it is in the log and complete, for good, and no condition of its
-// bucket waits for somebody to announce it. Safe for concurrent use.
+// doneHeads remembers one head of each bucket that is done with, since many peers announce it: it is in the log and complete,
+// for good, and no condition of its bucket waits for an announcement of it. Safe for concurrent use.
 type doneHeads struct {
 	mu      sync.Mutex
 	all     map[bucket.ID]bucket.Head
@@ -45,7 +45,7 @@ func (d *doneHeads) forget(id bucket.ID) {
 	d.changes++
 }
 
-// repeats settles an announcement of a head that is done with, and reports whether it did: that takes no worker and no look into
+// repeats settles an announcement of a head that is done with, and reports whether it did: this takes no worker and no look into
 // the log, however many peers announce it.
 func (c *Consumer) repeats(ctx context.Context, d Delivery) bool {
 	m := d.Message()

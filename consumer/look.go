@@ -14,7 +14,7 @@ import (
 // maxLooked is the most announced heads that one Look works on.
 const maxLooked = 256
 
-// Reasons why an announced head is not taken that are no refusals: see package chain.
+// Reasons other than refusals why an announced head is not taken: see package chain.
 var (
 	ErrDiverged  = chain.ErrDiverged
 	ErrNotShared = chain.ErrNotShared
@@ -90,15 +90,15 @@ func (c *Consumer) look(ctx context.Context, a bucket.Announcement) error {
 	return r.why
 }
 
-// Hold holds one blob when it returns: it fetches it from the configured stores unless it is held. [ErrNotFound], or why a store
-// could not be asked. Safe for concurrent use, also without Run.
+// Hold fetches one blob from the configured stores, unless it is held already. If it cannot be had, the errors are those of
+// [chain.Fetcher.Stream]. Safe for concurrent use, also without Run.
 func (c *Consumer) Hold(ctx context.Context, h bucket.Hash) error {
 	_, err := c.hold(ctx, h, slices.Concat(c.BlobStores, c.ManifestStores), new(transfer), true)
 	return err
 }
 
-// Manifest returns a version, from our own manifests or the configured stores. [ErrNotFound]. Safe for concurrent use, also
-// without Run.
+// Manifest returns a version, from our own manifests or the configured stores. The errors are those of [chain.Engine.Manifest].
+// Safe for concurrent use, also without Run.
 func (c *Consumer) Manifest(ctx context.Context, link bucket.Link) (*bucket.Version, error) {
 	return c.chain.Manifest(ctx, nil, link)
 }

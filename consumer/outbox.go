@@ -28,7 +28,7 @@ func (c *Consumer) runOutbox(ctx context.Context) error {
 
 // keepJobs publishes, every Reconcile until ctx ends, the jobs that are not done and not in the broker's queue: it lost them, or
 // could not be reached when they were recorded. A job has to be missing twice in a row, so that one that is being published, or
-// settled, at this moment is left alone. If no job is waiting nobody is asked.
+// settled, at this moment is left alone. If no job is waiting, the broker is not asked.
 func (c *Consumer) keepJobs(ctx context.Context) error {
 	tick := time.NewTicker(c.Reconcile)
 	defer tick.Stop()
@@ -46,10 +46,10 @@ func (c *Consumer) keepJobs(ctx context.Context) error {
 	}
 }
 
-// publishDue publishes the jobs that are missing in the broker's queue and were so before, and returns what else is missing.
-// With nil for before, as when the process begins, all that are missing are due, and those that are pending. The queue is
-// counted after the log was read, and what is missing goes out under a new id: the broker may remember one whose message it does
-// not have any more.
+// publishDue publishes the jobs that are missing in the broker's queue and were so before, and returns what else is missing. If
+// before is nil, as when the process begins, all that are missing are due, and those that are pending. The queue is counted
+// after the log was read, and what is missing goes out under a new id: the broker may remember one whose message it does not
+// have any more.
 func (c *Consumer) publishDue(ctx context.Context, before map[bucket.Link]bool) (missing map[bucket.Link]bool, err error) {
 	missing = map[bucket.Link]bool{}
 	var jobs []logstore.Job
@@ -114,9 +114,9 @@ func (c *Consumer) publishLater(ctx context.Context, id bucket.ID, h bucket.Head
 	}
 }
 
-// publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id. Where the
-// broker knows the id and does not have the message any more, as from a log that was removed since, the job goes out under
-// another one.
+// publish sends a job as a message, and notes that it was sent. A crash in between sends it twice under one id. If the
+// broker knows the id but does not have the message any more, as from a log that was removed since, the job goes out under
+// another id.
 func (c *Consumer) publish(ctx context.Context, job logstore.Job) error {
 	duplicate, err := c.Jobs.PublishJob(ctx, job.PinJob, job.Attempt)
 	if err != nil {

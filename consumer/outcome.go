@@ -26,7 +26,7 @@ const (
 	ClassExhausted Outcome = "exhausted"
 )
 
-// event is what is told of a message that ended that way; empty for nothing.
+// event is the event of a message that ended that way; empty for none.
 func (o Outcome) event(k Kind) EventKind {
 	switch {
 	case o == ClassApplied && k == KindPins:
@@ -41,7 +41,7 @@ func (o Outcome) event(k Kind) EventKind {
 	return ""
 }
 
-// result is how work ended that no error stopped; zero if that has been told.
+// result is how work ended without an error; zero if that has been told.
 type result struct {
 	outcome Outcome
 	event   Event // further fields of the event; kind, time and subject are set when it is settled
@@ -51,8 +51,8 @@ type result struct {
 // settleTimeout bounds how long the settling of one delivery may wait for the broker, also while the process stops.
 const settleTimeout = 5 * time.Second
 
-// settle is the one place where the end of work becomes an outcome: done, never, or later. It is counted before it is
-// acknowledged: whoever finds nothing in the queue finds every outcome.
+// settle is the one place where the end of work becomes an outcome: done, never, or later. It is counted before the message
+// is acknowledged: once the queue is empty, every outcome is counted.
 func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) {
 	stopping := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
@@ -74,7 +74,7 @@ func (c *Consumer) settle(ctx context.Context, d Delivery, r result, err error) 
 	}
 }
 
-// count notes an outcome that no error stopped, if it was not noted before.
+// count notes how work ended without an error, if that was not noted before.
 func (c *Consumer) count(m Message, o Outcome) {
 	if o == "" {
 		return
@@ -85,7 +85,7 @@ func (c *Consumer) count(m Message, o Outcome) {
 	}
 }
 
-// tell emits the event of an outcome that no error stopped.
+// tell emits the event of work that ended without an error.
 func (c *Consumer) tell(m Message, r result) {
 	if kind := r.outcome.event(m.Kind); kind != "" {
 		c.emit(m, kind, r.event)
@@ -110,8 +110,8 @@ func (c *Consumer) settleLater(ctx context.Context, d Delivery, m Message, err e
 	})
 }
 
-// retryDelay is the delay before the next delivery after so many failures: exponential, with jitter, between RetryMin and
-// RetryMax.
+// retryDelay is the delay before the next delivery after so many failures: exponential from RetryMin up to RetryMax, with a
+// jitter of 30 % either way.
 func (c *Consumer) retryDelay(failures int) time.Duration {
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(c.RetryMin), backoff.WithMaxInterval(c.RetryMax), backoff.WithMultiplier(2),
@@ -130,8 +130,8 @@ type badMessage struct{ error }
 
 func (b *badMessage) Unwrap() error { return b.error }
 
-// setAside stores a dead letter, and only then ends the message. What cannot be stored is tried again. blocks says that the
-// version at link, which we wait for, is given up with it.
+// setAside stores a dead letter, and only then ends the message. If it cannot be stored, the message is tried again. blocks
+// says that the version at link, which we wait for, is given up with it.
 func (c *Consumer) setAside(
 	ctx context.Context, d Delivery, m Message, class Outcome, link bucket.Link, reason string, blocks bool,
 ) {
@@ -205,7 +205,7 @@ func (c *Consumer) logSettle(m Message, err error) {
 	}
 }
 
-// linkOf is what a message's failure is about: its own link, zero where it cannot be read, or another head that it names.
+// linkOf is what a message's failure is about: its own link, zero if it cannot be read, or another head that it names.
 func linkOf(m Message, err error) bucket.Link {
 	if o, ok := errors.AsType[*otherHead](err); ok {
 		return o.link

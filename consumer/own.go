@@ -9,10 +9,10 @@ import (
 	"headwater/logstore"
 )
 
-// AppendOwn appends a version that was made here: once its rules hold against its predecessor it is durable, in one step with its
-// outbox entry. held counts its pins if all are held; else, with nil, a pin job is recorded for those that are not. A version
-// that does not follow on the known head is logstore.ErrStale. Of what is refused nothing is kept that a rebuild could find. Whether
-// the broker answers does not matter. Safe for concurrent use, also without Run.
+// AppendOwn checks a version that was made here against its predecessor, and appends it durably, in one step with its outbox entry.
+// held counts its pins if all are held; if it is nil, a pin job is recorded for those that are not. The error is logstore.ErrStale
+// if the version does not follow on the known head. If the version is refused, nothing of it is kept that a rebuild could find.
+// Whether the broker answers does not matter. Safe for concurrent use, also without Run.
 func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logstore.PinCount) error {
 	prev, err := c.before(ctx, v)
 	if err != nil {
@@ -42,8 +42,8 @@ func (c *Consumer) AppendOwn(ctx context.Context, v *bucket.Version, held *logst
 	return nil
 }
 
-// before returns the version before one that is made here, nil for a genesis. Unless the log has the one made here, that has to be
-// its known head.
+// before returns the version before one that is made here, nil for a genesis. That must be the log's known head, unless the log has
+// the one made here.
 func (c *Consumer) before(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
 	b, err := c.Log.Bucket(ctx, v.Bucket)
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {

@@ -54,7 +54,8 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 }
 
 // noteAnnounced moves the announced head to a version that others announced and whose content came from the stores: it is there,
-// and everybody can hear of it. One that this peer still owes the broker is announced when that is done.
+// and everybody can hear of it. A version that this peer still owes the broker is left out: it counts as announced once this peer
+// has announced it.
 func (c *Consumer) noteAnnounced(ctx context.Context, e logstore.Entry) error {
 	for u, err := range c.Log.Uploads(ctx, e.Bucket) {
 		if err != nil || u.Link == e.Link {
@@ -80,7 +81,7 @@ func (c *Consumer) readPinJob(m Message) (bucket.PinJob, error) {
 }
 
 // superseded reports whether a newer version of the bucket is logged, whose own job makes this one needless, and drops it. The end
-// of a branch that nobody has merged is needed beside the head: whoever merges them needs both.
+// of a branch that nobody has merged is needed beside the head: a merge needs both.
 func (c *Consumer) superseded(ctx context.Context, e logstore.Entry) (bool, error) {
 	if c.AllVersions {
 		return false, nil
@@ -146,8 +147,9 @@ func (c *Consumer) pins(ctx context.Context, link bucket.Link, stores []string) 
 	return bucket.ParsePins(b)
 }
 
-// hold makes sure that one blob is held, and returns its size. patient is for the first that is missing: where one has not
-// become visible in time, waiting for each of the others would only take longer.
+// hold makes sure that one blob is held, and returns its size. With patience, a blob that no store has is asked for again. A
+// download drops it after the first failure: if one blob has not become visible in time, waiting for each of the others would only
+// take longer.
 func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *transfer, patient bool) (int64, error) {
 	size, err := sizeOf(ctx, c.Blobs, c.Manifests, h)
 	if !errors.Is(err, blobstore.ErrNotFound) {
@@ -162,8 +164,8 @@ func (c *Consumer) hold(ctx context.Context, h bucket.Hash, stores []string, t *
 	return size, err
 }
 
-// CountPins counts what a pins list names, of how many bytes that is what is held, and how much is not. A list that is not held
-// is an error of its store: see [blobstore.IsMissing].
+// CountPins counts the pins that a list names, the bytes of those that are held, and how many are missing. If the list itself is
+// not held, the error is its store's: see [blobstore.IsMissing].
 func CountPins(
 	ctx context.Context, blobs Blobs, manifests blobstore.Sizer, list bucket.Link,
 ) (count logstore.PinCount, missing int, err error) {
@@ -203,7 +205,7 @@ func sizeOf(ctx context.Context, blobs, manifests blobstore.Sizer, h bucket.Hash
 type failures struct {
 	mu    sync.Mutex
 	n     int
-	worst error // one that another time may mend comes before a refusal
+	worst error // one that a later try may mend comes before a refusal
 }
 
 func (f *failures) add(err error) {
@@ -234,7 +236,7 @@ type transfer struct {
 	needed   int
 	pins     atomic.Int64 // held
 	bytes    atomic.Int64 // of those
-	inFlight atomic.Int64 // bytes that stores told of blobs that are being fetched
+	inFlight atomic.Int64 // bytes of blobs that are being fetched, as told by stores
 }
 
 // expect takes note of the size that a store told of a blob, until the function that it returns is called.

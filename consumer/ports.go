@@ -30,8 +30,8 @@ const (
 type Message struct {
 	Kind       Kind
 	Subject    string
-	Bucket     bucket.ID           // from the subject; zero where the subject's token is no lower-case UUID
-	Peer       bucket.PublicKey    // from the subject: announcer, or the peer that shall download; zero where it is no key
+	Bucket     bucket.ID           // from the subject; zero if the subject's token is no lower-case UUID
+	Peer       bucket.PublicKey    // from the subject: announcer, or the peer that is asked to download; zero if it is no key
 	Header     map[string][]string // as sent
 	Body       []byte              // owned by the receiver
 	Sequence   uint64              // in its stream
@@ -42,7 +42,8 @@ type Message struct {
 // stop leaves next to nothing waiting for a lease to run out. Recreating a durable that was deleted, leader changes and
 // reconnects happen inside; Next just takes longer.
 type Source interface {
-	// Next waits for a delivery. It returns ctx's error when ctx ends, and ErrClosed after Close. Not safe for concurrent use.
+	// Next waits for a delivery. It returns ctx's error when ctx ends, and ErrClosed once the source is closed. Not safe for
+	// concurrent use.
 	Next(ctx context.Context) (Delivery, error)
 }
 
@@ -50,13 +51,13 @@ type Source interface {
 // nothing. All are safe for concurrent use.
 type Delivery interface {
 	Message() Message
-	// Ack says that the message is done, and waits for the broker to confirm where ctx allows.
+	// Ack says that the message is done, and waits for the broker to confirm, as long as ctx allows.
 	Ack(ctx context.Context) error
 	// Retry gives the message back, to be delivered again after the delay (0: at once).
 	Retry(ctx context.Context, delay time.Duration) error
 	// Terminate says that the message must not be delivered again.
 	Terminate(ctx context.Context, reason string) error
-	// Extend starts the lease anew. It is to be called at least every LeaseInterval of the configuration while work goes on.
+	// Extend starts the lease anew. It must be called at least every [Config.LeaseInterval] while work goes on.
 	Extend(ctx context.Context) error
 }
 
@@ -67,7 +68,7 @@ type Objects = chain.Objects
 type Jobs interface {
 	// PublishJob publishes a job for this peer and returns once the broker has stored it, or has found that it did so before
 	// under the same id (duplicate): that message may be done, or lost, by now. The id derives from bucket, link and attempt.
-	// The broker having an older message in the queue is no error.
+	// An older message in the broker's queue is no error.
 	PublishJob(ctx context.Context, job bucket.PinJob, attempt uint32) (duplicate bool, err error)
 	// QueuedJobs counts the jobs for this peer that the broker holds, in work or waiting, by bucket.
 	QueuedJobs(ctx context.Context) (map[bucket.ID]uint64, error)
@@ -90,7 +91,7 @@ type Event struct {
 	At       time.Time        `json:"at"`
 	Kind     EventKind        `json:"kind"`
 	BucketID bucket.ID        `json:"bucket_id"`
-	PeerID   bucket.PublicKey `json:"peer_id"` // that tells the event
+	PeerID   bucket.PublicKey `json:"peer_id"` // who tells the event
 	Link     bucket.Link      `json:"link,omitzero"`
 	Height   uint64           `json:"height"`
 

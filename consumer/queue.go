@@ -17,8 +17,8 @@ const (
 	maxWaiting   = 256
 )
 
-// busyDelay is for how long a delivery goes back that there is no room for: 50 ms at first, doubling up to 6.4 s, since known
-// heads are dealt with in no time, and a long catch-up is not.
+// busyDelay is for how long a delivery is given back if there is no room for it: 50 ms at first, doubling up to 6.4 s, since
+// known heads are dealt with in no time, and a long catch-up is not.
 func busyDelay(deliveries uint64) time.Duration {
 	return 50 * time.Millisecond << min(max(deliveries, 1)-1, 7)
 }
@@ -88,7 +88,7 @@ func (q *queue) run(ctx context.Context, id bucket.ID) {
 	}
 }
 
-// next notes that a delivery is settled, and returns the bucket that is to be worked on next: those in line take turns.
+// next notes that a delivery is settled, and returns the bucket to work on next: those in line take turns.
 func (q *queue) next(id bucket.ID, done Delivery) (next bucket.ID, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

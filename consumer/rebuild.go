@@ -31,9 +31,9 @@ type kept struct {
 
 // Rebuild makes a log anew from the manifests that a peer kept, which hold all that the log knew: it appends every chain
 // that verifies from its genesis on, and records a pin job for each bucket's head, since what was complete is not known any
-// more; the pin worker finds most of it held. What does not verify, or hangs in the air, is passed over and counted: it comes
-// again with the next announcement. Of several geneses of a bucket the one is taken whose chain goes the furthest. Repeating it
-// changes nothing. It holds about 150 bytes for each version in memory.
+// more; the pin worker finds most of it held. What does not verify, or has no verified predecessor, is passed over and counted:
+// it comes again with the next announcement. Of several geneses of a bucket, the one whose chain goes the furthest is taken.
+// Repeating it changes nothing. It holds about 150 bytes for each version in memory.
 func Rebuild(
 	ctx context.Context, log logstore.Store, manifests KeptManifests, rules bucket.Rules, logger *slog.Logger,
 ) (versions, passedOver int, err error) {
@@ -95,8 +95,8 @@ func listKept(ctx context.Context, manifests KeptManifests) (all []kept, damaged
 	return all, damaged, nil
 }
 
-// greatestChain returns those of one bucket's versions, ascending, that belong to the genesis whose chain reaches the greatest head.
-// A genesis that had lost left manifests only of an append that the log refused, and nothing followed on them.
+// greatestChain returns those of one bucket's versions, ascending, that belong to the genesis whose chain reaches the greatest
+// head. Manifests of another genesis can only be left from an append that the log refused, and nothing followed on them.
 func greatestChain(all []kept) []kept {
 	genesis := map[bucket.Link]bucket.Link{} // by version
 	var chosen bucket.Link
@@ -157,7 +157,7 @@ func (r *rebuilder) append(ctx context.Context, k kept) (bool, error) {
 	return true, nil
 }
 
-// predecessor returns the verified version before v, nil where there is none.
+// predecessor returns the verified version before v, nil if there is none.
 func (r *rebuilder) predecessor(ctx context.Context, v *bucket.Version) (*bucket.Version, error) {
 	if n := len(r.run); n > 0 && r.run[n-1].Link == v.Previous {
 		return r.run[n-1], nil

@@ -13,7 +13,7 @@ import (
 	"headwater/logstore"
 )
 
-// State is how a bucket stands, in one word. A reader takes a state that it does not know for not in sync.
+// State is how a bucket stands, in one word. A reader takes a state that it does not know to mean not in sync.
 type State string
 
 // The states of a bucket.
@@ -35,8 +35,8 @@ type Status struct {
 	BucketID  bucket.ID    `json:"bucket_id"`
 	Name      string       `json:"name"`
 	State     State        `json:"state"`
-	Known     *bucket.Head `json:"known"`     // null where no version is logged
-	Complete  *bucket.Head `json:"complete"`  // null where no version has all its pins
+	Known     *bucket.Head `json:"known"`     // null if no version is logged
+	Complete  *bucket.Head `json:"complete"`  // null if no version has all its pins
 	Announced *bucket.Head `json:"announced"` // newest version that the bus was told of; null for none
 	Published *bucket.Head `json:"published"`
 	Target    *bucket.Head `json:"target,omitempty"`  // announced head that is being caught up with
@@ -62,8 +62,8 @@ type PinStatus struct {
 // Outcomes counts, since the process started, how messages of each kind ended, by class.
 func (c *Consumer) Outcomes() map[Kind]map[Outcome]uint64 { return c.board.outcomes() }
 
-// Status tells how one bucket stands. A bucket that nothing is known of is logstore.ErrNotFound. Dead is left zero: only the
-// broker knows. Safe for concurrent use, also while Run runs.
+// Status tells how one bucket stands. If nothing is known of it, the error is logstore.ErrNotFound. Dead is left zero: only
+// the broker knows. Safe for concurrent use, also while Run runs.
 func (c *Consumer) Status(ctx context.Context, id bucket.ID) (Status, error) {
 	b, err := c.Log.Bucket(ctx, id)
 	if errors.Is(err, logstore.ErrNotFound) {
@@ -172,8 +172,8 @@ func versionsBetween(known, target bucket.Head) uint64 {
 	return max(target.Height, known.Height+1) - known.Height
 }
 
-// pinStatus counts the pins of the known head: as recorded where it is complete, as being fetched, or by asking the blob
-// store where the job waits.
+// pinStatus counts the pins of the known head: as recorded if it is complete, as counted while they are fetched, or by
+// asking the blob store if the job waits.
 func (c *Consumer) pinStatus(ctx context.Context, b logstore.Bucket, t *transfer) (PinStatus, error) {
 	if b.Known == b.Complete {
 		return PinStatus{b.Pins.Needed, b.Pins.Needed, b.Pins.Bytes, b.Pins.Bytes}, nil

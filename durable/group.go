@@ -10,7 +10,7 @@ import (
 // GroupConfig says what a [Group] does with what its callers bring.
 type GroupConfig[T any] struct {
 	// Commit makes the items of a batch durable, oldest first; it never runs twice at a time. Its error is returned to every
-	// caller of the batch. If items fare differently, T is a pointer to something that Commit leaves each one's result in.
+	// caller of the batch. If items can fare differently, T is a pointer to something in which Commit leaves the result.
 	// ctx ends once the contexts of all callers of the batch have ended: nobody wants the batch any more.
 	Commit func(ctx context.Context, batch []T) error
 
@@ -72,7 +72,7 @@ func NewGroup[T any](cfg GroupConfig[T]) *Group[T] {
 }
 
 // Do commits item, together with those of other callers, and returns the error of that commit. If ctx ends before the commit
-// began it returns that error, and nothing was done.
+// began, it returns the error of ctx, and nothing was done.
 func (g *Group[T]) Do(ctx context.Context, item T) error {
 	if err := ctx.Err(); err != nil {
 		return err

@@ -50,8 +50,8 @@ type Lock struct{ file *flock.Flock }
 // holderFile is where the holder's name stands: not in the lock's own file, since Windows lets nobody read what is locked.
 func holderFile(path string) string { return path + ".holder" }
 
-// Acquire takes the lock whose file is at path, which is made if it is missing, and leaves h for others to read. It never waits:
-// [*HeldError].
+// Acquire takes the lock whose file is at path, which is made if it is missing, and leaves h for others to read. It never
+// waits: if the lock is held, the error is a [*HeldError].
 func Acquire(path string, h Holder) (*Lock, error) {
 	l, err := tryLock(path)
 	if err != nil {
@@ -60,7 +60,7 @@ func Acquire(path string, h Holder) (*Lock, error) {
 	if l == nil {
 		return nil, &HeldError{path, readHolder(path)}
 	}
-	// The name is for people: that it cannot be written, on a full disk, is no reason to keep them out.
+	// The name is for people: a full disk, on which it cannot be written, is no reason to keep them out.
 	if b, err := json.Marshal(h); err == nil {
 		_ = os.WriteFile(holderFile(path), b, 0o600)
 	}

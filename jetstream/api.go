@@ -26,7 +26,7 @@ type streamInfo struct {
 	State   struct {
 		Subjects map[string]uint64 `json:"subjects"`
 	} `json:"state"`
-	Total int `json:"total"` // of subjects, where they were asked for and are more than one page
+	Total int `json:"total"` // of subjects, if they were asked for and are more than one page
 }
 
 // durableInfo is what is read of a durable's state.
@@ -109,7 +109,7 @@ func (c *Client) bucketCounts(
 	return counts, noJetStream(err)
 }
 
-// createStream makes a stream. Where one of that name exists already, even with other settings, it returns nil: somebody
+// createStream makes a stream. If one of that name exists already, even with other settings, it returns nil: somebody
 // was faster. A server that is strict and too old to know batches is asked without them.
 func (c *Client) createStream(ctx context.Context, cfg natsjs.StreamConfig) error {
 	create := func() error { return c.apiCall(ctx, c.api, "STREAM.CREATE."+cfg.Name, cfg, nil) }
@@ -127,7 +127,7 @@ func (c *Client) createStream(ctx context.Context, cfg natsjs.StreamConfig) erro
 	return err
 }
 
-// createDurable makes a durable. Where one of that name exists already, even with other settings, it returns nil.
+// createDurable makes a durable. If one of that name exists already, even with other settings, it returns nil.
 func (c *Client) createDurable(ctx context.Context, stream string, cfg natsjs.ConsumerConfig) error {
 	op := "CONSUMER.CREATE." + stream + "." + cfg.Durable + "." + cfg.FilterSubject
 	cfg.Name = cfg.Durable

@@ -10,7 +10,7 @@ import (
 	natsjs "github.com/nats-io/nats.go/jetstream"
 )
 
-// Settings of what is made on the server, where no configuration decides.
+// Settings of what is made on the server that no configuration decides.
 const (
 	// DefaultAckWait is the lease of a delivery.
 	DefaultAckWait = 30 * time.Second
@@ -32,13 +32,13 @@ const (
 // metadataKey marks what Headwater made; the value is the prefix.
 const metadataKey = "headwater-prefix"
 
-// EnsureConfig says what the broker shall hold.
+// EnsureConfig says what the broker must hold.
 type EnsureConfig struct {
 	// Peer is whose durables are wanted. Zero: none, as for a command that only writes.
 	Peer bucket.PublicKey
 	// Replicas of each stream and object store that is made. 0: 1.
 	Replicas int
-	// BindOnly: make nothing, and fail where something is missing.
+	// BindOnly: make nothing, and fail if something is missing.
 	BindOnly bool
 	// AckWait is the lease of a delivery. 0: DefaultAckWait.
 	AckWait time.Duration
@@ -99,8 +99,8 @@ func (n Names) deadConfig() natsjs.StreamConfig {
 	}
 }
 
-// storeConfig is what every NATS client makes of an object store, but that it takes batches. Servers before 2.12, which know
-// none, ignore that, or refuse it: see [Client.createStream].
+// storeConfig is what every NATS client makes of an object store, except that it allows batches. Servers before 2.12 do not
+// know them, and ignore that or refuse it: see [Client.createStream].
 func (n Names) storeConfig(name, what string) natsjs.StreamConfig {
 	s := Store{Name: name}
 	return natsjs.StreamConfig{

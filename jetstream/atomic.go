@@ -18,8 +18,8 @@ import (
 
 // # Many objects in one step
 //
-// A server that syncs each message before it is acknowledged does so one after the other, and a small object is two
-// messages. Where the stream allows atomic batches (servers from 2.12 on), many objects are stored in one, which is synced
+// A server that syncs each message before it acknowledges it does so one after the other, and a small object is two
+// messages. If the stream allows atomic batches (servers from 2.12 on), many objects are stored in one, which is synced
 // as a whole: all of them become visible at once, or none. A batch costs the server as much as some ten messages whatever
 // it holds, so few objects go one by one.
 
@@ -58,13 +58,13 @@ func (c *Client) takesBatches(ctx context.Context, s Store) bool {
 	return info.Config.AllowAtomicPublish
 }
 
-// putBatches puts objects in batches, where the store takes them, and returns those that have yet to be put one by one:
-// large ones, those of a batch that the server refused, and all where they are few. The error is that of an object whose
-// bytes are others.
+// putBatches puts objects in batches, if the store takes them, and returns those that have yet to be put one by one:
+// large ones, those of a batch that failed, and all if they are few. It fails only if the bytes of an object do not match
+// its hash.
 func (c *Client) putBatches(ctx context.Context, store string, objects []blobstore.Small) (rest []blobstore.Small, err error) {
 	s, err := ParseStore(store)
 	if err != nil || len(objects) < batchLeast || !c.takesBatches(ctx, s) {
-		return objects, nil // a name that is none is told by whoever puts them one by one
+		return objects, nil // putting them one by one reports a name that is none
 	}
 	batches, rest := batchesOf(objects, c.chunkSize())
 	failed := make([]bool, len(batches))
@@ -91,7 +91,8 @@ func (c *Client) putBatches(ctx context.Context, store string, objects []blobsto
 	return rest, nil
 }
 
-// batchesOf divides objects into batches, and what goes one by one, as what is larger than a chunk does.
+// batchesOf divides objects into batches and the rest, which goes one by one: what is larger than a chunk, comes twice, or is
+// left over in a batch of too few.
 func batchesOf(objects []blobstore.Small, chunk int) (batches [][]blobstore.Small, rest []blobstore.Small) {
 	seen := make(map[bucket.Hash]bool, len(objects))
 	var b []blobstore.Small
@@ -123,8 +124,8 @@ func batchesOf(objects []blobstore.Small, chunk int) (batches [][]blobstore.Smal
 	return batches, rest
 }
 
-// putBatch puts objects of at most one chunk each, which the store does not have, all or none. Where it has one of them, or
-// a batch fails for another reason, none is stored, or the answer was lost.
+// putBatch puts objects of at most one chunk each, which the store does not have, all or none. If the store has one of
+// them, or the batch fails for another reason, either none is stored or the answer was lost.
 func (c *Client) putBatch(ctx context.Context, s Store, objects []blobstore.Small) error {
 	var msgs []*nats.Msg
 	for _, o := range objects {

@@ -62,7 +62,7 @@ func (w *calls) add(ctx context.Context, subject string, lasting bool) (context.
 	}
 }
 
-// deny ends the calls that a permission violation is about. Where the inbox is forbidden, these are all, and all to come.
+// deny ends the calls that a permission violation is about. If the inbox is forbidden, these are all calls, and all to come.
 func (w *calls) deny(err error) {
 	subject, publish := violation(err)
 	err = fmt.Errorf("%w: subscribe to %s", ErrNotPermitted, subject)
@@ -143,7 +143,7 @@ func (c *Client) request(parent context.Context, m *nats.Msg) (*nats.Msg, error)
 	return answer, nil
 }
 
-// callError says in this package's words why a call failed that waited with ctx, made by [Client.bounded] from parent.
+// callError says in this package's words why a call failed. It waited with ctx, which [Client.bounded] made from parent.
 func (c *Client) callError(parent, ctx context.Context, err error) error {
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, nats.ErrTimeout)) {
 		if parent.Err() != nil {

@@ -116,7 +116,7 @@ func (p *put) abandon(ctx context.Context, up *upload, err error) {
 	if !up.settle(ctx) || goOn {
 		return
 	}
-	// Should somebody use the writer's name too, against the rule: what is visible stays.
+	// If somebody else uses the writer's name, against the rule, what is visible stays.
 	if d, err := p.look(ctx, true); err == nil && (!d.ok || d.meta.Token != p.token) {
 		p.purge(ctx, up.last)
 	}
@@ -202,7 +202,7 @@ func (u *upload) await(parent, guard context.Context) error {
 	return nil
 }
 
-// settle waits until every chunk is answered, be it by a refusal, and reports whether that came to pass.
+// settle waits until every chunk is answered, even by a refusal, and reports whether that happened.
 func (u *upload) settle(ctx context.Context) bool {
 	for u.waiting > 0 {
 		m, err := u.sub.NextMsgWithContext(ctx)
@@ -217,7 +217,7 @@ func (u *upload) settle(ctx context.Context) bool {
 	return true
 }
 
-// short says what an early end of the bytes is.
+// short turns an early end of the bytes into a refusal.
 func short(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "there are fewer bytes than announced")

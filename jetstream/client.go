@@ -34,7 +34,7 @@ const (
 type Config struct {
 	// Conn is a connection that the program has already. It stays its owner's: the client adds subscriptions to it, takes
 	// them away again in [Client.Close], and neither closes or drains it nor replaces its handlers. What says how to connect
-	// (URL, Context, Creds, NKey, TLS, Name, InboxPrefix) must be empty then. What the server forbids is told after
+	// (URL, Context, Creds, NKey, TLS, Name, InboxPrefix) must be empty then. What the server forbids is reported after
 	// RequestLimit, not at once, since the server tells only the owner's error handler. Nil: connect.
 	Conn *nats.Conn
 

@@ -26,7 +26,7 @@ const (
 	headerSubject    = "Headwater-Subject"
 	headerSequence   = "Headwater-Sequence"
 	headerDeliveries = "Headwater-Deliveries"
-	// headerTruncated holds the size of a body that was cut, because with the headers above it no longer fitted.
+	// headerTruncated holds the size of a body that was cut, because it did not fit beside the headers above.
 	headerTruncated = "Headwater-Truncated"
 	// headerOriginal precedes the name of a header of the message that would have an effect on the letter: every one that
 	// starts with "Nats-", through which the server is told what to do with a message, and every one that starts with
@@ -112,11 +112,11 @@ type Letter struct {
 	Class  string
 	Reason string
 	At     time.Time // when it was set aside
-	// Truncated is the size of the body where the letter could not hold all of it, else 0.
+	// Truncated is the size of the body if the letter could not hold all of it, else 0.
 	Truncated int
 }
 
-// readLetter reads a letter as a direct get answers it. ok is false where its subject is none of a letter.
+// readLetter reads a letter as a direct get answers it. ok is false if its subject is not that of a letter.
 func (c *Client) readLetter(m *nats.Msg) (l Letter, ok bool) {
 	l.Owner, l.Kind, l.Bucket, ok = c.names.ParseDead(lastHeader(m.Header, natsjs.SubjectHeader))
 	if !ok {

@@ -86,7 +86,7 @@ func (d *delivery) Extend(context.Context) error {
 	return nil
 }
 
-// settle does what settles the delivery, once; where that fails, another attempt may follow.
+// settle does what settles the delivery, once; if that fails, another attempt may follow.
 func (d *delivery) settle(what string, do func() error) error {
 	if !d.settled.CompareAndSwap(false, true) {
 		return nil

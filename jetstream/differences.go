@@ -19,15 +19,15 @@ type Difference struct {
 	Have    string
 	// Breaks: a promise cannot be kept with it. Otherwise it costs speed or comfort.
 	Breaks bool
-	// Fix is the command that would change it. Where NATS cannot change the setting, it deletes the asset and makes it anew,
+	// Fix is the command that would change it. If NATS cannot change the setting, it deletes the asset and makes it anew,
 	// and what a stream holds is lost.
 	Fix string
 }
 
-// setting is one comparison; it is a difference where want and have are not the same.
+// setting is one comparison; it is a difference if want and have are not the same.
 type setting struct {
 	name, want, have string
-	flag             string // of "nats … edit"; empty where it cannot be changed
+	flag             string // of "nats … edit"; empty if it cannot be changed
 	breaks           bool
 }
 
@@ -179,10 +179,10 @@ func cliAge(d time.Duration) string {
 	return d.String()
 }
 
-// atLeast is the wanted value of a flag that does no harm where it is set without being wanted.
+// atLeast is the wanted value of a flag that does no harm if it is set without being wanted.
 func atLeast(want, have bool) string { return strconv.FormatBool(want || have) }
 
-// enough is want where have is more, or without a limit.
+// enough is want if have is more, or no limit; else it is have.
 func enough(have, want int) int {
 	if have <= 0 || have > want {
 		return want

@@ -45,7 +45,7 @@ var errAbsent = errors.New("no such message in the stream")
 
 // get reads one message. Without leader any replica answers, in one round trip, and may lag; with it the stream's leader
 // does, and knows all that was acknowledged. Streams that allow no direct gets are always asked through their leader.
-// Errors: errAbsent, [ErrNotFound] where the stream does not exist, and those of [Client.request].
+// Errors: errAbsent, [ErrNotFound] if the stream does not exist, and those of [Client.request].
 func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool) (*nats.Msg, error) {
 	if leader || c.leaders.is(in) {
 		return c.leaderGet(ctx, in, req)
@@ -75,7 +75,7 @@ func (c *Client) get(ctx context.Context, in place, req getRequest, leader bool)
 	return answer, nil
 }
 
-// directOff says why nobody answers a direct get: nil where the stream allows none, which is remembered, else an error as
+// directOff says why nobody answers a direct get: nil if the stream allows none, which is remembered, else an error as
 // [Client.whyNobody].
 func (c *Client) directOff(ctx context.Context, in place) error {
 	info, err := c.streamInfo(ctx, in)
@@ -127,8 +127,8 @@ const (
 	statusNoResponders = 503
 )
 
-// statusOf returns the status of a message without a body that is none of the stream's, and the error it means; 0 for all
-// other messages.
+// statusOf returns the status of a message that has no body and is not one of the stream's, and the error that it means: -1 if
+// it is not a number, 0 for any other message.
 func statusOf(m *nats.Msg) (int, error) {
 	text := m.Header.Get("Status")
 	if len(m.Data) > 0 || text == "" {
@@ -177,7 +177,7 @@ func (c *Client) openBatch(ctx context.Context, in place) (*batch, error) {
 	return b, nil
 }
 
-// close gives up what was sent for.
+// close gives up what was asked for.
 func (b *batch) close() {
 	b.done()
 	_ = b.sub.Unsubscribe()
@@ -198,7 +198,7 @@ func (b *batch) send(req getRequest) error {
 func (b *batch) answers() string { return b.inbox + "." + strconv.Itoa(b.sent) }
 
 // receive returns the messages that answer the last request, in the order of the stream. There may be fewer than asked for:
-// the server stops where the bytes asked for are reached, and a replica where it knows no more. None is errAbsent; nobody
+// the server stops when the bytes asked for are reached, and a replica when it knows no more. None is errAbsent; nobody
 // answering is errNoResponders.
 func (b *batch) receive() ([]*nats.Msg, error) {
 	var msgs []*nats.Msg
@@ -281,7 +281,7 @@ func (c *Client) scan(ctx context.Context, in place, filter string) iter.Seq2[*n
 	}
 }
 
-// step sends and receives one request, by single messages from the leader where the stream allows no direct gets.
+// step sends and receives one request, by single messages from the leader if the stream allows no direct gets.
 func (b *batch) step(req getRequest, leader bool) ([]*nats.Msg, bool, error) {
 	if !leader {
 		if err := b.send(req); err != nil {

@@ -1,5 +1,5 @@
 // Package jetstream carries Headwater over NATS: it is the only production package that knows the broker, and implements
-// the ports of package consumer on it. Nothing of the NATS client shows in its exported API, but for a
+// the ports of package consumer on it. Nothing of the NATS client shows in its exported API, except a
 // connection that a program has already and hands in ([Config]).
 //
 // # The model
@@ -24,14 +24,14 @@
 //
 // Nothing. What is read is bounded before it is kept, and proves nothing until its hash does. An acknowledged publish is
 // stored as safely as the stream is configured to be, which by default does not include a power cut. An object that was
-// announced may not be visible yet where a replica answers: [Objects.Get] can ask the leader instead.
+// announced may not be visible yet when a replica answers: [Objects.Get] can ask the leader instead.
 //
 // # Failure
 //
 // Every request has a deadline of its own, [DefaultRequestLimit] unless configured, beside that of its context. A request
 // that the server forbids fails at once with [ErrNotPermitted], although NATS reports it to nobody in particular; one that
-// was under way when the connection broke fails at once with [ErrUnreachable]. Neither is retried here, except where a
+// was under way when the connection broke fails at once with [ErrUnreachable]. Neither is retried here unless a
 // comment says so: the callers have the better reasons and the longer breath.
 //
-// A Client and all it hands out are safe for concurrent use, except where a comment says otherwise.
+// A Client and all it hands out are safe for concurrent use, unless a comment says otherwise.
 package jetstream

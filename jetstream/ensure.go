@@ -12,7 +12,7 @@ import (
 // Ensure makes the streams, the object stores and the peer's durables that are missing, and never changes what exists: it
 // returns how that differs from what Headwater would have made. Any number of processes may call it at once.
 //
-// With BindOnly nothing is made: where something is missing the error is [ErrMissing], and lists each asset with the nats
+// With BindOnly nothing is made: if something is missing the error is [ErrMissing], which lists each asset with the nats
 // command that makes it. Other errors: [ErrNotPermitted], [ErrUnreachable], [ErrTimeout], or what the server says.
 func (c *Client) Ensure(ctx context.Context, cfg EnsureConfig) ([]Difference, error) {
 	var found []Difference
@@ -46,7 +46,7 @@ func (c *Client) Ensure(ctx context.Context, cfg EnsureConfig) ([]Difference, er
 	return found, nil
 }
 
-// ensureStream returns the configuration of a stream as it is on the server, after making it where it was missing.
+// ensureStream returns the configuration of a stream as it is on the server, after making it if it was missing.
 func (c *Client) ensureStream(ctx context.Context, want natsjs.StreamConfig, bindOnly bool) (natsjs.StreamConfig, error) {
 	look := func() (streamInfo, error) { return c.streamInfo(ctx, c.at(want.Name)) }
 	info, err := ensure(look, func() error { return c.createStream(ctx, want) }, bindOnly)
@@ -59,7 +59,7 @@ func (c *Client) ensureDurable(ctx context.Context, want durable, bindOnly bool)
 	return ensure(look, func() error { return c.createDurable(ctx, want.stream, want.config) }, bindOnly)
 }
 
-// ensure returns what look finds, after making it where it was missing. What another process made a moment earlier may have other
+// ensure returns what look finds, after making it if it was missing. What another process made a moment earlier may have other
 // settings than ours: so it looks again.
 func ensure[T any](look func() (T, error), create func() error, bindOnly bool) (T, error) {
 	found, err := look()

@@ -47,7 +47,7 @@ const (
 	codeSequenceInFlight  = 10164 // as codeWrongLastSequence, because of a message that is not stored yet
 )
 
-// apiError is an error that the JetStream API answered. It is [ErrNotFound] where its code says that something is not
+// apiError is an error that the JetStream API answered. It is [ErrNotFound] if its code says that something is not
 // there.
 type apiError struct {
 	Code        int    `json:"code"`

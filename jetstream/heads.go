@@ -106,8 +106,7 @@ func (h *heads) take(peer bucket.PublicKey, m *nats.Msg) error {
 	return nil
 }
 
-// Buckets lists the buckets of which an announcement stands in the stream, in no order. [ErrNotFound] where the stream is
-// missing.
+// Buckets lists the buckets that have an announcement in the stream, in no order. [ErrNotFound] if the stream is missing.
 func (c *Client) Buckets(ctx context.Context) ([]bucket.ID, error) {
 	counts, err := c.bucketCounts(ctx, c.names.HeadsStream(), c.names.AllHeads(), func(s string) (bucket.ID, bool) {
 		id, _, ok := c.names.ParseHead(s)

@@ -20,7 +20,7 @@ type LetterFilter struct {
 }
 
 // Letters yields dead letters, oldest first, until there are no more or an error, which ends it. Those that come in
-// meanwhile may be among them. [ErrNotFound] where there is no stream of dead letters.
+// meanwhile may be among them. [ErrNotFound] if there is no stream of dead letters.
 func (c *Client) Letters(ctx context.Context, f LetterFilter) iter.Seq2[Letter, error] {
 	return func(yield func(Letter, error) bool) {
 		for m, err := range c.scan(ctx, c.at(c.names.DeadStream()), c.names.DeadOf(f.Owner, f.Kind, f.Bucket)) {
@@ -54,9 +54,9 @@ func (c *Client) Letter(ctx context.Context, letter uint64) (Letter, error) {
 // ReplayLetter publishes the message of a dead letter on its subject again, and then removes the letter. Dying in between
 // leaves the letter; replaying it again shortly after is a repetition that the stream drops.
 //
-// An announcement replaces the one that stands on its subject. Where that is newer than the letter, replaying would hide it
+// An announcement replaces the one that stands on its subject. If that is newer than the letter, replaying would hide it
 // from the peers that have not read it: without force that is [ErrSuperseded]. Other errors: [ErrNotFound], [ErrPayload]
-// where the letter holds only the beginning of the body, and those of [Client.Announce].
+// if the letter holds only the beginning of the body, and those of [Client.Announce].
 func (c *Client) ReplayLetter(ctx context.Context, letter uint64, force bool) error {
 	l, err := c.Letter(ctx, letter)
 	if err != nil {

@@ -52,7 +52,7 @@ func (o *Objects) GetMany(ctx context.Context, store string, hashes []bucket.Has
 }
 
 // Absent returns those of the hashes that a store has no usable description of, in their order, once each: that of a deleted
-// object is none, nor is a link. It takes as many round trips as [Objects.GetMany], and memory in proportion to the hashes.
+// object is not usable, nor is a link. It takes as many round trips as [Objects.GetMany], and memory in proportion to the hashes.
 //
 // Any replica may answer. One that lags knows less than the leader, and so names an object that is there: putting that again
 // changes nothing. It does not leave out one that is not there: a description is stored after the chunks that it names, in

@@ -35,7 +35,7 @@ func (m *memory) know(in place, yes bool) {
 	m.learnt[in] = learnt{yes, time.Now()}
 }
 
-// known returns what was learnt, where that is not too long ago.
+// known returns what was learnt, if that is not too long ago.
 func (m *memory) known(in place) (yes, known bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -52,7 +52,7 @@ func (m *memory) is(in place) bool {
 	return yes
 }
 
-// forget is for a new connection: the server may be another one.
+// forget empties the memory, for a new connection: the server may be another one.
 func (m *memory) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

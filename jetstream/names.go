@@ -10,7 +10,7 @@ import (
 	"headwater/consumer"
 )
 
-// DefaultPrefix is the prefix of every name where none is configured.
+// DefaultPrefix is the prefix of every name if none is configured.
 const DefaultPrefix = "headwater"
 
 // maxPrefixSize bounds a prefix: it stands in stream and store names, which have limits in file systems.
@@ -91,7 +91,7 @@ func (n Names) HeadsOf(b bucket.ID) string { return n.subject("heads", b.String(
 // AllHeads matches all announcements.
 func (n Names) AllHeads() string { return n.subject("heads", "*", "*") }
 
-// ParseHead reads an announcement's subject. What a token does not parse to stays zero; ok is false where anything did not.
+// ParseHead reads an announcement's subject. What does not parse stays zero, and makes ok false.
 func (n Names) ParseHead(subject string) (b bucket.ID, peer bucket.PublicKey, ok bool) {
 	t, ok := n.tokens(subject, "heads", 2)
 	if !ok {
@@ -102,7 +102,7 @@ func (n Names) ParseHead(subject string) (b bucket.ID, peer bucket.PublicKey, ok
 	return b, peer, okBucket && okPeer
 }
 
-// Pins is the subject of the jobs of one bucket for the peer that shall download.
+// Pins is the subject of the jobs of one bucket for the peer that downloads.
 func (n Names) Pins(peer bucket.PublicKey, b bucket.ID) string {
 	return n.subject("pins", peer.String(), b.String())
 }
@@ -113,7 +113,7 @@ func (n Names) PinsOf(peer bucket.PublicKey) string { return n.subject("pins", p
 // AllPins matches all jobs.
 func (n Names) AllPins() string { return n.subject("pins", "*", "*") }
 
-// ParsePins reads a job's subject. What a token does not parse to stays zero; ok is false where anything did not.
+// ParsePins reads a job's subject. What does not parse stays zero, and makes ok false.
 func (n Names) ParsePins(subject string) (peer bucket.PublicKey, b bucket.ID, ok bool) {
 	t, ok := n.tokens(subject, "pins", 2)
 	if !ok {
@@ -135,7 +135,7 @@ func (n Names) DeadOf(peer bucket.PublicKey, k consumer.Kind, b bucket.ID) strin
 	return n.subject("dead", orAny(peer), cmp.Or(string(k), "*"), orAny(b))
 }
 
-// ParseDead reads a dead letter's subject; ok is false where it is none.
+// ParseDead reads a dead letter's subject; ok is false if it is none.
 func (n Names) ParseDead(subject string) (peer bucket.PublicKey, k consumer.Kind, b bucket.ID, ok bool) {
 	t, ok := n.tokens(subject, "dead", 3)
 	if !ok {
@@ -200,7 +200,7 @@ func parsePeer(s string) (bucket.PublicKey, bool) {
 
 // Object stores.
 
-// Store names an object store, in a JetStream domain or, where Domain is empty, in the client's own.
+// Store names an object store, in a JetStream domain or, if Domain is empty, in the client's own.
 type Store struct {
 	Domain string
 	Name   string

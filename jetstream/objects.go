@@ -19,7 +19,7 @@ import (
 // command reads what is written here, and the other way round. What is written here uses the object's hash as the token,
 // so that whoever knows the hash can ask for an object of one chunk without having read its meta.
 //
-// Nothing marks such a chunk: its bytes either hash to the name or not. Where they do not, be it because the object has
+// Nothing marks such a chunk: its bytes either hash to the name or not. If they do not, because the object has
 // several chunks or because somebody else wrote there, the meta is read like that of any other object.
 
 const (

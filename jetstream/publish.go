@@ -29,9 +29,9 @@ type pubAck struct {
 	Error     *apiError `json:"error"`
 }
 
-// store publishes a message and returns once a stream has stored it, or has found its message id among the last. Nobody
-// answering is tried again for a second, the time that a new leader takes to be found; then it is [ErrTimeout]. It is
-// [ErrNotFound], at once, where the server says that the stream does not exist.
+// store publishes a message and returns once a stream has stored it, or has found its message id among the last. If
+// nobody answers, it tries again for a second, the time that a new leader takes to be found; then it is [ErrTimeout]. It is
+// [ErrNotFound], at once, if the server says that the stream does not exist.
 func (c *Client) store(ctx context.Context, in place, m *nats.Msg) (pubAck, error) {
 	policy := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxElapsedTime(time.Second))
@@ -73,7 +73,7 @@ func (c *Client) whyNobody(ctx context.Context, in place) error {
 	return silent(in, err)
 }
 
-// silent says what it means that nobody answers for a stream, of which asking about it says err.
+// silent says what it means that nobody answers for a stream; err is what asking about the stream returned.
 func silent(in place, err error) error {
 	if err == nil {
 		return fmt.Errorf("%w: stream %s is there, but does not answer", ErrTimeout, in.stream)
@@ -83,7 +83,7 @@ func silent(in place, err error) error {
 
 // Announce publishes a head. Bucket and peer of a are required: they are the subject. It returns once the stream has stored
 // the announcement, or has found that it holds it already (duplicate): announcing again within [headsWindow] tells nobody
-// anew. Errors: [ErrNotFound] where the stream is missing, [ErrPayload], [ErrNotPermitted], [ErrUnreachable], [ErrTimeout].
+// anew. Errors: [ErrNotFound] if the stream is missing, [ErrPayload], [ErrNotPermitted], [ErrUnreachable], [ErrTimeout].
 func (c *Client) Announce(ctx context.Context, a bucket.Announcement) (duplicate bool, err error) {
 	if a.Bucket.IsZero() || a.Peer.IsZero() || a.Link.IsZero() {
 		return false, errors.New("announce: bucket, peer and link are required")
@@ -120,7 +120,7 @@ type Jobs struct {
 
 var _ consumer.Jobs = (*Jobs)(nil)
 
-// Jobs returns the pin jobs of peer, who shall download.
+// Jobs returns the pin jobs of peer, who downloads.
 func (c *Client) Jobs(peer bucket.PublicKey) *Jobs { return &Jobs{c, peer} }
 
 // PublishJob publishes a job: see [consumer.Jobs]. Its id derives from the peer too, because all peers share the stream.

@@ -18,7 +18,7 @@ import (
 // under way.
 const windowBytes = 4 << 20
 
-// windowChunks bounds the chunks of a window, where they are small.
+// windowChunks bounds the chunks of a window when they are small.
 const windowChunks = 1024
 
 // Objects reads object stores. Safe for concurrent use; the readers it returns are not.
@@ -38,11 +38,11 @@ type object struct {
 }
 
 // Get opens an object: see [consumer.Objects]. An object of one chunk that was written by Headwater takes one round trip,
-// any other one more. A larger one is read in windows, the next while the current one is used; the reader fails where the
-// server sends nothing for the request limit, and where ctx ends. Close it in any case.
+// any other one more. A larger one is read in windows, the next while the current one is used; the reader fails if the
+// server sends nothing for the request limit, and when ctx ends. Close it in any case.
 //
-// A store whose name is no store name, or of which the server says that it does not exist, is [consumer.ErrNotFound] like
-// an object that is deleted, a link, or badly described. A domain that nobody answers for is another error.
+// An invalid store name, or a store that the server says does not exist, is [consumer.ErrNotFound], like an object that is
+// deleted, a link, or badly described. A domain that nobody answers for is another error.
 func (o *Objects) Get(ctx context.Context, store string, h bucket.Hash, fresh bool) (io.ReadCloser, int64, error) {
 	s, err := ParseStore(store)
 	if err != nil {
@@ -103,8 +103,8 @@ func whole(b []byte) (io.ReadCloser, int64, error) {
 	return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil
 }
 
-// meta reads the description of an object and the message that it stands in. What is no usable description is errAbsent,
-// with its message; none at all is errAbsent without one.
+// meta reads the description of an object and the message that it stands in. A description that is not usable is
+// errAbsent, with its message; no description at all is errAbsent without one.
 func (c *Client) meta(ctx context.Context, ob object) (objectMeta, *nats.Msg, error) {
 	m, err := c.get(ctx, ob.in, getRequest{LastFor: ob.store.meta(ob.hash.String())}, ob.leader)
 	if err != nil {

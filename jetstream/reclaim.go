@@ -6,13 +6,13 @@ import (
 	"fmt"
 )
 
-// Reclaim has delivered at once what a process of this peer held when it died, and what would wait for its lease to run out
-// otherwise: it makes the durables anew that wait for an answer. To be called before the peer's sources are read, and by
-// nobody while another process works for the peer. Everything on the streams that is not acknowledged, or still stands there,
-// is delivered once more, which costs a look-up each.
+// Reclaim makes anew the durables that wait for an answer: what a process of this peer held when it died is delivered again at
+// once, not when its lease runs out. Call it before the peer's sources are read, and never while another process works for the
+// peer. Everything on the streams that is not acknowledged, or still stands there, is delivered once more, which costs a
+// look-up each.
 //
-// A durable that somebody else made, or set up differently, is left alone, as is every one with BindOnly, and where the
-// server does not let this user delete one: then the leases run out. Errors: [ErrUnreachable], [ErrTimeout], or what the
+// A durable that somebody else made, or set up differently, is left alone. So is every one with BindOnly, and one that
+// the server does not let this user delete: then the leases run out. Errors: [ErrUnreachable], [ErrTimeout], or what the
 // server says.
 func (c *Client) Reclaim(ctx context.Context, cfg EnsureConfig) error {
 	if cfg.BindOnly {

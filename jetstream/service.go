@@ -66,7 +66,7 @@ type service struct {
 }
 
 // Serve answers questions to a peer, as a NATS service, until ctx ends; then it waits for the handlers at work and returns
-// nil. It fails where the configuration is no good or the connection is closed.
+// nil. It fails if the configuration is no good or the connection is closed.
 func (c *Client) Serve(ctx context.Context, cfg ServiceConfig) error {
 	if cfg.Peer.IsZero() {
 		return errors.New("serve: a peer is required")
@@ -191,7 +191,7 @@ const peersQuiet = 300 * time.Millisecond
 const maxPeers = 10_000
 
 // Peers lists the peers with this client's prefix that run and can be reached, by key. It takes a third of a second, as it
-// cannot know how many there are; where ctx ends before, it returns those that answered by then.
+// cannot know how many there are; if ctx ends before, it returns those that answered by then.
 func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 	inbox := c.nc.NewInbox()
 	sub, err := c.nc.SubscribeSync(inbox)
@@ -223,7 +223,7 @@ func (c *Client) Peers(ctx context.Context) ([]RunningPeer, error) {
 	return slices.SortedFunc(maps.Values(found), func(a, b RunningPeer) int { return a.Peer.Compare(b.Peer) }), nil
 }
 
-// readPeer reads what a service says about itself; ok is false where it is no peer of this prefix.
+// readPeer reads what a service says about itself; ok is false if it is not a peer of this prefix.
 func (c *Client) readPeer(m *nats.Msg) (p RunningPeer, ok bool) {
 	var info micro.Info
 	if json.Unmarshal(m.Data, &info) != nil || info.Metadata[metaPrefix] != c.names.prefix() {

@@ -25,12 +25,12 @@ const (
 // SourceConfig says which deliveries are wanted.
 type SourceConfig struct {
 	Kind consumer.Kind // required
-	// Ensure holds the peer (required), and how its durable is made again where somebody deleted it.
+	// Ensure holds the peer (required), and how its durable is made again if somebody deleted it.
 	Ensure EnsureConfig
 }
 
-// Source yields the deliveries of a peer's durable. What ends the subscription on the server, be it a deleted durable or
-// stream, a new leader or a broken connection, makes [Source.Next] take longer, never fail; a missing durable is made
+// Source yields the deliveries of a peer's durable. Whatever ends the subscription on the server (a deleted durable or
+// stream, a new leader, a broken connection) makes [Source.Next] take longer, never fail; a missing durable is made
 // again, unless the configuration says BindOnly: then it waits until somebody else makes it.
 type Source struct {
 	c      *Client
@@ -86,7 +86,7 @@ func (s *Source) Next(ctx context.Context) (consumer.Delivery, error) {
 	}
 }
 
-// bound returns the running subscription, after making one where there is none.
+// bound returns the running subscription, after making one if there is none.
 func (s *Source) bound(ctx context.Context) (natsjs.MessagesContext, error) {
 	s.mu.Lock()
 	messages := s.messages

@@ -17,8 +17,8 @@ type EventFilter struct {
 
 // Watch calls handle with each event that matches, one at a time, in the order in which each peer told them, until ctx
 // ends, whose error it returns. handle owns the bytes, which are JSON unless somebody lies, and may call back. Events that
-// were told before, while there was no connection, or faster than handle takes them are missed. started, where it is not
-// nil, is called once no event is missed any more. [ErrNotPermitted] where the server forbids to listen.
+// were told before, while there was no connection, or faster than handle takes them are missed. started, if it is not
+// nil, is called once no event is missed any more. [ErrNotPermitted] if the server forbids listening.
 func (c *Client) Watch(ctx context.Context, f EventFilter, started func(), handle func(event []byte)) error {
 	subject := c.names.EventsOf(f.Peer, f.Bucket, f.Kind)
 	guard, done := c.calls.add(ctx, subject, true)

@@ -67,8 +67,8 @@ func (c *Client) putStream(ctx context.Context, store string, h bucket.Hash, siz
 	return nil
 }
 
-// PutObjects puts many objects: in batches where the store takes them, else several at a time. The first error ends it;
-// which objects are stored by then is not told, and putting all again is safe. Errors are those of [Client.PutObject].
+// PutObjects puts many objects: in batches if the store takes them, else several at a time. The first error ends it; it
+// does not say which objects are stored by then, and putting all again is safe. Errors are those of [Client.PutObject].
 func (c *Client) PutObjects(ctx context.Context, store string, objects []blobstore.Small) error {
 	objects, err := c.putBatches(ctx, store, objects)
 	if err != nil {
@@ -112,7 +112,7 @@ func (p *put) chunksOf(size uint64) uint64 { return (size + uint64(p.chunk) - 1)
 type described struct {
 	meta objectMeta
 	ok   bool   // it is the usable description of some object of this name
-	seq  uint64 // of its message; 0 where there is none
+	seq  uint64 // of its message; 0 if there is none
 }
 
 // look reads the description that stands in the store: before anything is put, any replica's is good enough.
@@ -171,7 +171,7 @@ func atEnd(r io.Reader) error {
 	return nil
 }
 
-// onlyChunk stores the only chunk. Where one stands under the hash already, the object may be complete (done), or this
+// onlyChunk stores the only chunk. If one stands under the hash already, the object may be complete (done), or this
 // chunk the right one; else the chunk goes under a token of its own.
 func (p *put) onlyChunk(ctx context.Context, body []byte, same func(*described) bool) (done bool, err error) {
 	err = p.firstChunk(ctx, &nats.Msg{Data: body})
@@ -220,7 +220,7 @@ func (p *put) describeWhole(body []byte) (objectMeta, error) {
 	return p.describe(uint64(len(body)), digestText(sum[:])), nil
 }
 
-// publishMeta makes the object visible, in place of the description at seq. Where another one was faster, and is of the
+// publishMeta makes the object visible, in place of the description at seq. If another one was faster, and is of the
 // same object, the chunks written here are removed.
 func (p *put) publishMeta(ctx context.Context, meta objectMeta, seq uint64, same func(*described) bool) error {
 	meta.Token = p.token
@@ -254,7 +254,7 @@ func metaPolicy() *backoff.ExponentialBackOff {
 		backoff.WithMaxInterval(200*time.Millisecond), backoff.WithMaxElapsedTime(2*time.Second))
 }
 
-// purge removes the chunks under the token, up to a sequence, or all where that is 0. Failing leaves bytes that nobody
+// purge removes the chunks under the token, up to a sequence, or all if that is 0. Failing leaves bytes that nobody
 // sees.
 func (p *put) purge(ctx context.Context, upTo uint64) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupLimit)

@@ -18,15 +18,15 @@ var _ Store = (*Badger)(nil)
 
 // Config says where a log lives and when it refuses to write.
 type Config struct {
-	// Dir is the log's directory, made where it is missing. Required. Its lock is a file beside it: Dir + ".lock".
+	// Dir is the log's directory, made if it is missing. Required. Its lock is a file beside it: Dir + ".lock".
 	Dir string
 	// Logger is told what Badger says, and what a start finds. nil discards.
 	Logger *slog.Logger
 	// MinFree is how many bytes of disk a write must find free; below, it is refused with ErrDiskFull. Badger writes through
 	// memory maps, so that a disk that is really full ends the process. 0 means DefaultMinFree.
 	MinFree uint64
-	// ReadIfFull opens a log that was closed for reading where less is free: whatever would write is refused with ErrDiskFull
-	// until it is opened anew. False: such a log is not opened.
+	// ReadIfFull: if less is free, open the log for reading alone, provided that it was closed and has the newest schema;
+	// whatever would write is refused with ErrDiskFull until it is opened anew. False: it is not opened then.
 	ReadIfFull bool
 	// Free returns how many bytes are free where a directory lies. nil asks the file system.
 	Free func(dir string) (uint64, error)
@@ -41,8 +41,8 @@ const DefaultMinFree = 4*memTableSize + 64<<20
 
 // Badger is a log in a directory. One process at a time holds it. All methods are safe for concurrent use.
 //
-// A context that ends while a call waits, for its turn at the bucket or for a transaction, ends the call, and nothing of what
-// has not been begun is written; a transaction that has begun is waited for, and its outcome is told.
+// If a context ends while its call waits, for its turn at the bucket or for a transaction, the call ends, and transactions that
+// have not begun are not written; one that has begun is waited for, and its outcome is returned.
 type Badger struct {
 	cfg   Config
 	set   settings

@@ -6,7 +6,7 @@ import (
 	"headwater/bucket"
 )
 
-// Append is described at [Appender]. Where it returns an error, the versions that it returns beside it were appended all the
+// Append is described at [Appender]. If it returns an error, the versions that it returns with it were appended all the
 // same: a stretch of several transactions was cut short by the error or by ctx.
 func (s *Badger) Append(ctx context.Context, stretch []Entry, job *Job, newestOnly bool) (added []Entry, err error) {
 	if err := checkAppend(stretch, job); err != nil || len(stretch) == 0 {
@@ -94,7 +94,7 @@ func (c *chunker) next() (rows []row, end int) {
 	return rows, end
 }
 
-// versions returns the rows of as many versions as fit beside the head row and a job, counted into the head row.
+// versions returns the rows of as many versions as fit beside the head row and a job, and counts them into the head row.
 func (c *chunker) versions() (rows []row, end, size int) {
 	const others = 6                               // head row, two tips, upload, job, removed stand-in
 	size = 8 << 10                                 // the head row, tips and upload, generously
@@ -117,8 +117,8 @@ func (c *chunker) versions() (rows []row, end, size int) {
 	return rows, end, size
 }
 
-// tips returns the changes to the tip rows that belong to the versions before end. The known head, which was before, has no row:
-// a chain that nothing forks off writes none.
+// tips returns the changes to the tip rows that belong to the versions before end. before is the known head until then. The
+// known head has no row: a chain that nothing forks off writes none.
 func (c *chunker) tips(before bucket.Head, end int) (rows []row) {
 	id, on, last := c.bucket.ID, c.plan.follows(c.start), c.plan.fresh[end-1].Head()
 	if !on.IsZero() && on != before {

@@ -12,7 +12,7 @@ import (
 	"headwater/durable"
 )
 
-// row is one change: a key with its new value, or without one where it is removed.
+// row is one change: a key with its new value, or without one if it is removed.
 type row struct{ key, value []byte }
 
 // size is what Badger counts for the row in a transaction, and a little more.
@@ -35,7 +35,7 @@ type committer struct {
 	release  func()       // gives memory of tables back
 	maxRows  int
 	maxSize  int
-	written  int // since release was called; of whoever commits
+	written  int // since release was called; used by whoever commits
 	snapshot snapshot
 
 	mu       sync.Mutex
@@ -103,7 +103,7 @@ func (c *committer) pickBuffered(rows, size int) buffer {
 	return flushed
 }
 
-// write commits one transaction: the buffered rows, then the batch, which wins where both name a row.
+// write commits one transaction: the buffered rows, then the batch, which wins if both name a row.
 func (c *committer) write(batch [][]row, flushed buffer) error {
 	if err := c.guard(); err != nil {
 		return err
@@ -149,7 +149,7 @@ func setRow(txn *badger.Txn, r row) error {
 }
 
 // settle forgets buffered rows that are durable now, or that the batch overrode. A bucket's jobs are changed by one call at a
-// time, so a row buffered while the batch was written is none that the batch holds.
+// time, so the batch holds no row that was buffered while it was written.
 func (c *committer) settle(batch [][]row, flushed buffer) {
 	if len(c.buffered) == 0 {
 		return

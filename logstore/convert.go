@@ -6,7 +6,7 @@ import (
 	"headwater/bucket"
 )
 
-// progressEvery is after how many versions a conversion logs how far it is.
+// progressEvery is the number of versions after which a conversion logs its progress.
 const progressEvery = 100_000
 
 // kindLink was the kind of the rows with the heights of links.

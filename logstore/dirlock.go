@@ -25,8 +25,8 @@ func lockDir(dir string) (*durable.Lock, error) {
 }
 
 // SetAside moves a damaged log out of the way, so that [OpenBadger] makes a fresh one in its place, and returns where it went: a
-// directory beside it that nothing reads. It is durable on return. [ErrLocked] where a process holds the log;
-// [fs.ErrNotExist] where there is none. The fresh log is rebuilt from the manifests by the caller.
+// directory beside it that nothing reads. It is durable on return. [ErrLocked] if a process holds the log;
+// [fs.ErrNotExist] if there is none. The caller rebuilds the fresh log from the manifests.
 func SetAside(dir string) (movedTo string, err error) {
 	dir, err = filepath.Abs(dir)
 	if err != nil {

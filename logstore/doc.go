@@ -12,7 +12,7 @@
 //
 // A version that no other one follows on is a [Tip]. The known head is always one, and each fork adds one. A version can merge
 // other branches: whoever appends it marks their tips ([Tips.SetMerged]), and they are no forks any more until somebody who did
-// not know goes on from there.
+// not know of the merge goes on from there.
 //
 // # The outbox
 //
@@ -31,7 +31,7 @@
 //
 // # Crashes
 //
-// What a method returned is on disk, synced, but for [JobPublished], whose loss costs a message. A process may die at any point:
+// What a method returned is on disk, synced, except [JobPublished], whose loss costs a message. A process may die at any point:
 // a stretch too long for one transaction is written oldest first, each transaction holding versions, the head and the tips that
 // belong to them, and a job for the newest. Every prefix is a valid log, and nothing needs to be rolled back at the next start.
 //

@@ -51,7 +51,7 @@ func checkFiles(dir string, made bool) (clean bool, err error) {
 }
 
 // readManifest returns the tables that the MANIFEST names. Badger appends a record with one write and syncs it, so one that is
-// torn is either damage or the trace of a power failure in that very moment: what it said is lost in both. [ErrDamaged].
+// torn is either damage or the trace of a power failure in that very moment: what it said is lost either way. [ErrDamaged].
 func readManifest(dir string) (map[uint64]badger.TableManifest, error) {
 	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
 	if err != nil {
@@ -91,7 +91,7 @@ func writeClean(dir string) error {
 	return durable.WriteFile(filepath.Join(dir, cleanFile), []byte(note))
 }
 
-// checkTable verifies the checksums of a table. Badger would do that as well, but where a table was cut it ends the process, and
+// checkTable verifies the checksums of a table. Badger would do that as well, but if a table was cut it ends the process, and
 // it keeps what it has read mapped.
 func checkTable(dir string, id uint64, compression options.CompressionType) (err error) {
 	path := table.NewFilename(id, dir)
@@ -124,7 +124,7 @@ func checkTable(dir string, id uint64, compression options.CompressionType) (err
 }
 
 // endsLikeTable reports whether the lengths at the end of a table lie within it: index, length of the index (4), checksum of the
-// index, length of the checksum (4). Where they do not, Badger ends the process.
+// index, length of the checksum (4). If they do not, Badger ends the process.
 func endsLikeTable(data []byte) bool {
 	const checksumMax = 64
 	number := func(at int) (n int, ok bool) {
@@ -158,7 +158,7 @@ func sweepEmpty(dir string) error {
 	return nil
 }
 
-// eachFile calls f for every file in dir whose name ends so.
+// eachFile calls f for every file in dir whose name ends in suffix.
 func eachFile(dir, suffix string, f func(path string, size int64) error) error {
 	files, err := os.ReadDir(dir)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 var _ Store = (*Memory)(nil)
 
-// Memory is a log that lives as long as the process: for tests, and to compare with. It keeps to the whole contract but
+// Memory is a log that lives as long as the process: for tests, and to compare with. It keeps the whole contract except
 // durability.
 type Memory struct {
 	mu        sync.RWMutex
@@ -66,7 +66,7 @@ func (m *Memory) bucket(id bucket.ID) *memoryBucket {
 	}
 }
 
-// keep puts b among the buckets, or takes it out where nothing is known of it.
+// keep puts b among the buckets, or takes it out if nothing is known of it.
 func (m *Memory) keep(b *memoryBucket) {
 	i, found := slices.BinarySearchFunc(m.ids, b.ID, compareIDs)
 	switch {

@@ -26,7 +26,7 @@ func (m *Memory) Jobs(ctx context.Context) iter.Seq2[Job, error] {
 	return memoryOutbox(ctx, m, bucket.ID{}, func(b *memoryBucket) map[bucket.Head]Job { return b.outbox })
 }
 
-// memoryOutbox yields what of returns of one bucket, or, for the zero ID, of all.
+// memoryOutbox yields what the function of returns for one bucket, or, for the zero ID, for all.
 func memoryOutbox[T placed[T]](
 	ctx context.Context, m *Memory, id bucket.ID, of func(*memoryBucket) map[bucket.Head]T,
 ) iter.Seq2[T, error] {
@@ -45,7 +45,7 @@ func memoryOutbox[T placed[T]](
 	})
 }
 
-// behind returns what of one bucket stands behind a place, by head order.
+// behind returns those of one bucket's items that stand behind a place, in head order.
 func behind[T placed[T]](all map[bucket.Head]T, after place) (some []T) {
 	for _, t := range all {
 		if at := t.place(); at.bucket != after.bucket || at.head.Compare(after.head) > 0 {

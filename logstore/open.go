@@ -25,13 +25,13 @@ const (
 	openingFile = "headwater.opening" // how many starts in a row did not come back from Badger
 )
 
-// maxStarts is after how many starts in a row that died inside Badger a log counts as damaged: more than anybody kills commands in
-// that moment without a single one getting through, which begins the count anew.
+// maxStarts is how many starts in a row may die inside Badger before a log counts as damaged: more commands than anybody kills at
+// that moment without a single one getting through, which resets the count.
 const maxStarts = 20
 
 // OpenBadger opens the log in cfg.Dir, or makes one. [ErrLocked], [ErrDamaged], [ErrSchema], [ErrDiskFull].
 //
-// Where the log was not closed the last time, the newest part of every bucket's chain is checked. A damaged log is left as it
+// If the log was not closed the last time, the newest part of every bucket's chain is checked. A damaged log is left as it
 // was found, as far as that can be told before it is opened; see [SetAside].
 func OpenBadger(cfg Config) (*Badger, error) { return openBadger(cfg, production()) }
 
@@ -84,7 +84,7 @@ func (s *Badger) start() error {
 	}
 	if full != nil {
 		if !clean || noted != schemaVersion {
-			return full // what it needs first would be written
+			return full // opening it would have to write
 		}
 		s.cfg.Logger.Warn("the log can be read alone", "error", full)
 		s.full = full
@@ -101,7 +101,7 @@ func (s *Badger) start() error {
 	return nil
 }
 
-// guard refuses where less is free than must be, or was when the log was opened.
+// guard refuses if less is free than must be, now or when the log was opened.
 func (s *Badger) guard() error {
 	if s.full != nil {
 		return s.full
@@ -148,7 +148,7 @@ func checkVersion(v uint32) error {
 func (s *Badger) openDB() (*badger.DB, error) {
 	if s.full != nil {
 		db, err := s.openRecovering()
-		if err != nil { // not on every system; damage is for whoever may write to find
+		if err != nil { // not every system can read alone; a start that may write finds damage
 			err = fmt.Errorf("%w; to read it alone: %s", s.full, err.Error())
 		}
 		return db, err
@@ -229,7 +229,7 @@ func (s *Badger) check(noted uint32, clean bool) error {
 	})
 }
 
-// checkSchema sees to it that the rows are of our schema: it makes the schema row of a log that was never made to the end, and
+// checkSchema makes sure that the rows have our schema: it makes the schema row of a log that was never made to the end, and
 // converts a log of an older schema. noted is what the schema file says.
 func (s *Badger) checkSchema(ctx context.Context, noted uint32) error {
 	version, err := s.schema(ctx)

@@ -16,7 +16,7 @@ type reader struct {
 	newer buffer
 }
 
-// get calls f with the value of a row, which is f's only while it runs. [ErrNotFound], [ErrDamaged].
+// get calls f with the value of a row, which is valid only while f runs. [ErrNotFound], [ErrDamaged].
 func (r reader) get(key []byte, f func(value []byte) error) error {
 	item, err := r.txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
@@ -28,7 +28,7 @@ func (r reader) get(key []byte, f func(value []byte) error) error {
 	return valueOf(item, f)
 }
 
-// valueOf calls f with the item's value; what is wrong with reading it is [ErrDamaged].
+// valueOf calls f with the item's value; a failure to read it is [ErrDamaged].
 func valueOf(item *badger.Item, f func(value []byte) error) error {
 	var inner error
 	err := item.Value(func(value []byte) error {
@@ -69,7 +69,7 @@ func (r reader) entry(id bucket.ID, h bucket.Head) (Entry, error) {
 	return getRow(r, headKey(kindEntry, id, h), decodeEntry)
 }
 
-// linked reads a version that another row names: that there is none is [ErrDamaged].
+// linked reads a version that another row names: if there is none, that is [ErrDamaged].
 func (r reader) linked(id bucket.ID, h bucket.Head) (Entry, error) {
 	e, err := r.entry(id, h)
 	if errors.Is(err, ErrNotFound) {
@@ -87,7 +87,7 @@ func (r reader) has(key []byte) (bool, error) {
 	return err == nil, err
 }
 
-// job reads a job: as buffered, where it still is in the database, or else as it stands there. [ErrNotFound].
+// job reads a job that is in the database: as it is buffered, or else as it stands there. [ErrNotFound].
 func (r reader) job(id bucket.ID, h bucket.Head) (Job, error) {
 	return getRow(r, headKey(kindJob, id, h), r.decodeJob)
 }
@@ -114,7 +114,7 @@ func (r reader) scan(prefix, from []byte, reverse bool, f func(key []byte, item 
 	return nil
 }
 
-// rows is scan with the values of the rows, which are f's only while it runs.
+// rows is scan with the values of the rows, which are valid only while f runs.
 func (r reader) rows(prefix, from []byte, reverse bool, f func(key, value []byte) (bool, error)) error {
 	return r.scan(prefix, from, reverse, func(key []byte, item *badger.Item) (more bool, err error) {
 		err = valueOf(item, func(value []byte) (err error) {

@@ -16,9 +16,8 @@ const madvPageout = 21
 // maxMapped is how many bytes of mapped files may be resident before those of tables are given back.
 const maxMapped = 48 << 20
 
-// releaseTables gives back the memory that the mapped tables of a directory hold, where much is mapped. Badger reads and writes
-// tables through mappings, so that all that it touches counts as resident until the kernel runs short. What goes wrong does no
-// harm.
+// releaseTables gives back the memory that the mapped tables of a directory hold, if much is mapped. Badger reads and writes
+// tables through mappings, so that all that it touches counts as resident until the kernel runs short. Errors do no harm.
 func releaseTables(dir string) {
 	if residentFiles() < maxMapped {
 		return

@@ -100,7 +100,7 @@ func (p appendPlan) follows(i int) bucket.Head {
 	return p.fresh[i].Before()
 }
 
-// every returns the versions that get a job of their own, where each does.
+// every returns the versions of fresh if each gets a job of its own, else none.
 func (p appendPlan) every() []Entry {
 	if !p.forEvery {
 		return nil
@@ -109,7 +109,7 @@ func (p appendPlan) every() []Entry {
 }
 
 // planAppend says what appending a checked stretch to the bucket b does, or [ErrGap]. It relies on a link naming one
-// version: where a version is in the log, all of its ancestors are.
+// version: if a version is in the log, all of its ancestors are.
 func planAppend(ctx context.Context, l ledger, b Bucket, stretch []Entry, job *Job, newestOnly bool, now time.Time) (
 	p appendPlan, err error,
 ) {
@@ -238,7 +238,7 @@ func (b *Bucket) add(e Entry) {
 	}
 }
 
-// complete moves the complete head to h where that is the greater one, with its pins.
+// complete moves the complete head to h if that is the greater one, with its pins.
 func (b *Bucket) complete(h bucket.Head, pins PinCount) {
 	if h.Compare(b.Complete) > 0 {
 		b.Complete, b.Pins = h, pins

@@ -13,7 +13,7 @@ type snapshot struct {
 	cur *view
 }
 
-// view is a read-only transaction in use by some.
+// view is a read-only transaction and the number of those who use it.
 type view struct {
 	txn   *badger.Txn
 	users int // the snapshot itself is one while the view is the newest

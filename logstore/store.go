@@ -16,7 +16,7 @@ var (
 	// ErrGap: an appended version's predecessor is neither in the log nor just before it in the stretch, or the heights do
 	// not follow, or a genesis is appended to a bucket that has another one. Nothing was written.
 	ErrGap = errors.New("does not continue the log")
-	// ErrLocked: another process holds the directory. The message names the directory and, where known, the process.
+	// ErrLocked: another process holds the directory. The message names the directory and, if known, the process.
 	ErrLocked = errors.New("log is held by another process")
 	// ErrDamaged: the log cannot be opened or read as it was written. Set it aside and rebuild it from the manifests.
 	ErrDamaged = errors.New("log is damaged")
@@ -47,7 +47,7 @@ type Entry struct {
 	Link      bucket.Link
 	Height    uint64
 	Previous  bucket.Link      // zero for genesis
-	Author    bucket.PublicKey // zero where the version is unsigned
+	Author    bucket.PublicKey // zero if the version is unsigned
 	Pins      bucket.Link      // of the pins list
 	Name      string           // at most MaxNameSize bytes
 	Published bool             // anybody who holds this version can read it
@@ -70,14 +70,14 @@ func (e Entry) Before() bucket.Head {
 type Bucket struct {
 	ID        bucket.ID
 	Name      string      // of the known head
-	Known     bucket.Head // head of the log; zero where only a Condition is known
+	Known     bucket.Head // head of the log; zero if only a Condition is known
 	Complete  bucket.Head // newest version all of whose pins are held; zero for none
 	Published bucket.Head // newest version whose Published is set; zero for none
-	Announced bucket.Head // newest version that the bus was told of and the object stores have all of; zero for none
+	Announced bucket.Head // newest version that the bus was told of and that the object stores have all of; zero for none
 	Versions  uint64      // entries, those on forks included
 	Forks     uint64      // branches beyond the first, merged ones included: [Tips] knows which are not
 	Pins      PinCount    // of the complete head, as counted when it was completed
-	Condition Condition   // zero where nothing is wrong
+	Condition Condition   // zero if nothing is wrong
 }
 
 // PinCount counts the pins of a version and the bytes of those held.
@@ -92,8 +92,8 @@ type Condition struct {
 	Class  string           // outcome class
 	Reason string           // one sentence; at most 1 KiB is kept
 	Link   bucket.Link      // announced head
-	Height uint64           // of the announced head, 0 where unknown
-	Peer   bucket.PublicKey // announcer, zero where unknown
+	Height uint64           // of the announced head, 0 if unknown
+	Peer   bucket.PublicKey // announcer, zero if unknown
 	Since  time.Time        // millisecond precision
 }
 
@@ -122,7 +122,7 @@ type Job struct {
 // Reader reads versions. All methods are safe for concurrent use, and cost no more on a long history than on a short one.
 // What Append returned is seen by every later call.
 type Reader interface {
-	// Bucket returns what is known of a bucket, ErrNotFound where that is nothing: neither a version nor a condition.
+	// Bucket returns what is known of a bucket, or ErrNotFound if there is neither a version nor a condition.
 	Bucket(ctx context.Context, id bucket.ID) (Bucket, error)
 	// Entry returns one version of a bucket, or ErrNotFound. Whoever has only its link finds the height in its manifest.
 	Entry(ctx context.Context, id bucket.ID, h bucket.Head) (Entry, error)
@@ -142,11 +142,11 @@ type Appender interface {
 	// is a genesis or continues a version in the log. Versions already there are passed over. It returns those added, in
 	// order, once they are durable.
 	//
-	// The job, where not nil, is recorded as pending in the same durable step as its version, which must be one of the
-	// stretch. With newestOnly it is the only one, none where its version was there before, and takes the place of the
+	// The job, if not nil, is recorded as pending in the same durable step as its version, which must be one of the
+	// stretch. With newestOnly it is the only job, not recorded if its version was there before, and it replaces the
 	// pending jobs of the version's ancestors. A stretch too long for one transaction is written as several, oldest first: a
-	// crash leaves a shorter unbroken stretch, and a job for the newest version that was written (made from the given one by
-	// its entry), so that none of what is in the log is without a job. Without newestOnly every version that is added gets
+	// crash leaves a shorter unbroken stretch, and a job for the newest version that was written (made from the given one and
+	// its entry), so that what is in the log is never left without a job. Without newestOnly every version that is added gets
 	// such a job, and no pending one is replaced.
 	//
 	// Two concurrent calls with overlapping stretches leave the same log as one after the other; each version is returned as
@@ -154,18 +154,18 @@ type Appender interface {
 	Append(ctx context.Context, stretch []Entry, job *Job, newestOnly bool) (added []Entry, err error)
 }
 
-// Jobs is the outbox: what is to be published, and what was but is not done.
+// Jobs is the outbox: jobs that wait to be published, and published ones that are not done.
 type Jobs interface {
 	// Job returns one job, or ErrNotFound: never recorded, or done.
 	Job(ctx context.Context, id bucket.ID, h bucket.Head) (Job, error)
 	// Jobs yields every job by ascending bucket, then head order. An error ends the sequence.
 	Jobs(ctx context.Context) iter.Seq2[Job, error]
-	// SetJob moves a job to a state; Attempt grows by one where the state is JobPending. JobPublished alone is not durable
-	// on return but with the next durable write or Close: a crash in between publishes the message a second time, under the
-	// same id. The other states are durable on return. ErrNotFound where there is no such job.
+	// SetJob moves a job to a state; Attempt grows by one if the state is JobPending. Only JobPublished is not durable
+	// on return, but with the next durable write or Close: a crash in between publishes the message a second time, under the
+	// same id. The other states are durable on return. ErrNotFound if there is no such job.
 	SetJob(ctx context.Context, id bucket.ID, h bucket.Head, s JobState) error
-	// Complete marks a version complete, moves the bucket's complete head to it where it is the greater one, and removes its
-	// job, in one durable step. Repeating it changes nothing. ErrNotFound where the version is not in the log.
+	// Complete marks a version complete, moves the bucket's complete head to it if it is the greater one, and removes its
+	// job, in one durable step. Repeating it changes nothing. ErrNotFound if the version is not in the log.
 	Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error
 	// Drop removes a job that a newer version made needless. Absent is no error. Durable on return.
 	Drop(ctx context.Context, id bucket.ID, h bucket.Head) error
@@ -202,8 +202,8 @@ func (u Upload) Head() bucket.Head { return bucket.Head{Link: u.Link, Height: u.
 
 // Uploads is the half of the outbox that goes out.
 type Uploads interface {
-	// AppendOwn appends one version that was made here, its manifest being durable, together with its upload, in one durable
-	// step. Where held is not nil, the version is complete with that count of pins, and the complete head moves; else job is
+	// AppendOwn appends one version that was made here, and whose manifest is durable, together with its upload, in one durable
+	// step. If held is not nil, the version is complete with that count of pins, and the complete head moves; else job is
 	// recorded as pending, as Append does with newestOnly. Exactly one of job and held is given.
 	//
 	// The version must follow on the bucket's known head, or be the genesis of a bucket without versions: else it is
@@ -212,11 +212,11 @@ type Uploads interface {
 	// Uploads yields the uploads by ascending bucket, then head order: those of one bucket, or, for the zero ID, all. An error
 	// ends the sequence.
 	Uploads(ctx context.Context, id bucket.ID) iter.Seq2[Upload, error]
-	// AddUpload records that a version is owed (again): Attempt grows by one where it is there. Durable on return. ErrNotFound
-	// where the version is not in the log.
+	// AddUpload records that a version is owed (again): Attempt grows by one if it is there. Durable on return. ErrNotFound
+	// if the version is not in the log.
 	AddUpload(ctx context.Context, id bucket.ID, h bucket.Head) error
-	// Announced moves the bucket's announced head to a version, where it is the greater one. Its upload stays. Durable on
-	// return. ErrNotFound where the version is not in the log.
+	// Announced moves the bucket's announced head to a version, if it is the greater one. Its upload stays. Durable on
+	// return. ErrNotFound if the version is not in the log.
 	Announced(ctx context.Context, id bucket.ID, h bucket.Head) error
 	// Uploaded removes uploads of a bucket, in one durable step: the object stores have all that the versions need, and each was
 	// announced, or a version above it was. Absent is no error. Durable on return.
@@ -226,7 +226,7 @@ type Uploads interface {
 // Conditions remembers why buckets are not in sync.
 type Conditions interface {
 	// SetCondition replaces the condition of a bucket; the zero Condition clears it. Durable on return. ErrTooMany for a bucket
-	// without versions where MaxStrangers such conditions are kept already.
+	// without versions if MaxStrangers such conditions are kept already.
 	SetCondition(ctx context.Context, id bucket.ID, c Condition) error
 }
 
@@ -238,6 +238,6 @@ type Store interface {
 	Jobs
 	Uploads
 	Conditions
-	// Close makes everything durable and gives the directory free. Calls after it return ErrClosed.
+	// Close makes everything durable and frees the directory. Calls after it return ErrClosed.
 	Close() error
 }

@@ -42,7 +42,7 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 	return found.Head(), err
 }
 
-// noVersion says which version there is not.
+// noVersion says which version does not exist.
 func noVersion(q local.AncestorQuery) error {
 	switch {
 	case q.Height != nil:
@@ -71,7 +71,7 @@ func (p *Peer) atHeight(ctx context.Context, id bucket.ID, of bucket.Head, heigh
 	return p.back(ctx, id, of, func(e logstore.Entry) bool { return e.Height <= height })
 }
 
-// back goes back from a version to the first one, itself included, that found says yes to. It must do so for a genesis.
+// back goes back from a version to the first one, itself included, for which found returns true. For a genesis it must do so.
 func (p *Peer) back(ctx context.Context, id bucket.ID, from bucket.Head, found func(logstore.Entry) bool) (logstore.Entry, error) {
 	e, err := p.stores.log.Entry(ctx, id, from)
 	for err == nil && !found(e) {

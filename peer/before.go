@@ -16,8 +16,8 @@ import (
 )
 
 // The program of format 1 kept in buckets/ what commands had verified: a file for each bucket, with its newest head. A bucket
-// that the log has no version of by now is looked at from that head first, so that its genesis is the one that was trusted
-// then. Once the log has the head, the file is needed no more and removed.
+// of which the log has no version yet is looked at from that head first, so that its genesis is the one that was trusted
+// then. Once the log has the head, the file is no longer needed and is removed.
 
 // verifiedHead is what is read of such a file.
 type verifiedHead struct {
@@ -30,7 +30,7 @@ func verifiedFile(dir string, id bucket.ID) string {
 	return filepath.Join(dir, "buckets", id.String()+".json")
 }
 
-// verifiedBefore returns the head of a bucket that an older program had verified, as an announcement: none mostly.
+// verifiedBefore returns the head of a bucket that an older program had verified, as an announcement; mostly there is none.
 func (p *Peer) verifiedBefore(id bucket.ID) []bucket.Announcement {
 	b, err := os.ReadFile(verifiedFile(p.cfg.Dir, id))
 	if errors.Is(err, fs.ErrNotExist) {

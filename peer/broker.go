@@ -22,12 +22,12 @@ import (
 	"headwater/peer/local"
 )
 
-// broker is the way to the broker, be there one at this moment or not. It implements the ports of consumer and publisher:
-// without a connection each call fails with [ErrOffline]. Safe for concurrent use.
+// broker is the way to the broker, whether that can be reached at this moment or not. It implements the ports of consumer and
+// publisher: without a connection each call fails with [ErrOffline]. Safe for concurrent use.
 type broker struct {
 	me     bucket.PublicKey
 	cfg    jetstream.Config
-	ensure jetstream.EnsureConfig // what an upload that finds it missing makes
+	ensure jetstream.EnsureConfig // what an upload makes if it is missing
 	stores [2][]string            // manifests, blobs
 	tried  chan struct{}          // closed after the first attempt to connect
 	online func()                 // told each time that there is a connection
@@ -38,7 +38,7 @@ type broker struct {
 	since  time.Time         // of that
 }
 
-// Broker completes how a broker is to be reached: if cfg names none, it is the one that the last run on the directory used.
+// Broker completes the settings of a broker: if cfg names none, it is the one that the last run on the directory used.
 // [ErrOffline] if there is none, or if it was a server in a peer that does not run.
 func Broker(dir string, cfg jetstream.Config) (jetstream.Config, error) {
 	if cfg.URL != "" || cfg.Context != "" || cfg.Conn != nil {
@@ -83,7 +83,7 @@ func orDefault(list []string, name string) []string {
 	return list
 }
 
-// connect keeps trying to connect until that is done or ctx ends. From then on the connection is restored by itself.
+// connect keeps trying to connect until it succeeds or ctx ends. From then on the connection is restored by itself.
 func (b *broker) connect(ctx context.Context) {
 	select {
 	case <-b.tried:
@@ -109,7 +109,7 @@ func (b *broker) connect(ctx context.Context) {
 	}
 }
 
-// retries is how something is tried until it works or ctx ends, after longest at the latest each time.
+// retries is the backoff for trying something until it works or ctx ends, with growing pauses of up to about longest.
 func retries(ctx context.Context, longest time.Duration) backoff.BackOffContext {
 	return backoff.WithContext(backoff.NewExponentialBackOff(backoff.WithInitialInterval(10*time.Millisecond),
 		backoff.WithMaxInterval(longest), backoff.WithMaxElapsedTime(0)), ctx)
@@ -188,7 +188,7 @@ func (b *broker) close(ctx context.Context) error {
 	return client.Close(ctx)
 }
 
-// offline makes an error of a request that did not reach the broker one that says so, once.
+// offline makes the error of a request that did not reach the broker an [ErrOffline], once.
 func offline(err error) error {
 	if errors.Is(err, jetstream.ErrUnreachable) && !errors.Is(err, ErrOffline) {
 		return fmt.Errorf("%w: %w", ErrOffline, err)

@@ -11,7 +11,7 @@ import (
 	"headwater/worktree"
 )
 
-// CheckoutOptions says which version a directory is made, and what may be overwritten for it.
+// CheckoutOptions says which version is checked out, and what may be overwritten for it.
 type CheckoutOptions struct {
 	At           string // height or link of the version; empty: the newest that can be read
 	Path         string // only this file or directory of the tree

@@ -142,8 +142,8 @@ func (c *committing) loadRecord(ctx context.Context, v *view) error {
 	return c.checkBranch(ctx, v)
 }
 
-// checkBranch refuses to commit a directory that stands on a branch of a fork which did not become the head: merging comes
-// first, since what the directory lacks of the head would look as if somebody had taken it back.
+// checkBranch refuses to commit a directory that is on a branch of a fork which did not become the head: merging comes first,
+// since what the directory lacks of the head would look as if somebody had taken it back.
 func (c *committing) checkBranch(ctx context.Context, v *view) error {
 	at := c.record.Version
 	branch, _, err := c.s.branchOf(ctx, v, at)
@@ -209,7 +209,7 @@ func (m *Made) count(changes []tree.Change) {
 	}
 }
 
-// recoverIntent ends what a commit of the directory has begun that died: if its version came to be, the directory gets the
+// recoverIntent ends what a commit of the directory began before it died: if its version was made, the directory gets the
 // record that was kept for it. Without that the next commit would take this very version for the work of others.
 func (s *Session) recoverIntent(ctx context.Context, dir string, v *view) error {
 	r, err := s.intents.Load(dir)
@@ -229,7 +229,7 @@ func (s *Session) recoverIntent(ctx context.Context, dir string, v *view) error 
 	return s.intents.Remove(dir)
 }
 
-// branchOf reports whether a version was made that the log has, and on which branch it is: that of a tip or, if that is nil,
+// branchOf reports whether the log has a version of that link, and on which branch it is: that of a tip or, if that is nil,
 // the head's.
 func (s *Session) branchOf(ctx context.Context, v *view, link bucket.Link) (branch *tip, made bool, err error) {
 	if made, err = s.inChain(ctx, v.head, link); made || err != nil {

@@ -28,13 +28,13 @@ type Config struct {
 
 	// AllowUnsigned accepts unsigned versions, but never after a signed one.
 	AllowUnsigned bool
-	// AllVersions downloads the pins of every version, not of the newest of each sync.
+	// AllVersions downloads the pins of every version, not only of the newest of each sync.
 	AllVersions bool
 	// ManifestStores and BlobStores are the object stores that are asked, in order: NAME or DOMAIN/NAME. The first one is
 	// written to. Empty: those of the prefix.
 	ManifestStores, BlobStores []string
 
-	// Limits beside the defaults of package consumer; zero fields stand for these.
+	// Limits that differ from the defaults of package consumer; zero fields stand for these.
 	Limits Limits
 
 	// Events is told what happens, in order, and must not block; nil: nobody is.

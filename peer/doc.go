@@ -12,8 +12,8 @@
 //
 // A peer has a directory: its identity, its log of verified versions, their manifests, and the blobs that they need. What is held
 // there can be read, and new versions can be made, without any broker. A version that is made here is durable here before
-// anything else happens; with it, in the same step, stands in the log that it is owed to the broker. It is uploaded and announced
-// as soon as the broker answers, by whoever holds the directory then.
+// anything else happens; in the same step the log notes that it is owed to the broker. It is uploaded and announced as soon as
+// the broker answers, by whoever holds the directory then.
 //
 // # Who holds the directory
 //

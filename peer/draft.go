@@ -12,7 +12,7 @@ import (
 	"headwater/tree"
 )
 
-// change is what the next version has otherwise than the one before. The zero change makes a version with the same tree and
+// change says how the next version differs from the one before. The zero change makes a version with the same tree and
 // name, shared with the same peers, and not published.
 type change struct {
 	tree    *tree.Listing // nil: it stays. Its files' blobs were put.

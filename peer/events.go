@@ -13,7 +13,7 @@ import (
 // maxBehind is how many events one listener may be behind before it misses some.
 const maxBehind = 1024
 
-// events tells what happens to whoever listens in this process or over the socket, and to the bus. Safe for concurrent use.
+// events passes on what happens: to listeners in this process or over the socket, and to the bus. Safe for concurrent use.
 type events struct {
 	first func(consumer.Event) // of the configuration; nil for none
 
@@ -41,7 +41,7 @@ func (e *events) Emit(ev consumer.Event) {
 	}
 	b, err := json.Marshal(ev)
 	if err != nil {
-		return // an event that cannot be told is worth no failure
+		return // an event that cannot be passed on is no reason to fail
 	}
 	for l := range e.listeners {
 		select {
@@ -51,7 +51,7 @@ func (e *events) Emit(ev consumer.Event) {
 	}
 }
 
-// tell makes the bus hear of events, or, with nil, no more.
+// tell passes events on to the bus from now on, or, with nil, no longer.
 func (e *events) tell(bus consumer.Events) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -82,7 +82,7 @@ func (e *events) watch(ctx context.Context, started func(), handle func([]byte))
 	}
 }
 
-// announcements tells what the publisher does as the consumer tells what it does.
+// announcements passes on what the publisher does as an event like those of the consumer.
 func (e *events) announcements(peer bucket.PublicKey) func(bucket.ID, bucket.Head, []bucket.Link) {
 	return func(id bucket.ID, head bucket.Head, heads []bucket.Link) {
 		e.Emit(consumer.Event{

@@ -73,8 +73,8 @@ func (p *Peer) fetch(ctx context.Context, hash bucket.Hash) error {
 	return notHeld(p.consumer.Hold(ctx, hash))
 }
 
-// notHeld makes an error of the object stores one of the peer's own: what nobody has is not held, and what cannot be asked is
-// offline.
+// notHeld turns an error of the object stores into one of the peer's own: blobstore.ErrNotFound if nobody has the object,
+// [ErrOffline] if they could not be asked.
 func notHeld(err error) error {
 	if errors.Is(err, consumer.ErrNotFound) {
 		return fmt.Errorf("%w: %w", blobstore.ErrNotFound, err)
@@ -101,7 +101,7 @@ func (h held) Put(ctx context.Context, hash bucket.Hash, size int64, r io.Reader
 	return err
 }
 
-// putSmall puts a blob whose size is known to be small: no file is looked for that it could be in.
+// putSmall puts a blob whose size is known to be small: it does not look for a file that the blob could be in.
 func (h held) putSmall(ctx context.Context, hash bucket.Hash, size int64, r io.Reader) (int64, error) {
 	b := make([]byte, size+1) // a byte more, to see the end
 	n, err := io.ReadFull(r, b)

@@ -97,9 +97,9 @@ func (p *Peer) sharedAs(ctx context.Context, client *jetstream.Client, id bucket
 	return false, nil
 }
 
-// announced returns what stands announced for a bucket, each head as an announcement of its own: first those that were told of,
-// then the others that they name. Announcements that cannot be read are left out: the peers that consume
-// them set them aside.
+// announced returns the heads that are announced for a bucket, each as an announcement of its own: first those of the
+// announcements themselves, then the others that they name. Announcements that cannot be read are left out: the peers that
+// consume them set them aside.
 func announced(ctx context.Context, client *jetstream.Client, id bucket.ID) ([]bucket.Announcement, error) {
 	all, err := client.Heads(ctx, id)
 	if errors.Is(err, jetstream.ErrNotFound) {
@@ -120,7 +120,7 @@ func announced(ctx context.Context, client *jetstream.Client, id bucket.ID) ([]b
 	return append(heads, others(heads)...), nil
 }
 
-// others returns the heads that announcements name beside their own, each once.
+// others returns the heads that announcements name besides their own, each once.
 func others(heads []bucket.Announcement) (more []bucket.Announcement) {
 	seen := map[bucket.Link]bool{}
 	for _, a := range heads {

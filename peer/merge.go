@@ -73,8 +73,8 @@ func (s *Session) mergeBranch(ctx context.Context, ours *tree.Listing, t tip, m 
 	return merged, nil
 }
 
-// Announce announces a version of a bucket again, or its head if link is zero, after what the object stores lack of it was
-// uploaded. It reports whether that stood announced already. [ErrNoBucket], [ErrNoVersion], [ErrOffline].
+// Announce announces a version of a bucket again, or its head if link is zero, after it has uploaded what the object stores
+// lack of it. It reports whether it was announced already. [ErrNoBucket], [ErrNoVersion], [ErrOffline].
 func (s *Session) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error) {
 	return s.holder.Announce(ctx, id, link)
 }

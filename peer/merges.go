@@ -24,7 +24,7 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 	}
 	m := &merges{p, b, tips, map[bucket.Head][]bucket.Link{}}
 	head := sync.OnceValue(func() bucket.Pins {
-		pins, _ := p.merged(ctx, b.ID, b.Known) // of a list that cannot be had nothing is said
+		pins, _ := p.merged(ctx, b.ID, b.Known) // none if the list cannot be had
 		return pins
 	})
 	var merged []bucket.Head
@@ -49,14 +49,13 @@ func (p *Peer) tips(ctx context.Context, b logstore.Bucket) (unmerged []local.Ti
 	if len(merged) > 0 {
 		err = p.stores.log.SetMerged(ctx, b.ID, merged...)
 	}
-	if errors.Is(err, logstore.ErrDiskFull) { // the mark saves asking again, no more
+	if errors.Is(err, logstore.ErrDiskFull) { // the mark only saves asking again
 		err = nil
 	}
 	return unmerged, err
 }
 
-// merges knows which versions of a bucket hold which of its tips as merged. It reads every pins list once, and is there for one
-// call.
+// merges knows which versions of a bucket hold which of its tips as merged. It reads every pins list once, and serves one call.
 type merges struct {
 	*Peer
 	b    logstore.Bucket
@@ -91,12 +90,12 @@ func (m *merges) of(ctx context.Context, t logstore.Tip) (bool, error) {
 	return m.below(ctx, t)
 }
 
-// maxMerges is how many versions below a head are asked in one call whether they have merged a branch.
+// maxMerges is how many versions below a head one call looks at to learn whether they have merged a branch.
 const maxMerges = 1000
 
-// below reports whether a version below the head has merged a tip, of those that could: the ones above it, the oldest first. A
-// version that was made by somebody who did not know of the branch does not name it again. What was asked once is remembered, as
-// it stays so; the next call goes on from there.
+// below reports whether a version below the head has merged a tip. It asks those that could have, the ones above the tip, the
+// oldest first: a version that was made by somebody who did not know of the branch does not name it again. What was asked once is
+// remembered, as it stays so; the next call goes on from there.
 func (m *merges) below(ctx context.Context, t logstore.Tip) (bool, error) {
 	asked, _ := m.unmerged.Load(t.Link)
 	var above []bucket.Head

@@ -34,8 +34,8 @@ func (d *draft) putOps(ctx context.Context, changes []tree.Change) error {
 	return nil
 }
 
-// opsOf tells changes as operations. Their counters begin with the height, so that those of one peer never repeat, whether or
-// not it has read the logs before. Permissions of directories are nothing that an operation could tell.
+// opsOf returns changes as operations. Their counters begin with the height, so that those of one peer never repeat, whether
+// or not it has read the logs before. Operations cannot express permissions of directories.
 func opsOf(changes []tree.Change, peer bucket.PublicKey, height uint64) tree.OpsLog {
 	var ops tree.OpsLog
 	for _, c := range changes {

@@ -30,7 +30,7 @@ type Peer struct {
 	publisher *publisher.Publisher
 	events    *events
 	calls     gate     // of the session and of other processes
-	unmerged  sync.Map // by a tip's link: the newest head of which no version below has merged it
+	unmerged  sync.Map // by a tip's link: the newest head below which no version has merged it
 	started   time.Time
 
 	running    sync.Mutex // held while Run runs
@@ -120,10 +120,10 @@ func askForDir(ctx context.Context, dir string) (agreed bool, err error) {
 	return err == nil, err
 }
 
-// moment is how long it is waited before something is looked at again.
+// moment is the pause before something is looked at again.
 const moment = 10 * time.Millisecond
 
-// pause waits. It reports whether ctx goes on.
+// pause waits. It reports whether ctx has not ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -269,5 +269,5 @@ func (p *Peer) Close(ctx context.Context) error {
 	return err
 }
 
-// closeTimeout bounds how long the end of calls, and of the connection, is waited for.
+// closeTimeout bounds the wait for the end of calls, and for that of the connection.
 const closeTimeout = 5 * time.Second

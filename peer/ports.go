@@ -67,8 +67,8 @@ func (b *broker) Bury(ctx context.Context, m consumer.Message, class, reason str
 	return c.DeadLetters(b.me).Bury(ctx, m, class, reason)
 }
 
-// with calls f with the connection, and once more after what f found missing was made: the first version of all may come before
-// the first peer.
+// with calls f with the connection. If f finds something missing, with makes it and calls f once more: the very first version
+// may come before the first peer.
 func (b *broker) with(ctx context.Context, ensure jetstream.EnsureConfig, f func(*jetstream.Client) error) error {
 	client, err := b.use()
 	if err != nil {

@@ -97,7 +97,7 @@ func (s *Session) listOne(ctx context.Context, v *bucket.Version, secret bucket.
 	for name, e := range node.Links {
 		p := path.Join(below, name)
 		if strings.Contains(name, "/") || name == ".." || name == "." || name == "" {
-			p = below + "/" + name // a name that is no name is shown as it stands
+			p = below + "/" + name // a name that Join would drop or resolve is shown as it is
 		}
 		if f, ok := e.(tree.Data); ok {
 			all = append(all, FileEntry(p, f))
@@ -133,7 +133,8 @@ func (s *Session) listAll(ctx context.Context, v *bucket.Version, below string) 
 	return all, nil
 }
 
-// Read writes a file of a version to w. Nothing is written before the whole file is here and verified. fs.ErrNotExist; [ErrUsage] for a directory.
+// Read writes a file of a version to w. Nothing is written before the whole file is here and verified. fs.ErrNotExist;
+// [ErrUsage] for a directory.
 func (s *Session) Read(ctx context.Context, id bucket.ID, p, at string, w io.Writer) (err error) {
 	v, secret, err := s.readable(ctx, id, at)
 	if err != nil {

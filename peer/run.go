@@ -143,10 +143,10 @@ func (p *Peer) ensured(ctx context.Context, ensure jetstream.EnsureConfig) (clie
 
 func toldFile(dir string) string { return filepath.Join(dir, "told") }
 
-// oweNewBroker looks whether the stream of announcements is still the one that this peer told of its heads. Another one, of another
-// broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements. A death
-// on the way leaves some of it owed, and the whole to be found out again. create: a stream that is not there is made, as for
-// an upload.
+// oweNewBroker checks whether the stream of announcements is still the one that this peer told of its heads. Another one, of
+// another broker or of one that lost everything, is owed all that is complete here or was made here: objects and announcements. If
+// the process dies on the way some of it is owed, and the next look begins again. If create is set, a stream that is not there is
+// made, as for an upload.
 func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
 	ensure := p.cfg.Ensure
 	ensure.BindOnly = ensure.BindOnly || !create
@@ -156,7 +156,7 @@ func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
 		return err
 	})
 	if errors.Is(err, jetstream.ErrNotPermitted) {
-		return nil // who may not ask cannot know
+		return nil // without permission to ask, it cannot be known
 	}
 	none := !create && errors.Is(err, jetstream.ErrNotFound)
 	if err != nil && !none {
@@ -183,8 +183,8 @@ func (p *Peer) oweNewBroker(ctx context.Context, create bool) error {
 	return nil
 }
 
-// lookAtBroker does [Peer.oweNewBroker] for a command that has a connection: once for each one, and if a peer runs that one does
-// it. That it is not known yet hinders no command.
+// lookAtBroker does [Peer.oweNewBroker] for a command that has a connection, once for each connection; if a peer runs, that does
+// it instead. A failure is logged, and hinders no command.
 func (p *Peer) lookAtBroker(ctx context.Context, create bool) {
 	if p.isRunning.Load() {
 		return

@@ -20,7 +20,7 @@ const (
 	QuestionManifest = "manifest"
 )
 
-// Codes of answers that say why there is none.
+// Codes of the answers that are errors.
 const (
 	answerBadRequest = 400
 	answerNotFound   = 404
@@ -122,7 +122,7 @@ func (r Remote) Status(ctx context.Context, id bucket.ID) (all local.Status, err
 	})
 }
 
-// allPages asks for one page after the other, each behind a bucket.
+// allPages asks for one page after the other, each after a bucket.
 func allPages(ask func(after bucket.ID) (local.Status, error)) (all local.Status, err error) {
 	var after bucket.ID
 	for {

@@ -196,7 +196,7 @@ func (s *Session) loadTree(ctx context.Context, v *bucket.Version) (*tree.Listin
 	return l, s.lacking(ctx, v, err)
 }
 
-// lacking returns the error of reading a version; if the broker was missed for it, with what to do.
+// lacking returns the error of reading a version; if that needed the broker and could not reach it, the error says what to do.
 func (s *Session) lacking(ctx context.Context, v *bucket.Version, err error) error {
 	if !errors.Is(err, ErrOffline) {
 		return err
@@ -239,5 +239,5 @@ func (s *Session) Head(ctx context.Context, id bucket.ID) (bucket.Head, error) {
 	return v.head.Head(), nil
 }
 
-// exclude is what no tree of files is ever to hold: the peer's own directory, with its key.
+// exclude is what no tree of files must ever hold: the peer's own directory, with its key.
 func (s *Session) exclude() []string { return []string{s.dir} }

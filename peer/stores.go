@@ -158,7 +158,7 @@ func (s *stores) finishRebuild(ctx context.Context, me bucket.PublicKey, rules b
 }
 
 // findAgain tells a log that was made anew what manifests do not: which ends of branches have all their pins here, and that those
-// which this peer made may not be announced.
+// which this peer made are perhaps not announced.
 func (s *stores) findAgain(ctx context.Context, me bucket.PublicKey) error {
 	return s.eachTip(ctx, func(_ logstore.Tip, e logstore.Entry) (err error) {
 		if e.Author == me {

@@ -49,8 +49,8 @@ type roaming struct {
 
 var _ local.Holder = (*roaming)(nil)
 
-// findTimeout is how long a holder is waited for that holds the directory and is not to be reached, as it is about to open its
-// socket or to close.
+// findTimeout is how long a holder of the directory is waited for that cannot be reached since it is about to open its socket or
+// to close.
 const findTimeout = 10 * time.Second
 
 // holder returns whoever holds the directory now.
@@ -81,7 +81,7 @@ func (r *roaming) holder(ctx context.Context) (local.Holder, error) {
 	}
 }
 
-// yieldTime is how long a session that gave the directory to a running peer leaves it to that.
+// yieldTime is how long a session that gave the directory to a running peer leaves it to the peer.
 const yieldTime = findTimeout / 2
 
 // find looks once: for a holder that answers, and else takes the directory. A [*durable.HeldError] is worth another look.
@@ -123,8 +123,8 @@ func (r *roaming) hung(err error) error {
 	return &local.HungError{Dir: hung.Dir, Timeout: hung.Timeout, PID: h.PID, Since: h.Since}
 }
 
-// sameBroker refuses a holder that works with another broker than the one that was asked for, or otherwise: it alone reads and
-// writes the stores.
+// sameBroker refuses a holder that works with another broker, other stores or other rules than those that were asked for: it alone
+// reads and writes the stores.
 func (r *roaming) sameBroker(holder local.Info) error {
 	want, have := settingsOf(r.cfg.NATS, false), holder.Broker
 	have.Embedded = false
@@ -185,7 +185,7 @@ func (r *roaming) lost(h local.Holder) {
 	if r.current != h {
 		return
 	}
-	if _, own := h.(held); !own { // one's own is closed by who gave it up
+	if _, own := h.(held); !own { // our own is closed by whoever gave it up
 		r.old = append(r.old, r.drop)
 	}
 	r.current, r.drop = nil, nil

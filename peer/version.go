@@ -48,13 +48,13 @@ func (m *Made) of(v *bucket.Version) {
 	m.Author, m.Published = authorOf(v), v.Published()
 }
 
-// Upload reports whether to wait for the announcement of a version, and who is told how it goes.
+// Upload says whether to wait for the announcement of a version, and who is told how it goes.
 type Upload struct {
 	NoWait   bool
 	Progress func(local.UploadProgress) // one call at a time; nil: nobody is told
 }
 
-// NotWaitedFor is why a version is not announced yet that was made with [Upload.NoWait].
+// NotWaitedFor is why a version that was made with [Upload.NoWait] is not announced yet.
 const NotWaitedFor = "not waited for"
 
 // Create makes an empty bucket, owned by this peer. On return it is durable here; see [Made] for whether it is announced.
@@ -86,7 +86,7 @@ func (s *Session) Unshare(ctx context.Context, id bucket.ID, from bucket.PublicK
 	return s.change(ctx, id, change{unshare: []bucket.PublicKey{from}, rotate: rotate}, u)
 }
 
-// Publish lets mirrors read what a bucket holds now, by a new version whose secret stands in it in clear.
+// Publish lets mirrors read what a bucket holds now, by a new version that holds its own secret in clear.
 func (s *Session) Publish(ctx context.Context, id bucket.ID, u Upload) (*Made, error) {
 	return s.change(ctx, id, change{publish: true}, u)
 }
@@ -104,8 +104,8 @@ func (s *Session) change(ctx context.Context, id bucket.ID, c change, u Upload) 
 	return m, s.announce(ctx, v, m, u)
 }
 
-// tries is how often a version is made anew because another one became the newest meanwhile, and maxPause how long it is waited
-// at most before that: each time somebody else got on.
+// tries is how often a version is made anew because another one became the newest meanwhile, and maxPause the longest pause
+// before that: each time somebody else got on.
 const (
 	tries    = 50
 	maxPause = 50 * time.Millisecond

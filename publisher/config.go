@@ -15,7 +15,7 @@ var ErrIncomplete = errors.New("not all that the version added is held")
 
 // Config is what a publisher is made of. Everything up to BlobStore is required.
 type Config struct {
-	Peer bucket.PublicKey // in whose name is announced
+	Peer bucket.PublicKey // in whose name heads are announced
 	Log  Log
 	// Manifests and Blobs are the peer's own.
 	Manifests, Blobs blobstore.Reader

@@ -45,7 +45,7 @@ func (r *round) hints(ctx context.Context, o owed) (bucket.Hints, error) {
 	return h, nil
 }
 
-// maxPacked is the most buckets whose packs are remembered. Of others the bus is asked.
+// maxPacked is the most buckets whose packs are remembered. For others the bus is asked.
 const maxPacked = 256
 
 // remember notes how far the chain is packed; one of which nothing is packed needs no memory.
@@ -72,7 +72,7 @@ type stretch struct {
 	packed
 }
 
-// stretch finds what is to be packed below a version. repair says that the version was announced before: the packs that are
+// stretch finds what has to be packed below a version. repair says that the version was announced before: the packs that are
 // remembered may be lost, too.
 func (r *round) stretch(ctx context.Context, v *bucket.Version, repair bool) (*stretch, error) {
 	r.mu.Lock()
@@ -129,7 +129,7 @@ func (s *stretch) beginAnew(v *bucket.Version) {
 	}
 }
 
-// present makes sure that the store has the packs that a stretch goes on from, if that is to be asked; else it begins anew.
+// present asks the store, if ask is set, for the packs that a stretch goes on from. If any are gone, the stretch begins anew.
 func (r *round) present(ctx context.Context, v *bucket.Version, s *stretch, ask bool, err error) (*stretch, error) {
 	if err != nil || !ask || len(s.packs) == 0 {
 		return s, err

@@ -74,7 +74,7 @@ func (r *round) pins(ctx context.Context, link bucket.Link) (bucket.Pins, error)
 	return bucket.ParsePins(b)
 }
 
-// forgetMissing takes what was not put out of what the store has by now.
+// forgetMissing drops the blobs that could not be put from what the store has by now.
 func (r *round) forgetMissing(missing ...[]bucket.Hash) {
 	all := bucket.Pins(slices.Concat(missing...))
 	if len(all) == 0 {
@@ -161,7 +161,7 @@ func (r *round) hold(o owed, n int, first bucket.Hash) {
 	}
 }
 
-// lose names inherited blobs that are neither here nor in the store.
+// lose logs inherited blobs that are neither here nor in the store.
 func (r *round) lose(o owed, lost []bucket.Hash) {
 	r.cfg.Logger.Warn("inherited objects are neither held nor in the store", "bucket", r.id, "link", o.Link, "count", len(lost),
 		"first", lost[0])

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// sideBySide is how many buckets are worked off at once, whoever asks.
+	// sideBySide is how many buckets are worked off at once, for Run and Publish together.
 	sideBySide = 8
 	// transfers is how many batches, and how many streams, are on their way to the stores at once.
 	transfers = 3
@@ -27,7 +27,7 @@ type Publisher struct {
 
 	wake    chan struct{} // tells Run to look again
 	mu      sync.Mutex
-	all     bool // the whole outbox is to be read
+	all     bool // the whole outbox must be read
 	buckets map[bucket.ID]*work
 	packed  map[bucket.ID]packed // how far the chains that were announced lately are packed
 }
@@ -98,7 +98,7 @@ func (p *Publisher) look() {
 	}
 }
 
-// readOutbox makes every bucket due that owes something, if that was asked for.
+// readOutbox makes every bucket that owes something due, if that was asked for.
 func (p *Publisher) readOutbox(ctx context.Context) error {
 	p.mu.Lock()
 	all := p.all
@@ -119,11 +119,11 @@ func (p *Publisher) readOutbox(ctx context.Context) error {
 	return nil
 }
 
-// Publish works off one bucket now, for whoever waits: with or without a Run. If it is being worked off already, Publish
-// waits for that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it
-// is, in the caller's goroutine; it may miss steps, and is told the end. Publish returns nil once the bucket owes nothing, and else
-// why it still does: the bucket stays in the outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement:
-// who waits for that alone may watch for it in the reports and end ctx.
+// Publish works off one bucket now, and waits for that, with or without a Run. If it is being worked off already, Publish waits for
+// that, and does what is left; if many others are, it waits for one of those. report, if not nil, is told how far it is, in the
+// caller's goroutine; it may miss steps, and is told the end. Publish returns nil once the bucket owes nothing, and else why it
+// still does: the bucket stays in the outbox. If ctx ends, a Run goes on with it. Older versions follow after the announcement: a
+// caller that waits for that alone may watch for it in the reports and end ctx.
 func (p *Publisher) Publish(ctx context.Context, id bucket.ID, report func(Progress)) error {
 	if report == nil {
 		report = func(Progress) {}

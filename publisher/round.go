@@ -10,14 +10,14 @@ import (
 	"headwater/logstore"
 )
 
-// maxAttempts is how often the bus is told of one head in a row if it says that it was.
+// maxAttempts is how often in a row one head is announced if the bus calls it a repetition.
 const maxAttempts = 8
 
-// clearBatch is how many of the versions below what was announced go from the outbox in one step.
+// clearBatch is how many of the versions below what was announced are cleared from the outbox in one step.
 const clearBatch = 32
 
-// errForgotten: the bus takes an announcement for a repetition, under one id after the other, and does not have it. Later, when its
-// duplicate window is over, it is taken for what it is.
+// errForgotten: the bus takes an announcement for a repetition, under one id after the other, and does not have it. Once its
+// duplicate window is over, it accepts the announcement.
 var errForgotten = errors.New("the bus takes the announcement for a repetition and does not have it")
 
 // round works off the uploads that a bucket has now. See the package comment for its order.
@@ -40,8 +40,8 @@ type owed struct {
 	logstore.Upload
 	pins bucket.Link
 	prev bucket.Link // its predecessor, whose manifest it pins too: that is in the store of manifests, or put there as owed
-	base bucket.Head // newest version below it that is not owed; zero for none: all that came since is to be in the stores
-	tip  bool        // it is an unmerged tip: the bus is to be told of it
+	base bucket.Head // newest version below it that is not owed; zero for none: all that came since must get into the stores
+	tip  bool        // it is an unmerged tip: the bus must be told of it
 	// lacking: the stores may lack anything that the tip needs, so all is put before the bus is told.
 	lacking bool
 }
@@ -135,8 +135,8 @@ func (r *round) run(ctx context.Context) error {
 	return nil
 }
 
-// manifests puts those of all versions that are owed; and of all versions below an unmerged tip if the store has lost one, or if
-// the tip is told of again: whoever has none of the bucket needs them all.
+// manifests puts the manifests of all versions that are owed; and of all versions below an unmerged tip if the store has lost one,
+// or if the tip is told of again: a peer that has nothing of the bucket needs them all.
 func (r *round) manifests(ctx context.Context) error {
 	b, err := r.cfg.Log.Bucket(ctx, r.id)
 	if err != nil {
@@ -200,8 +200,8 @@ func (r *round) below(ctx context.Context, o owed) error {
 	return nil
 }
 
-// prepare puts what is to be there before the bus is told of the owed tips, and returns those that may be announced, in the order of
-// the tips, and the other owed versions, newest first.
+// prepare puts what the stores must have before the bus is told of the owed tips, and returns those that may be announced, in the
+// order of the tips, and the other owed versions, newest first.
 func (r *round) prepare(ctx context.Context) (ready, rest []owed, err error) {
 	for _, o := range slices.Backward(r.owed) {
 		if !o.tip {
@@ -255,7 +255,8 @@ func (r *round) announce(ctx context.Context, ready []owed) (told []owed, err er
 	return told, nil
 }
 
-// tell announces. What the bus takes for a repetition, and does not have any more, is announced under another id, a few times.
+// tell announces. If the bus takes that for a repetition, and does not have it any more, it is announced under another id, a few
+// times.
 func (r *round) tell(ctx context.Context, a bucket.Announcement) error {
 	for range maxAttempts {
 		duplicate, err := r.cfg.Bus.Announce(ctx, a)

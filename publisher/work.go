@@ -15,8 +15,8 @@ const idle = time.Hour
 
 // work is what the publisher knows of one bucket. Its fields are guarded by the publisher's lock.
 type work struct {
-	busy     chan struct{} // closed when whoever works it off is done; nil if nobody does
-	due      time.Time     // when Run is to work it off; zero: it need not
+	busy     chan struct{} // closed when the work is done; nil if nobody works it off
+	due      time.Time     // when Run has to work it off; zero if it need not
 	retry    backoff.BackOff
 	err      error // of the last try
 	progress Progress
@@ -38,8 +38,8 @@ func (w *work) begin() {
 	w.busy, w.due = make(chan struct{}), time.Time{}
 }
 
-// next takes a bucket that is due and that nobody works off, the one that waits longest. If there is none, it says how long
-// that may last.
+// next takes a bucket that is due and that nobody works off, the one that waits longest. If there is none, wait is the time
+// until one is due, at most idle.
 func (p *Publisher) next(now time.Time) (id bucket.ID, due *work, wait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func (p *Publisher) workOff(ctx context.Context, id bucket.ID, w *work) error {
 	return err
 }
 
-// later notes why a bucket failed, and when it is due again unless it is before; the lock is held.
+// later notes why a bucket failed, and when it is due again, unless it is due before that; the lock is held.
 func (p *Publisher) later(id bucket.ID, w *work, err error) {
 	level := slog.LevelDebug // it has been told
 	if w.err == nil {
@@ -102,7 +102,7 @@ func (p *Publisher) later(id bucket.ID, w *work, err error) {
 		"retry_in", max(0, time.Until(w.due).Round(time.Millisecond)))
 }
 
-// forget drops a bucket of which nothing is to be known; the lock is held.
+// forget drops a bucket of which there is nothing to remember; the lock is held.
 func (p *Publisher) forget(id bucket.ID, w *work) {
 	if w.busy == nil && w.due.IsZero() && w.err == nil && len(w.watchers) == 0 && p.buckets[id] == w {
 		delete(p.buckets, id)

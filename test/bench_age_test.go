@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the benchmarks call tar through age is a program of its own, so that what it takes can be told: the binary of the
+// What the benchmarks call tar through age runs as a process of its own, so that its usage can be measured: the binary of the
 // tests, with one of these words as its first argument.
 const (
 	ageSeal = "tar-age-seal"

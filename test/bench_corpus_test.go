@@ -60,8 +60,8 @@ func regularFiles(b *testing.B, dir string) func(yield func(string, int64) bool)
 	}
 }
 
-// realFiles copies files that every machine with Go has: the sources of Go, and as many out of the module cache as are
-// missing, one out of so many.
+// realFiles copies benchFiles files that every machine with Go has: the sources of Go, and the rest from all over the module
+// cache.
 func realFiles(b *testing.B) corpus {
 	b.Helper()
 	out, err := exec.CommandContext(b.Context(), "go", "env", "GOROOT", "GOMODCACHE").Output()
@@ -88,10 +88,10 @@ func realFiles(b *testing.B) corpus {
 	return c
 }
 
-// ofModule reports whether a path in the module cache is a module's file, and no archive of one.
+// ofModule reports whether a path in the module cache is a file of an unpacked module.
 func ofModule(path string) bool { return !strings.HasPrefix(path, "cache/") }
 
-// add copies every so manieth file, until there are enough.
+// add copies one file out of so many, until there are benchFiles.
 func (c *corpus) add(b *testing.B, from, to string, every int) {
 	b.Helper()
 	i := 0
@@ -118,7 +118,7 @@ func (c *corpus) add(b *testing.B, from, to string, every int) {
 	}
 }
 
-// largeFile makes one file of bytes that do not compress; a smaller one where the disk has no room for ten of them.
+// largeFile makes one file of bytes that do not compress; a smaller one if the disk has no room for ten of them.
 func largeFile(b *testing.B) corpus {
 	b.Helper()
 	c := corpus{dir: b.TempDir(), files: 1, size: benchLarge}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// commit and checkout of real files, against what else keeps directories encrypted: a tar of them through age, which is as
-// little as can be done, and restic. All on the same disk, in the same run, everything durable at the end of each. Nothing is
+// commit and checkout of real files, against other ways to keep directories encrypted: a tar of them through age, which is the
+// least that can be done, and restic. All on the same disk, in the same run, everything durable at the end of each. Nothing is
 // removed in between: file systems such as ext4 are slow to create files just after as many were removed.
 
 const (
@@ -64,8 +64,8 @@ func (u usage) String() string {
 
 func rateOf(n int, took time.Duration) float64 { return float64(n) / took.Seconds() }
 
-// measure runs a program until all that it has written is on disk, from a clean start: nothing of others is still to go there. Of
-// one that has not synced it when it ends, the time for that counts too.
+// measure runs a program until all that it has written is on disk. It begins when earlier writes are on disk. If the program does
+// not sync what it writes, the time for that counts too.
 func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd, synced bool) usage {
 	b.Helper()
 	prepareMachine(b, 2*c.size)
@@ -89,8 +89,8 @@ func (c corpus) measure(b *testing.B, what string, cmd *exec.Cmd, synced bool) u
 	return u
 }
 
-// watchPeak looks at the most memory that a process has taken, until the function it returns is called, which says how much
-// that was. What the system says when the process has ended is of no use: it counts the memory of whoever started it too.
+// watchPeak watches the peak memory of a process until the function it returns is called, which returns that peak. What the
+// system reports after the process has ended is of no use: it counts the memory of the process's parent too.
 func watchPeak(pid int) (peak func() int64) {
 	done, seen := make(chan struct{}), make(chan int64)
 	go func() {
@@ -115,7 +115,7 @@ func watchPeak(pid int) (peak func() int64) {
 // peakOf is the most bytes of memory that a running process has taken since it began its program.
 func peakOf(pid int) (int64, error) { return memoryOf(pid, "VmHWM:") }
 
-// memoryOf reads one of the sizes that Linux tells of a process.
+// memoryOf reads one of the sizes that Linux reports of a process.
 func memoryOf(pid int, field string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -131,7 +131,7 @@ func memoryOf(pid int, field string) (int64, error) {
 type kept struct{ commit, checkout usage }
 
 // benchTree measures all ways, and prints the ratios before the numbers. changes is how many files change before a second
-// commit and checkout; with 0 there is none.
+// commit and checkout; 0: there is no second one.
 func benchTree(b *testing.B, c corpus, changes int) kept {
 	ours, again, lines := benchHeadwater(b, c, changes)
 	age := benchAge(b, c)
@@ -161,7 +161,7 @@ func benchTree(b *testing.B, c corpus, changes int) kept {
 }
 
 // benchHeadwater commits to a peer with a server of its own, which syncs every message, until the version is durable here, as a
-// backup into a local repository is; how long it takes until the server has it too is told apart. It checks out after that.
+// backup into a local repository is; how long it takes until the server has it too is reported separately. Then it checks out.
 func benchHeadwater(b *testing.B, c corpus, changes int) (first, again kept, lines []string) {
 	work := b.TempDir()
 	p := startOwnPeer(b, filepath.Join(work, "peer"))

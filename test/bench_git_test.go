@@ -23,11 +23,11 @@ import (
 // Catching up with a history, against git fetch from a git daemon, both over loopback and until all of it is on disk.
 //
 // What travels is alike: for each version its manifest of some 800 bytes, and for each commit an object that takes as many in a
-// pack, its message being random; all commits have the empty tree. What is done with it is not: git compares hashes and
-// connectivity; we check every signature, and that whoever signed might.
+// pack, its message being random; all commits have the empty tree. What is done with it differs: git checks hashes and
+// connectivity; we check every signature, and that the author was allowed to write.
 
 const (
-	gitBefore   = 10                 // versions that the other side has, where it is not empty
+	gitBefore   = 10                 // versions that the other side has, if it is not empty
 	gitVersions = 10_000 + gitBefore // in all
 	gitRuns     = 3                  // of which the fastest counts
 )
@@ -136,7 +136,7 @@ func (g *git) run(tb testing.TB, in []byte, args ...string) string {
 	return string(out)
 }
 
-// serve answers connections, each with a git daemon of its own, as inetd does, and returns where.
+// serve answers connections, each with a git daemon of its own, as inetd does, and returns its address.
 func (g *git) serve(tb testing.TB) string {
 	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -71,8 +71,8 @@ func benchHintedCatchUp(b *testing.B, n int) {
 		n, ours/limit, ours/theirs, ours, limit, runtime.GOMAXPROCS(0), theirs, reference, ours/own, own)
 }
 
-// hintedCatchUp returns how long a peer takes that has so many versions of a chain and hears of n more, with hints, until they
-// are in its log.
+// hintedCatchUp returns how long a peer that has so many versions of a chain takes, from the announcement of n more with hints,
+// until they are in its log.
 func hintedCatchUp(b *testing.B, before, n int) (e *env, chain *buckettest.Chain, took time.Duration) {
 	b.Helper()
 	e = newEnv(b, natstest.Start(b).URL(), 1)
@@ -118,7 +118,7 @@ func BenchmarkRatioRoundTrips(b *testing.B) {
 	}
 }
 
-// timeToLog returns how long a peer takes that is n versions behind, and hears of them over a connection with the delay.
+// timeToLog returns how long a peer that is n versions behind takes to log them, over a connection with the delay.
 func timeToLog(b *testing.B, n int, oneWay time.Duration) time.Duration {
 	b.Helper()
 	s := natstest.Start(b)

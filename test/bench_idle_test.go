@@ -22,8 +22,8 @@ import (
 	"headwater/test/natstest"
 )
 
-// What a peer costs that has nothing to do, with many buckets and with one. Each is a process of its own, with a server of its
-// own; both are watched in the same minute.
+// What an idle peer costs, with many buckets and with one. Each is a process of its own, with a server of its own; both are
+// watched in the same minute.
 
 const (
 	idleBuckets = 10_000
@@ -121,7 +121,7 @@ func publish(ctx context.Context, url string, versions []*bucket.Version) error 
 	return errors.Join(g.Wait(), c.Close(ctx))
 }
 
-// footing is what a peer has taken since it began, or within a time.
+// footing is what a peer has used since it began, or over a period.
 type footing struct {
 	at                  time.Time
 	watched             time.Duration // 0: since it began
@@ -161,7 +161,7 @@ func (i *idle) footing() footing {
 	return f
 }
 
-// connections is what a server tells of those of an account.
+// connections is what a server reports of the connections of an account.
 type connections struct {
 	Data struct {
 		Connections []struct {
@@ -174,7 +174,7 @@ type connections struct {
 	}
 }
 
-// since is what was taken from an earlier look on.
+// since is what was used since an earlier look.
 func (f footing) since(g footing) footing {
 	f.watched = f.at.Sub(g.at)
 	f.sent, f.got, f.cpu = f.sent-g.sent, f.got-g.got, f.cpu-g.cpu
@@ -182,10 +182,10 @@ func (f footing) since(g footing) footing {
 	return f
 }
 
-// messages is how many a minute there were, both ways.
+// messages is the number of messages a minute, both ways.
 func (f footing) messages() float64 { return float64(f.sent+f.got) / f.watched.Minutes() }
 
-// busy is the part of one core that was taken, in percent.
+// busy is the part of one core that was used, in percent.
 func (f footing) busy() float64 { return 100 * f.cpu.Seconds() / f.watched.Seconds() }
 
 func (f footing) String() string {

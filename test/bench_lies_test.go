@@ -17,8 +17,8 @@ import (
 	"headwater/test/natstest"
 )
 
-// What hints cost that lie: the time until the announced head is in the log, against the same without any hints, and with
-// honest ones. Whatever they say, the head is reached.
+// What lying hints cost: the time until the announced head is in the log, against the same without any hints, and with honest
+// ones. Whatever they say, the head is reached.
 
 const (
 	lieVersions = 1_000
@@ -65,7 +65,7 @@ func benchLies(b *testing.B) {
 
 func milli(d time.Duration) float64 { return 1e3 * d.Seconds() }
 
-// tale is a chain that is announced, and what is told of it: honest hints, until a telling changes them.
+// tale is a chain that is announced, and the hints that go with it: honest ones, until a telling changes them.
 type tale struct {
 	tb    testing.TB
 	me    bucket.PublicKey // who listens
@@ -112,7 +112,7 @@ func (t *tale) nested(ref bucket.PackRef) []bucket.PackRef {
 	return refs
 }
 
-// telling changes what is told.
+// telling is a named change of a tale.
 type telling struct {
 	name string
 	do   func(*tale)
@@ -198,7 +198,7 @@ func newListener(tb testing.TB) *listener {
 	return l
 }
 
-// hearing is what one telling took.
+// hearing is what one telling cost the listener.
 type hearing struct {
 	telling           string
 	took              time.Duration
@@ -233,7 +233,7 @@ func (l *listener) hear(what telling) hearing {
 	return h
 }
 
-// store puts all that a tale needs where it says.
+// store puts each object of a tale into the store that the tale wants it in.
 func (l *listener) store(t *tale) {
 	l.env.tb.Helper()
 	l.env.putVersions()

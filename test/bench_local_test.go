@@ -11,9 +11,9 @@ import (
 	"headwater/test/natstest"
 )
 
-// What is held and made here, against the disk alone: cp with every file synced, in the same run.
+// Making and reading versions here, against the disk alone: cp with every file synced, in the same run.
 
-// Most of cp's time that ours may take.
+// heldRatio and madeRatio are how many times as long as cp ours should take at most.
 const (
 	heldRatio  = 2.0
 	madeRatio  = 2.5
@@ -21,14 +21,15 @@ const (
 	localTimes = 3        // of which the fastest counts
 )
 
-// BenchmarkRatioLocalLargeFile makes and reads one file of 1 GiB where nobody but this peer is concerned.
+// BenchmarkRatioLocalLargeFile makes and reads one file of 1 GiB, with no other peer involved.
 func BenchmarkRatioLocalLargeFile(b *testing.B) {
 	for range b.N {
 		benchLocal(b, randomFile(b, benchGiB))
 	}
 }
 
-// BenchmarkRatioLocalSmallFiles does the same with many small ones; there is no demand on it.
+// BenchmarkRatioLocalSmallFiles does the same with many small files. The ratios that it prints as wanted are meant for the large
+// one.
 func BenchmarkRatioLocalSmallFiles(b *testing.B) {
 	for range b.N {
 		benchLocal(b, smallFiles(b))
@@ -91,7 +92,7 @@ func benchLocal(b *testing.B, c corpus) {
 	}
 }
 
-// timed runs a command to its end that writes so many bytes, and returns how long it took, and its most anonymous memory.
+// timed runs a command that writes so many bytes to its end, and returns how long it took, and its peak of anonymous memory.
 func (h headwater) timed(b *testing.B, bytes int64, args ...string) (took time.Duration, peak int64) {
 	b.Helper()
 	prepareMachine(b, bytes)

@@ -13,7 +13,7 @@ import (
 )
 
 // A history of a million versions: resident memory of the whole peer, which is the real program, with its log and its
-// stores; the rate, beside that of a tenth of the history; and what is fetched twice where the peer is killed in the middle.
+// stores; the rate, beside that of a tenth of the history; and what is fetched twice if the peer is killed in the middle.
 func BenchmarkRatioLongHistory(b *testing.B) {
 	const limit = 256 << 20 // bytes of memory
 	for range b.N {
@@ -27,7 +27,7 @@ func BenchmarkRatioLongHistory(b *testing.B) {
 	}
 }
 
-// catchUp starts the peer, has it killed in the middle where that is wanted, and returns how many versions a second it took,
+// catchUp starts the peer, kills it in the middle if kill is set, and returns how many versions a second it took,
 // and the most memory that any of its processes had.
 func (p *longPeer) catchUp(b *testing.B, kill bool) (rate float64, peak int64) {
 	b.Helper()

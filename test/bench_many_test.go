@@ -114,14 +114,14 @@ func (a *arrivals) Emit(e consumer.Event) {
 	}
 }
 
-// at returns when an expected version was applied; zero for not yet.
+// at returns when an expected version was applied; zero if it is not yet.
 func (a *arrivals) at(v *bucket.Version) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.applied[v.Link]
 }
 
-// left is how many of those expected are not complete. A version is complete, at times, before it is told to be applied.
+// left is how many expected versions are not complete. At times a version is complete before the event that it was applied.
 func (a *arrivals) left() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -137,7 +137,7 @@ type wave struct {
 // rate is how many versions were applied a second.
 func (w wave) rate() float64 { return rate(len(w.took), w.last.Sub(w.first)) }
 
-// at is the time that so many of a hundred took at most.
+// at is the time that so many percent of the versions took at most.
 func (w wave) at(percent int) time.Duration { return w.took[len(w.took)*percent/100] }
 
 func (w wave) String() string {
@@ -149,7 +149,7 @@ type round struct {
 	m             *many
 	versions      []*bucket.Version
 	announcements []*nats.Msg
-	beside        *bucket.Version // awaited like the others, but announced before; nil for none
+	beside        *bucket.Version // awaited like the others, but announced before; nil if there is none
 }
 
 // prepare adds a version to so many of the buckets.
@@ -179,7 +179,7 @@ func (m *many) hinted(c *buckettest.Chain) *nats.Msg {
 	}}
 }
 
-// run announces the versions, one every so often, 0 for all at once. It returns when all are applied and complete.
+// run announces the versions at this interval, 0 for all at once. It returns when all are applied and complete.
 func (r *round) run(every time.Duration) wave {
 	r.m.tb.Helper()
 	seen := &r.m.seen
@@ -218,8 +218,8 @@ func (r *round) announce(every time.Duration) (announced []time.Time) {
 	return announced
 }
 
-// runBeside runs a round while the peer catches up with one more bucket, of which it has the first version. It returns too
-// how that went on meanwhile.
+// runBeside runs a round while the peer catches up with one more bucket, of which it has the first version. It also returns
+// a sentence on how that catch-up went.
 func (m *many) runBeside(n int, every time.Duration) (w wave, beside string) {
 	m.tb.Helper()
 	long := buckettest.New(m.tb, buckettest.Identity(m.tb, 1), m.peer.key()).Grow(m.tb, 1)

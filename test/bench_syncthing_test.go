@@ -25,10 +25,10 @@ import (
 	"headwater/test/natstest"
 )
 
-// A directory of one peer becomes the other peer's, from the start of commit to the end of the other one's checkout, against
-// Syncthing between two instances on the same machine, which is asked to scan and so waits for nothing. In the same run, on the
-// same disk. Both sync every file before it gets its name; the broker syncs before it acknowledges. Syncthing encrypts the
-// connection alone, has no history, and writes a file once; we have four copies: see BenchmarkRatioSyncthingLargeFile.
+// A directory goes from one peer to another, from the start of commit to the end of the other one's checkout, against two
+// instances of Syncthing on the same machine, which are asked to scan and so wait for nothing. In the same run, on the same
+// disk. Both sync every file before it gets its name; the broker syncs before it acknowledges. Syncthing encrypts only the
+// connection, has no history, and writes a file once; we have four copies: see BenchmarkRatioSyncthingLargeFile.
 
 const (
 	benchSmallFiles = 10_000
@@ -39,7 +39,7 @@ const (
 	anonymousLimit = 128 << 20
 )
 
-// Most of Syncthing's time that ours may take.
+// smallRatio and largeRatio are how many times as long as Syncthing ours should take at most.
 const (
 	smallRatio = 0.6
 	largeRatio = 2.5
@@ -191,12 +191,12 @@ func (m *measured) wait(b *testing.B) {
 	}
 }
 
-// processor is the time of processors that a command took, once it has ended.
+// processor is the processor time that a command took, once it has ended.
 func (m *measured) processor() time.Duration {
 	return m.cmd.ProcessState.UserTime() + m.cmd.ProcessState.SystemTime()
 }
 
-// processorOf is the time of processors that a running process has taken so far.
+// processorOf is the processor time that a running process has taken so far.
 func processorOf(b *testing.B, pid int) time.Duration {
 	b.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -213,7 +213,7 @@ func processorOf(b *testing.B, pid int) time.Duration {
 }
 
 // watchAnonymous looks at the anonymous memory of a process every few milliseconds, until the function it returns is called,
-// which says how much that was at most.
+// which returns the peak.
 func watchAnonymous(pid int) (peak func() int64) {
 	done, seen := make(chan struct{}), make(chan int64)
 	go func() {
@@ -235,9 +235,9 @@ func watchAnonymous(pid int) (peak func() int64) {
 	return func() int64 { close(done); return <-seen }
 }
 
-// prepareMachine waits until the disk is idle, and touches as much memory as a step is about to fill that writes so many bytes. A virtual
-// machine may give memory that is not used back to its host, and take seconds to get a GiB of it again, for which the step would
-// stand, or the one before that it is compared with.
+// prepareMachine waits until the disk is idle, and touches as much memory as a step that writes so many bytes is about to fill. A
+// virtual machine may give unused memory back to its host, and take seconds to get a GiB of it again. That time would count as the
+// step's, or as that of the step before, which it is compared with.
 func prepareMachine(b *testing.B, bytes int64) {
 	b.Helper()
 	syscall.Sync()
@@ -397,7 +397,7 @@ type syncthing struct {
 	log         lockedBuffer
 }
 
-// syncthingKey opens its interface.
+// syncthingKey is the key of its API.
 const syncthingKey = "bench"
 
 func newSyncthing(b *testing.B) *syncthing {

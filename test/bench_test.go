@@ -108,7 +108,8 @@ func benchDuplicates(b *testing.B, buckets, announcers int) {
 		buckets, announcers, ours, raw, ours/raw)
 }
 
-// announceFromMany announces each head as so many announcers, each on a subject of its own, and returns how many that are.
+// announceFromMany announces each head as so many announcers, each on a subject of its own, and returns the number of
+// announcements.
 func (e *env) announceFromMany(heads []*bucket.Version, announcers int) int {
 	e.tb.Helper()
 	for a := range announcers {

@@ -61,7 +61,7 @@ func TestCLI_ExitCodesWithoutAPeer(t *testing.T) {
 			args := strings.Fields(tt.args)
 			h.fails(tt.code, args...)
 			o := h.fails(tt.code, append([]string{"--json"}, args...)...)
-			// What was verified and found wrong is an answer; all else is a complaint.
+			// A failed verification is an answer; all else is a complaint.
 			said := o.stderr
 			if tt.code == 4 {
 				said = o.stdout
@@ -359,7 +359,7 @@ func TestCLI_WatchShowsWhatHappens(t *testing.T) {
 		}
 		return false
 	}
-	// Nothing says from when on it watches: announce new heads until one is seen.
+	// Nothing says when it has begun to watch: announce new heads until one is seen.
 	await(t, "the events of a new head", func() (bool, any) {
 		v := chain.Add(t, nil)
 		putWithCLI(t, cli, "headwater-manifests", objectsOf(chain.Versions[max(0, len(chain.Versions)-2):]...)...)
@@ -381,7 +381,7 @@ func TestCLI_WatchShowsWhatHappens(t *testing.T) {
 	}
 }
 
-// The bus takes for a repetition what it was told within ten seconds, also if another head was announced since.
+// The bus drops what it was told within the last ten seconds as a repetition, even if another head was announced since.
 func TestCLI_AnnouncedIsSaidOfWhatStandsOnTheBus(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()

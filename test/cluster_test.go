@@ -117,7 +117,7 @@ func TestNothingAcknowledgedIsLost_DurablesDeletedDuringTheSync(t *testing.T) {
 	c.checkConverged(t)
 }
 
-// unless is err, or nil where that is the one that says that an earlier try has done it.
+// unless returns err, or nil if it is the error that says that an earlier try has done it.
 func unless(err, done error) error {
 	if errors.Is(err, done) {
 		return nil

@@ -7,7 +7,7 @@
 //
 // Servers come from the package natstest, which also runs the nats command line program: what that program publishes and
 // stores must be as good as what Headwater writes itself. The program is built by make, at a pinned version, and a test
-// that needs it fails where it is missing.
+// that needs it fails if it is missing.
 //
 // The tests named TestImports hold the packages to their directions: which may import which, and which alone may know the
 // broker, its server and the database.

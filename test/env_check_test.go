@@ -11,8 +11,8 @@ import (
 	"headwater/logstore"
 )
 
-// checkSettled waits until the broker holds nothing for the peer any more, and fails where anything of what the log, the
-// stores and the broker then hold breaks a promise.
+// checkSettled waits until the broker holds nothing for the peer any more, and fails if anything that the log, the stores or the
+// broker then hold breaks a promise.
 func (p *peer) checkSettled() {
 	p.tb.Helper()
 	for _, kind := range []consumer.Kind{consumer.KindHeads, consumer.KindPins} {

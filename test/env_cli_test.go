@@ -105,7 +105,7 @@ func (o outcome) String() string {
 	return fmt.Sprintf("headwater %s: exit %d, stdout %q, stderr %q", strings.Join(o.args, " "), o.code, o.stdout, o.stderr)
 }
 
-// try runs a command to its end, whatever that is.
+// try runs a command to its end, whatever its exit code.
 func (h headwater) try(args ...string) outcome {
 	h.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
@@ -130,7 +130,7 @@ func (h headwater) run(args ...string) string {
 	return o.stdout
 }
 
-// fails runs a command that has to end with an exit code, and say why where it should.
+// fails runs a command that has to end with an exit code, and to write something.
 func (h headwater) fails(code int, args ...string) outcome {
 	h.tb.Helper()
 	o := h.try(args...)
@@ -253,12 +253,12 @@ type (
 
 // cliPeer is a peer in a process of its own.
 type cliPeer struct {
-	headwater // with the peer's --dir, and its --nats where it has no server of its own
+	headwater // with the peer's --dir, and its --nats if it has no server of its own
 
 	dir, url, id string
 	process      *exec.Cmd
 	log          *lockedBuffer
-	ready        chan string   // gets the first line of standard output; closed where there is none
+	ready        chan string   // gets the first line of standard output; closed if there is none
 	exited       chan struct{} // closed when the process is gone
 }
 
@@ -278,7 +278,7 @@ func startPeerOn(tb testing.TB, url, dir string, args ...string) *cliPeer {
 	return p
 }
 
-// launchPeer starts a peer and does not wait for it. The test stops it, where nobody did before.
+// launchPeer starts a peer and does not wait for it. The test's end stops it, if nobody did before.
 func launchPeer(tb testing.TB, h headwater, args ...string) *cliPeer {
 	tb.Helper()
 	p := &cliPeer{
@@ -345,8 +345,8 @@ func (p *cliPeer) noteReady(line string) {
 	p.url, p.id = ready.NATS, ready.PeerID
 }
 
-// stop asks the peer to stop, returns when it is gone, and says with which exit code. A peer that does not stop in time is
-// killed, and fails the test.
+// stop asks the peer to stop, and returns its exit code when it is gone. A peer that does not stop in time is killed, and fails
+// the test.
 func (p *cliPeer) stop() int {
 	p.tb.Helper()
 	_ = p.process.Process.Signal(syscall.SIGTERM) // gone already is fine
@@ -414,8 +414,8 @@ func (p *cliPeer) letters(args ...string) []letterJSON {
 	return decodedLines[letterJSON](p.tb, p.run(append([]string{"dead", "ls", "--json"}, args...)...))
 }
 
-// await polls until done returns true; what it says meanwhile is told where that takes too long. It fails at once where one
-// of the peers is gone.
+// await polls until done returns true. If that takes too long, it fails with what done saw last. It fails at once if one of the
+// peers is gone.
 func await(tb testing.TB, what string, done func() (ok bool, seen any), peers ...*cliPeer) {
 	tb.Helper()
 	ticker := time.NewTicker(pollInterval)
@@ -525,7 +525,7 @@ func putWithCLI(tb testing.TB, cli *natstest.CLI, store string, objects ...bucke
 // plainAnnouncement is the shortest whole announcement.
 func plainAnnouncement(link bucket.Link) string { return fmt.Sprintf(`{"link":"%s"}`, link) }
 
-// headSubject is where a peer announces a bucket's head.
+// headSubject is the subject on which a peer announces a bucket's head.
 func headSubject(id bucket.ID, announcer bucket.PublicKey) string {
 	return jetstream.Names{}.Head(id, announcer)
 }
@@ -551,7 +551,7 @@ func checkLog(tb testing.TB, got []logJSON, want ...*bucket.Version) {
 	}
 }
 
-// textOf is a value as JSON has it where it may be absent.
+// textOf is a value's text as JSON has it, nil if the value is absent.
 func textOf(v fmt.Stringer, absent bool) *string {
 	if absent {
 		return nil

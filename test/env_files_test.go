@@ -19,7 +19,7 @@ import (
 	"headwater/bucket"
 )
 
-// What the commands say with --json that make versions of buckets and read them.
+// What the commands that make and read versions of buckets say with --json.
 type (
 	versionJSON struct {
 		BucketID  string     `json:"bucket_id"`
@@ -213,7 +213,7 @@ func newTarget(tb testing.TB) string {
 	return dir
 }
 
-// snapshot says what a directory holds, path by path: permissions, and bytes by their hash or where a link leads.
+// snapshot says what a directory holds, path by path: permissions, and the hash of the bytes or the target of a link.
 func snapshot(tb testing.TB, dir string) map[string]string {
 	tb.Helper()
 	all := map[string]string{}
@@ -264,7 +264,7 @@ func hashFile(path string) (h bucket.Hash, err error) {
 	return h, nil
 }
 
-// countFiles counts what of a snapshot is no directory.
+// countFiles counts the entries of a snapshot that are no directories.
 func countFiles(all map[string]string) (n int) {
 	for _, said := range all {
 		if !strings.HasPrefix(said, "d") {
@@ -282,7 +282,7 @@ func checkSame(tb testing.TB, got, want string) {
 	}
 }
 
-// filesWith lists the files below dir in which a word occurs, be it in the bytes or in the name.
+// filesWith lists the files below dir that have a word in their bytes or in their name.
 func filesWith(tb testing.TB, dir, word string) (found []string) {
 	tb.Helper()
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

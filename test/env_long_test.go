@@ -26,7 +26,7 @@ type history struct {
 }
 
 // putHistory makes n versions that are shared with peers and puts the packs that an author makes of them. Of the
-// manifests themselves, which nobody needs who has the packs, only the newest are put.
+// manifests themselves only the newest are put: nobody who has the packs needs the others.
 func putHistory(tb testing.TB, c *jetstream.Client, n int, mirrors ...bucket.PublicKey) (h history) {
 	tb.Helper()
 	owner := buckettest.Identity(tb, 1)

@@ -176,8 +176,8 @@ func (p *peer) run() {
 	}
 }
 
-// stop ends the peer as the program does: the consumer, what its sources hold, the connection, the stores. A stopped one it
-// leaves alone.
+// stop ends the peer as the program does: the consumer, what its sources hold, the connection, the stores. Stopping
+// a stopped one does nothing.
 func (p *peer) stop() {
 	if p.log == nil {
 		return
@@ -210,7 +210,7 @@ func (w *worker) stop(tb testing.TB) {
 	closeClient(tb, w.client)
 }
 
-// bucket returns what the log knows of a bucket; nothing is the zero value.
+// bucket returns what the log knows of a bucket, the zero value if that is nothing.
 func (p *peer) bucket(id bucket.ID) logstore.Bucket {
 	p.tb.Helper()
 	b, err := p.log.Bucket(context.Background(), id)
@@ -220,7 +220,7 @@ func (p *peer) bucket(id bucket.ID) logstore.Bucket {
 	return b
 }
 
-// status tells how a bucket stands; nothing known is the zero value.
+// status returns how a bucket stands, the zero value if nothing is known of it.
 func (p *peer) status(id bucket.ID) consumer.Status {
 	p.tb.Helper()
 	s, err := p.working[0].consumer.Status(context.Background(), id)

@@ -50,7 +50,7 @@ func dialEnv(tb testing.TB, url string) *env {
 	return e
 }
 
-// newEnv connects to a broker and has it hold all streams and stores, so many times each.
+// newEnv connects to a broker and makes all streams and stores, each with so many replicas.
 func newEnv(tb testing.TB, url string, replicas int) *env {
 	tb.Helper()
 	e := dialEnv(tb, url)
@@ -86,14 +86,14 @@ func closeClient(tb testing.TB, c *jetstream.Client) {
 	}
 }
 
-// ctx ends when patience does.
+// ctx returns a context that ends after patience.
 func (e *env) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(e.tb.Context(), patience)
 	e.tb.Cleanup(cancel)
 	return ctx
 }
 
-// waitUntil looks until holds does: often at first, and then every 40 ms, since looking takes time too.
+// waitUntil polls until holds returns true: often at first, then every 40 ms, since looking takes time too.
 func waitUntil(tb testing.TB, what string, holds func() bool) {
 	tb.Helper()
 	waitFor(tb, what, func() error {
@@ -106,7 +106,7 @@ func waitUntil(tb testing.TB, what string, holds func() bool) {
 
 var errNotYet = errors.New("not yet")
 
-// waitFor is waitUntil for what can say why it does not hold.
+// waitFor is waitUntil for a condition that can say why it does not hold.
 func waitFor(tb testing.TB, what string, look func() error) {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -130,7 +130,7 @@ func waitFor(tb testing.TB, what string, look func() error) {
 	}
 }
 
-// insist does again what a broker may refuse, or not answer, while its leaders change, until it works.
+// insist repeats a request until it works: a broker may refuse it, or not answer, while its leaders change.
 func (e *env) insist(what string, do func(ctx context.Context) error) {
 	e.tb.Helper()
 	const try = 10 * time.Second
@@ -221,7 +221,7 @@ func (e *env) makeStore(name string) string {
 	return name
 }
 
-// announce tells a head as a plain client does: without an id, so that the broker drops no repetition.
+// announce announces a head as a plain client does: without an id, so that the broker drops no repetition.
 func (e *env) announce(v *bucket.Version, announcer byte, stores ...string) {
 	e.tb.Helper()
 	e.announceOn(e.names, v, announcer, stores...)

@@ -158,7 +158,7 @@ func (h headwater) measured(args ...string) (peak int64) {
 	}
 }
 
-// residentPeak is the most memory that a process had so far; 0 where it has gone, or does not run the program yet.
+// residentPeak is the most memory that a process had so far; 0 if it has gone, or does not run the program yet.
 func residentPeak(pid int, bin string) int64 {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	if exe, err := os.Readlink(proc + "exe"); err != nil || exe != bin {
@@ -177,7 +177,7 @@ func residentPeak(pid int, bin string) int64 {
 func TestFiles_LargeFileTakesLittleMemory(t *testing.T) {
 	t.Parallel()
 	const size, most = 300 << 20, 128 << 20
-	// A peer that the bucket is nothing to: it has the server.
+	// A peer that the bucket is not shared with: it has the server.
 	h, _ := newDesk(t, startOwnPeer(t, filepath.Join(t.TempDir(), "broker")).url)
 	src, target := t.TempDir(), newTarget(t)
 	f, err := os.Create(filepath.Join(src, "large"))
@@ -229,7 +229,7 @@ func kill[T any](h headwater, moment <-chan T, args ...string) {
 	}
 }
 
-// once tells when something holds. It looks every millisecond until the test ends.
+// once returns a channel that is closed when something holds. It looks every millisecond until the test ends.
 func once(tb testing.TB, holds func() bool) <-chan struct{} {
 	done, ctx := make(chan struct{}), tb.Context()
 	var looking sync.WaitGroup

@@ -64,7 +64,7 @@ func (o *owners) watch() {
 			_ = cmd.Wait()
 		})
 	}
-	// Nothing says from when on it watches: make versions until they are seen.
+	// Nothing says when they have begun to watch: make versions until they are seen.
 	await(o.t, "both to watch", func() (bool, any) {
 		o.peers[0].awaitComplete(o.peers[0].makes("publish", "photos"))
 		return o.sees(0, "applied") && o.sees(1, "applied"), nil
@@ -166,7 +166,7 @@ func TestFilesForks_AreNamedToEverybodyAndMergedByEither(t *testing.T) {
 				}
 			}
 
-			// Who lost cannot go on as if nothing was; who won can, and is told.
+			// The loser cannot go on as if nothing had happened; the winner can, and is told of the fork.
 			loser.failsSaying(1, "Bring both together with 'headwater merge "+o.id+"', then commit again", "commit", "photos", o.dirs[l])
 			writeTree(t, o.dirs[w], "later", []byte("later"), 0o644)
 			if said := winner.try("commit", "photos", o.dirs[w]); said.code != 0 || !strings.Contains(said.stderr, "Bring them together with: headwater merge "+o.id) {

@@ -49,7 +49,7 @@ func newHostile(t *testing.T, url string) *hostile {
 	return x
 }
 
-// seal puts bytes as a blob.
+// seal encrypts bytes, and puts them as a blob.
 func (x *hostile) seal(secret bucket.Secret, plain []byte) bucket.Link {
 	x.t.Helper()
 	b, err := tree.Seal(secret, plain)
@@ -276,7 +276,7 @@ func TestFilesHostile_LinksLeadNowhereOutside(t *testing.T) {
 				t.Errorf("got link made %v, skipped %+v; want links that lead outside made only where that was asked for", made, out.Skipped)
 			}
 
-			// The link becomes a directory, whose files are not to go where the link led.
+			// The link becomes a directory, whose files must not go where the link led.
 			x.version(x.encode(entries{
 				"etc":  x.dir(entries{"passwd": x.file("evil", false), "new": x.file("evil", false)}),
 				"sub":  x.dir(entries{"up": x.dir(entries{"passwd": x.file("evil", false)})}),

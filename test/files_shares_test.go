@@ -112,7 +112,7 @@ func TestFilesShares_RemovedOwnerReadsNothingNew(t *testing.T) {
 		}
 	}
 
-	// With --rotate nothing that was known before opens anything of the new version.
+	// With --rotate no secret that was known before opens anything of the new version.
 	alice.run("share", "photos", bobID)
 	rotated := alice.makes("unshare", "photos", bobID, "--rotate")
 	after := blobLinks(t, alice, "photos")
@@ -135,7 +135,7 @@ func TestFilesShares_RemovedOwnerReadsNothingNew(t *testing.T) {
 	checkSame(t, target, src)
 	bob.failsSaying(4, "not shared with us", "checkout", "photos", newTarget(t))
 
-	// One who leaves by themselves, where another owner stays.
+	// An owner who leaves while another owner stays.
 	alice.run("share", "photos", bobID)
 	left := alice.makes("unshare", "photos", aliceID)
 	alice.failsSaying(4, "our key "+aliceID+" is not among its shares", "checkout", "photos", newTarget(t))
@@ -152,7 +152,7 @@ func TestFilesShares_StrangerIsToldWhy(t *testing.T) {
 	src, target := sourceTree(t, 13, 40), newTarget(t)
 	id := alice.makes("create", "photos").BucketID
 	alice.run("commit", "photos", src)
-	// A name that strangers announce is nobody's proof, so they have to know the id.
+	// A name that a stranger announces proves nothing, so a bucket that is not shared with us is only found by its id.
 	stranger.failsSaying(3, `bucket "photos": no such bucket`, "checkout", "photos", target)
 	const why = "is not among its shares; an owner can share the bucket with it"
 	for _, args := range [][]string{{"checkout", id, target}, {"ls", id}, {"cat", id[:8], "rare/aux.c"}, {"commit", id, src}} {
@@ -169,7 +169,7 @@ func TestFilesShares_StrangerIsToldWhy(t *testing.T) {
 	nobody := newHeadwater(t, "--dir", filepath.Join(t.TempDir(), "none"), "--nats", url)
 	nobody.failsSaying(3, "has no identity", "checkout", id, target)
 
-	// Everybody may read what is published, and who has the id finds it.
+	// Everybody may read what is published, and finds it by its id.
 	alice.run("publish", "photos")
 	stranger.checksOut(id, target)
 	checkSame(t, target, src)

@@ -199,7 +199,7 @@ func checkNames(s source) (faults []string) {
 	return faults
 }
 
-// imported is one import of a file. The alias is empty where it has none.
+// imported is one import of a file. The alias is empty if it has none.
 type imported struct{ path, alias string }
 
 func imports(s source) []imported {
@@ -252,7 +252,7 @@ func moduleSources(t *testing.T) []source {
 	}
 }
 
-// parse reads a file's imports and declarations, from text where that is not nil.
+// parse reads a file's imports and declarations, from text if that is not nil.
 func parse(t *testing.T, pkg, name string, text any) source {
 	t.Helper()
 	f, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
@@ -282,7 +282,7 @@ func TestClientsDoNotLinkTheServer(t *testing.T) {
 // The rules are worth what they find.
 func TestImportsFindsWhatIsWrong(t *testing.T) {
 	tests := []struct {
-		name, rule string // the one rule that must object; none where empty
+		name, rule string // the one rule that must object; empty: none
 		pkg, file  string
 		text       string
 	}{

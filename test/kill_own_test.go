@@ -30,8 +30,8 @@ const (
 	ownAgain = 64
 )
 
-// Whatever process is killed at whatever moment, of a peer that makes versions and of one that gets them: what was reported is
-// there, what is announced can be had, nobody makes a second fork, and the last checkout is what was committed.
+// Processes of a peer that makes versions, and of one that gets them, are killed at any moment: what was reported is there, what
+// is announced can be had, nobody makes a second fork, and the last checkout is what was committed.
 func TestNothingAcknowledgedIsLost_KilledWhileVersionsAreMade(t *testing.T) {
 	t.Parallel()
 	o := newOwnKilling(t)
@@ -81,7 +81,7 @@ type ownKilling struct {
 	src        string
 	target     string // bob's
 	edits      int
-	took       map[string]time.Duration // what is killed, when it is not
+	took       map[string]time.Duration // how long what is killed takes when it is not
 	reported   []headJSON
 
 	mu        sync.Mutex
@@ -173,7 +173,7 @@ func (o *ownKilling) edit() {
 	}
 }
 
-// moment is a random one within what something takes when nobody kills it, and a little more.
+// moment is a random time within what something takes when nobody kills it, and a quarter more.
 func (o *ownKilling) moment(what string) time.Duration {
 	whole := o.took[what]
 	if whole == 0 {
@@ -311,7 +311,7 @@ func (o *ownKilling) awaitReceived(h headJSON) {
 	})
 }
 
-// settle lets everybody come to an end, and looks at all of it.
+// settle lets both peers finish, and checks everything.
 func (o *ownKilling) settle() {
 	o.t.Helper()
 	a, b := o.up(o.alice), o.up(o.bob)
@@ -427,7 +427,7 @@ func (o *ownKilling) putAgain() (n int) {
 	return n
 }
 
-// checkPuts demands that a kill made nobody put more again than was under way.
+// checkPuts demands that kills made nobody put more again than was under way.
 func (o *ownKilling) checkPuts(kills int) {
 	o.t.Helper()
 	if n := o.putAgain(); n > kills*ownAgain {

@@ -37,7 +37,7 @@ const (
 	killSlack = 64   // what is under way when it is interrupted
 
 	// killLease is how long the server waits before it delivers to the next process what the killed one held. The usual
-	// half minute would make the test one of patience.
+	// half minute would make the test slow.
 	killLease = time.Second
 )
 
@@ -224,7 +224,7 @@ func (l *life) start() {
 	l.peer = launchPeer(l.tb, l.headwater)
 }
 
-// killAfter starts the peer and kills it at a moment, whatever it does then. Where there is time before, it looks at the log.
+// killAfter starts the peer and kills it at a moment, whatever it does then. If there is time before, it looks at the log.
 func (l *life) killAfter(moment time.Duration) {
 	l.tb.Helper()
 	l.start()
@@ -255,8 +255,8 @@ func (l *life) awaitInSync() {
 	}, l.peer)
 }
 
-// isInSync reports whether the peer has all that was announced. It is in sync with less for as long as the announcement that a
-// killed process held has not come to it.
+// isInSync reports whether the peer has all that was announced. Until the announcement that a killed process held comes again, its
+// state is in_sync with less.
 func (l *life) isInSync(s bucketJSON) bool {
 	return s.State == "in_sync" && s.Known != nil && s.Known.Link == l.chain.Head().Link.String()
 }

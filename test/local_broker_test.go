@@ -137,7 +137,7 @@ func TestLocalFirst_PeerThatStartsWithoutABroker(t *testing.T) {
 	s.awaitBoth(made, s.alice, s.bob)
 }
 
-// A command with a broker and no peer that runs brings out what was made without either.
+// With a broker and no running peer, a command uploads and announces what was made without either.
 func TestLocalFirst_TheNextCommandAnnouncesWhatWasMadeOffline(t *testing.T) {
 	t.Parallel()
 	s := newShore(t)
@@ -228,7 +228,7 @@ func TestLocalFirst_WhatIsHeldIsAskedOfNobody(t *testing.T) {
 	}
 }
 
-// A commit that does not wait comes back before anything is uploaded; the running peer brings it out.
+// A commit that does not wait comes back before anything is uploaded; the running peer uploads and announces it.
 func TestLocalFirst_CommitThatDoesNotWait(t *testing.T) {
 	t.Parallel()
 	s := newShore(t)

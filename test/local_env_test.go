@@ -13,10 +13,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// secondsLimit is what "within seconds" means once a broker is back: a busy machine included.
+// secondsLimit is what "within seconds" means once a broker is back, on a busy machine too.
 const secondsLimit = 20 * time.Second
 
-// nobodyListens is a broker's URL where connections are refused.
+// nobodyListens is the URL of a broker that does not run: connections are refused.
 const nobodyListens = "nats://127.0.0.1:1"
 
 // What commands say with --json of versions that may not have been announced yet.
@@ -58,7 +58,7 @@ func (h headwater) made(args ...string) madeJSON {
 	return decoded[madeJSON](h.tb, h.run(append(args, "--json")...))
 }
 
-// madeOffline is made where no broker answers: the version is there, and said not to be announced.
+// madeOffline is made without a broker that answers: the version is there, and reported as not announced.
 func (h headwater) madeOffline(args ...string) madeJSON {
 	h.tb.Helper()
 	m := h.made(args...)
@@ -106,7 +106,7 @@ func (h headwater) chainOf(id string) []headJSON {
 	return heads
 }
 
-// listed is what ls says is in a bucket: the paths of what is no directory.
+// listed returns the paths that ls lists in a bucket, without directories.
 func (h headwater) listed(id string) []string {
 	h.tb.Helper()
 	var paths []string
@@ -119,7 +119,7 @@ func (h headwater) listed(id string) []string {
 	return paths
 }
 
-// pathsIn are the paths below dir of what is no directory.
+// pathsIn are the paths below dir, without directories.
 func pathsIn(tb testing.TB, dir string) []string {
 	tb.Helper()
 	var paths []string

@@ -14,7 +14,7 @@ import (
 	"headwater/test/natstest"
 )
 
-// One process holds a directory, and whoever else works on it speaks with that one.
+// One process holds a directory, and all others that work on it speak with that one.
 
 // hungLimit is how long a command may take to find out that the holder does not answer.
 const hungLimit = 20 * time.Second
@@ -57,7 +57,7 @@ func TestLocalFirst_BrokerOtherThanThePeersIsWrongUse(t *testing.T) {
 	p.run("status") // the peer's own one is fine
 }
 
-// What run was told of the broker other commands know, after it as well; only its credentials are nowhere else.
+// Other commands know what run was told of the broker, also after it has ended; only its credentials are kept nowhere.
 func TestLocalFirst_CommandsKnowTheBrokerOfTheLastRun(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()
@@ -89,7 +89,7 @@ func TestLocalFirst_RunWithSettingsThatCannotWorkIsWrongUse(t *testing.T) {
 	}
 }
 
-// A directory that has lost its identity gets no other one, which could read nothing of it.
+// A directory that has lost its identity gets no new one, which could read nothing of it.
 func TestLocalFirst_LostIdentityIsNotReplaced(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "peer")
@@ -110,7 +110,7 @@ func TestLocalFirst_LostIdentityIsNotReplaced(t *testing.T) {
 	h.run("log", "photos")
 }
 
-// A peer that starts takes over from a command that is at work, and the command ends as if nothing had been.
+// A peer that starts takes over from a command that is at work, and the command ends as if nothing had happened.
 func TestLocalFirst_RunTakesOverFromACommand(t *testing.T) {
 	t.Parallel()
 	url := natstest.Start(t).URL()
@@ -172,7 +172,7 @@ func TestLocalFirst_CommandsAtTheSameTime(t *testing.T) {
 	}
 }
 
-// A path that is longer than a socket's may be is no reason not to be reached.
+// A holder can be reached even if the path of its directory is longer than that of a socket may be.
 func TestLocalFirst_DirectoryWithALongPath(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), strings.Repeat("a long directory/", 14), "peer")

@@ -120,7 +120,7 @@ func (b *blocked) signal(s os.Signal) {
 	}
 }
 
-// An output that takes nothing is a failure, said once.
+// An output that cannot be written to is a failure, reported once.
 func TestLocalFirst_FullOutputFails(t *testing.T) {
 	t.Parallel()
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

@@ -8,7 +8,7 @@ import (
 	"headwater/test/natstest"
 )
 
-// A broker that has nothing gets everything again from those who hold it, so that a peer that comes new needs nobody else.
+// An empty broker gets everything again from those who hold it, so that a new peer needs nobody else.
 
 func TestCarriedAgain_NewBrokerGetsEverything(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestCarriedAgain_NewBrokerGetsEverything(t *testing.T) {
 	}
 }
 
-// A peer whose broker lost everything while it was away says nothing of "announced" before it has told the new one.
+// A peer whose broker lost everything while it was away does not say "announced" before it has told the new one.
 func TestCarriedAgain_BrokerThatLostEverythingIsNoticed(t *testing.T) {
 	t.Parallel()
 	s := newShore(t)
@@ -74,7 +74,7 @@ func TestCarriedAgain_BrokerThatLostEverythingIsNoticed(t *testing.T) {
 	carol.checkReads("photos", s.src)
 }
 
-// Whoever makes a version on a merge without having the branch that it merged does not undo the merge.
+// A peer that makes a version on a merge, without having the branch that was merged, does not undo the merge.
 func TestForks_MergedBranchStaysMerged(t *testing.T) {
 	t.Parallel()
 	s := newShore(t)

@@ -25,7 +25,7 @@ import (
 	"headwater/test/natstest"
 )
 
-// oldCommit is the program whose directories and peers this one must get on with.
+// oldCommit is the program whose directories and peers this one must work with.
 const oldCommit = "5491d83"
 
 // oldDirs has directories that it left, and what is in them.
@@ -144,7 +144,7 @@ func (h headwater) checkHolds(f oldFacts, state ...string) {
 		h.tb.Errorf("got state %q, want one of %q", s.State, state)
 	}
 	if f.Status != nil {
-		// How many forks are left the old program did not know after a merge.
+		// After a merge the old program did not know how many forks were left.
 		diff := cmp.Diff(*f.Status, s.bucketJSON, cmpopts.IgnoreFields(bucketJSON{}, "State", "LastError", "Forks"))
 		if diff != "" {
 			h.tb.Errorf("status (-want +got):\n%s", diff)

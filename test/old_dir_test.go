@@ -108,7 +108,7 @@ func TestOldDirectory_OfCommandsAloneGetsItsLog(t *testing.T) {
 			t.Errorf("got %v without a broker, want it refused, and why: nothing is held", o)
 		}
 	}
-	// Somebody announced an old version last. What was verified before is newer, and is what the next version follows on.
+	// Somebody announced an old version last. What was verified before is newer, and the next version follows on that.
 	old := f.Log[1]
 	link, err := bucket.ParseLink(old.Link)
 	if err != nil {

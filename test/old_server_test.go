@@ -48,7 +48,7 @@ func TestOldServerHintsLeadToTheHeadAndItsPins(t *testing.T) {
 			p.checkSettled()
 			p.checkLog(chain.Versions)
 			checkNoneRejected(t, p)
-			// Those in no pack are asked for by themselves; link by link all would be.
+			// Versions in no pack are asked for one by one; without hints all would be.
 			if n := asked(); n >= bucket.PackVersions {
 				t.Errorf("got %d of %d manifests asked for by themselves, want fewer than a pack has", n, len(chain.Versions))
 			}
@@ -84,7 +84,7 @@ func TestOldServerVersionsWithoutHintsAreWalked(t *testing.T) {
 	checkNoneRejected(t, p)
 }
 
-// getMany reads objects, and fails where one of them does not come, or comes twice.
+// getMany reads objects, and fails if one of them does not come, or comes twice.
 func (e *env) getMany(c *jetstream.Client, store string, objects []blobstore.Small) {
 	e.tb.Helper()
 	hashes := []bucket.Hash{bucket.Sum([]byte("absent"))}

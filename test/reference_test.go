@@ -19,7 +19,7 @@ import (
 // and gets every manifest of both walks from the object store, one after the other. What it gets it does not keep, since the
 // original asks its peer each time too.
 //
-// It is treated kindly: it may append the whole stretch at once, where the original appends one version for each time the
+// It is treated kindly: it may append the whole stretch at once, while the original appends one version for each time the
 // head is announced; it need not verify any signature; and it reads the store with the client's own library, as anybody
 // would who ports the original.
 type reference struct {
@@ -106,7 +106,7 @@ func (r *reference) append(ctx context.Context, chain []*bucket.Version) error {
 	return err
 }
 
-// The reference is only worth a comparison where it does its work.
+// The reference is only worth a comparison if it does its work.
 func TestReferenceCatchesUp(t *testing.T) {
 	e, chain, _ := benchChain(t, 30)
 	r := e.newReference()

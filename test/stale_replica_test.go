@@ -43,8 +43,8 @@ func TestStaleReplicaCostsFreshGetsAndNothingElse(t *testing.T) {
 	}
 }
 
-// addStaleMirror puts a mirror beside a store, that lacks everything in it but one object, and waits until it answers in the
-// store's place. There is at most one of each store: one that was added before is made anew.
+// addStaleMirror puts beside a store a mirror that lacks all of its objects but one, and waits until it answers in the store's
+// place. There is at most one for each store: one that was added before is made anew.
 func (e *env) addStaleMirror(store string) {
 	e.tb.Helper()
 	name, origin := "STALE_"+store, "OBJ_"+store

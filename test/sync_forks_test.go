@@ -96,8 +96,8 @@ func interleaved(r *rand.Rand, trees []*forkTree) (order []*bucket.Version) {
 	return order
 }
 
-// checkTree waits until a peer has a whole tree, and fails where it has not drawn from it what follows: the head, the number
-// of forks, and an event for each.
+// checkTree waits until a peer has a whole tree, and fails unless it has the right head and number of forks, and
+// has emitted an event for each fork.
 func (p *peer) checkTree(tree *forkTree) {
 	p.tb.Helper()
 	id := tree.versions[0].Bucket

@@ -50,8 +50,8 @@ func TestOnce_ThousandAnnouncementsLeaveOneLogAndEachJobOnce(t *testing.T) {
 	}
 }
 
-// keepEveryAnnouncement makes the stream of announcements otherwise than we do: it delivers every one of them, where ours
-// replaces what nobody has read yet.
+// keepEveryAnnouncement makes a stream of announcements that, unlike ours, delivers every one of them: ours replaces what nobody
+// has read yet.
 func (e *env) keepEveryAnnouncement() {
 	e.tb.Helper()
 	_, err := e.js.CreateStream(e.ctx(), natsjs.StreamConfig{

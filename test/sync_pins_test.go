@@ -19,7 +19,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// scaleVariable names the environment variable that makes the tests of content as large as promised where it is "full".
+// scaleVariable names the environment variable that makes the tests of content as large as promised if it is "full".
 const scaleVariable = "HEADWATER_TEST_SCALE"
 
 // largeSize is the size in bytes of the one large blob.
@@ -69,7 +69,7 @@ func TestContentBeforeVisible_ThousandsOfBlobsAndALargeOne(t *testing.T) {
 	p.checkSettled()
 }
 
-// checkVisible returns how many pins a peer says it holds, and fails where it shows the version before it holds all.
+// checkVisible returns how many pins a peer says it holds, and fails if it shows the version before it holds all.
 func checkVisible(t *testing.T, p *peer, c *buckettest.Chain, needed uint64) uint64 {
 	t.Helper()
 	s := p.status(c.ID)

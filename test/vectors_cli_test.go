@@ -16,7 +16,7 @@ import (
 	"headwater/test/natstest"
 )
 
-// vectors is where the bytes are that jax-buckets encoded.
+// vectors is the directory of the bytes that jax-buckets encoded.
 var vectors = filepath.Join("..", "bucket", "testdata")
 
 // vectorIdentities are the identities whose seeds the vectors tell.
@@ -191,7 +191,7 @@ func lettersByBucket(letters []letterJSON) map[string][]letterJSON {
 	return by
 }
 
-// awaitAttacks returns when each chain has come to a dead letter, or to a state where it is not for the receiver.
+// awaitAttacks returns when each chain has come to a dead letter, or to the state of one that is not for the receiver.
 func awaitAttacks(t *testing.T, p *cliPeer, chains []buckettest.VectorChain) {
 	t.Helper()
 	await(t, "the attacks to be judged", func() (bool, any) {
@@ -358,7 +358,7 @@ func TestPoisonDoesNotBlock_LettersAreReplayedAndDropped(t *testing.T) {
 	}
 }
 
-// awaitLetter returns the one dead letter that came in behind another one.
+// awaitLetter returns the one dead letter, once it is one that came in after another.
 func awaitLetter(t *testing.T, p *cliPeer, behind uint64) (l letterJSON) {
 	t.Helper()
 	await(t, "a dead letter", func() (bool, any) {

@@ -6,8 +6,8 @@ import (
 	"headwater/bucket"
 )
 
-// Attributes are what Headwater keeps about a file beside its bytes. They stand in the metadata of its entry, encrypted
-// with it, and are the word of the owner who wrote them: whoever fetches the file compares them with what comes.
+// Attributes are what Headwater keeps about a file besides its bytes. They are in the metadata of its entry, encrypted
+// with it. They are claims of the owner who wrote them: a fetch compares size and hash with the bytes that come.
 type Attributes struct {
 	Perm    fs.FileMode // permission bits, at most 0o777
 	Symlink bool        // the bytes are the target of a symbolic link
@@ -15,7 +15,7 @@ type Attributes struct {
 	Hash    bucket.Hash // BLAKE3 of the plain file
 }
 
-// The keys of attributes. Other keys may stand beside them.
+// The keys of attributes. There may be other keys beside them.
 const (
 	keyMode   = "mode" // Unix mode: permission bits, and modeSymlink
 	keySize   = "size"
@@ -38,9 +38,9 @@ func (a Attributes) Metadata() []byte {
 	return append(b, a.Hash[:]...)
 }
 
-// Attributes returns what the metadata says of the file. ok is false, and the attributes zero, where it does not say all
-// of it, or says a size that no file can have, as for files that were not written by Headwater. A mode that is neither a
-// symbolic link's nor a plain file's counts as a plain file's, and of its bits only permissions are kept.
+// Attributes returns what the metadata says of the file. ok is false, and the attributes zero, if it does not say all of
+// it, or says a size that no file can have, as for files that were not written by Headwater. A mode that is neither a
+// symbolic link's nor a plain file's counts as a plain file's, and only its permission bits are kept.
 func (d Data) Attributes() (a Attributes, ok bool) {
 	if d.Metadata == nil {
 		return Attributes{}, false

@@ -19,19 +19,19 @@ import (
 type Built struct {
 	// Entry links to the root node.
 	Entry bucket.Link
-	// Blobs names every blob of the tree, ascending: nodes and files, those that were there before among them.
+	// Blobs names every blob of the tree, ascending: nodes and files, including those that were there before.
 	Blobs bucket.Pins
-	// Nodes is how many nodes were written, and Bytes how many bytes of blobs, that of permissions among them.
+	// Nodes is how many nodes were written, and Bytes how many bytes of blobs, including the file of permissions.
 	Nodes int
 	Bytes int64
 	// Tree is the tree as [Load] would read it; its Files are those of the listing it was built from.
 	Tree *Listing
 }
 
-// Build writes the nodes of a tree, the deepest first, and last the root node, sealed with secret, which is to be one made
-// for this version. The files' blobs are there already. A directory whose entries are those of the same path in prev,
-// which is nil or was read by [Load] or made by Build, keeps its blob; all others are sealed anew with fresh secrets, and so
-// is the file of permissions where they have changed.
+// Build writes the nodes of a tree, the deepest first and the root node last. The root is sealed with secret, which must be
+// one made for this version. The files' blobs must be there already. prev is nil, or was read by [Load] or made by Build: a
+// directory keeps its blob if its entries are those of the same path in prev. All others are sealed anew with fresh secrets,
+// and so is the file of permissions if they have changed.
 //
 // Errors are those of [Listing.Check], of [Node.Encode] and of w. All is durable on return; after an error some nodes may
 // have been written, which nothing points to.
@@ -114,7 +114,7 @@ type written struct {
 	size int64
 }
 
-// level makes the nodes of directories none of which is in another, side by side.
+// level makes the nodes of directories in parallel; none of them is in another.
 func (b *builder) level(ctx context.Context, dirs []string) error {
 	out := make([]written, len(dirs))
 	g, ctx := errgroup.WithContext(ctx)
@@ -150,7 +150,7 @@ func (b *builder) count(out written) {
 	}
 }
 
-// unchanged reports whether the node that prev has for a directory is the one to be made, but for secret and nonce.
+// unchanged reports whether the node that prev has for a directory equals the one to be made, but for secret and nonce.
 func (b *builder) unchanged(path string) bool {
 	if f, ok := b.prev.Dirs[path]; !ok || f.Blob == (Dir{}) || len(b.children[path]) != b.before[path] {
 		return false
@@ -167,7 +167,7 @@ func (b *builder) unchanged(path string) bool {
 	return true
 }
 
-// equal reports whether two entries are one in every byte.
+// equal reports whether two entries are the same in every byte.
 func (d Data) equal(o Data) bool {
 	if (d.Mime == nil) != (o.Mime == nil) || d.Mime != nil && *d.Mime != *o.Mime {
 		return false
@@ -190,7 +190,7 @@ func (b *builder) node(path string) *Node {
 }
 
 func (b *builder) writeDir(ctx context.Context, path string) (written, error) {
-	const entry = 256 // bytes of an encoded one, mostly
+	const entry = 256 // bytes of an encoded entry, about
 	size := min(int64(len(b.children[path]))*entry, nodeRoom)
 	if err := b.room.Acquire(ctx, size); err != nil {
 		return written{}, err
@@ -218,7 +218,7 @@ func (b *builder) put(ctx context.Context, plain []byte, secret bucket.Secret) (
 	return link, int64(len(blob)), b.w.Put(ctx, link.Hash(), int64(len(blob)), bytes.NewReader(blob))
 }
 
-// permissions returns the entry of the file of permissions, which it writes where that of prev has others; nil for no file.
+// permissions returns the entry of the file of permissions, nil for no file. It writes the file if that of prev has others.
 func (b *builder) permissions(ctx context.Context) (*Data, error) {
 	plain, err := encodeDirs(b.tree)
 	if err != nil || plain == nil {

@@ -8,7 +8,7 @@ import (
 	"headwater/bucket"
 )
 
-// DAG-CBOR by hand: an operation log has maps for keys, which our library does not read, and a reader that knows the
+// DAG-CBOR by hand: an operation log has maps as keys, which our library does not read, and a reader that knows the
 // one encoding it takes needs neither reflection nor a second encoding to compare with.
 
 // CBOR major types (RFC 8949 §3.1).
@@ -94,7 +94,7 @@ func (r *reader) end() error {
 	return r.err
 }
 
-// head reads the head of a data item, which is to have its shortest form. It is not for floats.
+// head reads the head of a data item, which must have its shortest form. It is not for floats.
 func (r *reader) head() (major byte, arg uint64) {
 	if len(r.b) == 0 {
 		r.refuse(bucket.Malformed, "bytes that end too soon")
@@ -163,7 +163,7 @@ func (r *reader) count(limit, least int, what string) int {
 	return int(n)
 }
 
-// field reads a map's next key, which is known.
+// field reads a map's next key, which must be name.
 func (r *reader) field(name string) {
 	if n := r.want(majorText, "a field"); r.err == nil && string(r.take(min(n, uint64(len(r.b))))) != name {
 		r.refuse(bucket.Malformed, "something else where the field %q belongs", name)
@@ -187,7 +187,7 @@ func (r *reader) utf8(n uint64) string {
 	return string(b)
 }
 
-// null reads a null where there is one.
+// null reads a null if there is one.
 func (r *reader) null() bool {
 	if len(r.b) == 0 || r.b[0] != simpleNull {
 		return false

@@ -14,7 +14,7 @@ const (
 	Added       ChangeKind = 1 + iota
 	Removed                // for a directory: with all that is listed in it, each as a change of its own
 	Modified               // a file has other bytes, or became a symbolic link or ceased to be one
-	ModeChanged            // only the permissions are others
+	ModeChanged            // only the permissions differ
 )
 
 // String returns the kind in lower case.
@@ -37,12 +37,12 @@ type Change struct {
 	Path string
 	Kind ChangeKind
 	Dir  bool  // a directory: Old and New are nil
-	Old  *Data // nil where added
-	New  *Data // nil where removed
+	Old  *Data // nil if added
+	New  *Data // nil if removed
 }
 
-// Same reports whether two entries are of files with the same plain bytes and attributes. What [Attributes] say decides where
-// both have them, be the blobs the same or not; else the blobs decide. Media types do not count.
+// Same reports whether two entries are of files with the same plain bytes and attributes. If both have [Attributes] these
+// decide, whether the blobs are the same or not; else the blobs decide. Media types do not count.
 func Same(a, b Data) bool {
 	if a.Link == b.Link && a.Secret == b.Secret && bytes.Equal(a.Metadata, b.Metadata) {
 		return true

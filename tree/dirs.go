@@ -27,7 +27,7 @@ const dirsFile = ".headwater-dirs"
 // maxDirsSize is the most bytes of that file.
 const maxDirsSize = 64 << 20
 
-// encodeDirs returns what is to stand in the file; nil where no file is needed.
+// encodeDirs returns the content of the file; nil if no file is needed.
 func encodeDirs(l *Listing) ([]byte, error) {
 	var b []byte
 	for _, path := range slices.Sorted(maps.Keys(l.Dirs)) {
@@ -90,8 +90,8 @@ func parseDir(line string) (path string, perm fs.FileMode, err error) {
 	return path, fs.FileMode(bits), CheckPath(path)
 }
 
-// loadDirs reads the file that e is the entry of, and sets permissions of l. Lines of directories that are not there are
-// passed over: writers that do not know the file leave them behind.
+// loadDirs reads the file whose entry is e, and sets permissions of l. Lines of directories that are not there are skipped:
+// writers that do not know the file leave them behind.
 func (l *Listing) loadDirs(ctx context.Context, r blobstore.Reader, e Entry) error {
 	d, ok := e.(Data)
 	if !ok {

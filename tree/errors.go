@@ -7,9 +7,9 @@ import (
 )
 
 var (
-	// ErrUnreadable marks what a key does not open: another secret or recipient than the one it was made for, or
-	// altered bytes; which of these it is cannot be told. Returned by [Open] and [Unwrap], wrapped with the check that
-	// failed, never with a secret or a part of the plain bytes.
+	// ErrUnreadable marks what a key does not open: it was made for another secret or recipient, or its bytes were
+	// altered; which of these cannot be told. Returned by [Open] and [Unwrap], wrapped with the check that failed,
+	// never with a secret or a part of the plain bytes.
 	ErrUnreadable = errors.New("cannot be decrypted")
 
 	// ErrName marks a name that must not become the name of a real file: returned by [CheckName], wrapped with the name

@@ -21,9 +21,9 @@ type File interface {
 }
 
 // Restore writes the plain bytes of a file to f, from its beginning, and returns their number and BLAKE3 hash. Everything is
-// verified on the way: the hash of the whole blob, its tag, the hash inside, and, where d has [Attributes], the size and hash
-// that they promise. Until Restore returns nil f holds nothing that is proven, so it is a temporary file, which gets its name
-// afterwards. It is not durable before f is synced.
+// verified on the way: the hash of the whole blob, its tag, the hash inside, and, if d has [Attributes], the size and hash that
+// they promise. Until Restore returns nil, nothing in f is proven: f should be a temporary file, which gets its name afterwards.
+// It is not durable before f is synced.
 //
 // A file beyond [SmallFile] takes less than 2 MiB of memory. Bytes that the secret does not open are [ErrUnreadable]; another
 // size or hash than that of the attributes is a [*bucket.Refusal] of class malformed, and a blob above the limit of one file is
@@ -36,18 +36,18 @@ func Restore(ctx context.Context, r blobstore.Reader, d Data, f File) (size int6
 	return size, hash, err
 }
 
-// Verify reads the blob of a file and returns what Restore would, with its errors. Of a file beyond [SmallFile] the bytes are not
-// compared with the hash inside: whoever reads them does that.
+// Verify reads the blob of a file and returns what Restore would, with its errors. It does not compare the bytes of a file beyond
+// [SmallFile] with the hash inside: reading them does that.
 func Verify(ctx context.Context, r blobstore.Reader, d Data) (size int64, hash bucket.Hash, err error) {
 	size, hash, _, err = fetch(ctx, r, d, func() io.Writer { return nil })
 	return size, hash, err
 }
 
-// fetchTries is how often a blob is asked for whose bytes turn out wrong: a reader of several places knows by then which of
+// fetchTries is how often a blob is fetched if its bytes turn out wrong: a reader with several sources knows after a try which of
 // them not to ask again.
 const fetchTries = 8
 
-// fetch writes a file to what open returns, another one for each try; nil for nothing.
+// fetch writes a file to what open returns, which it calls for each try; if that is nil it writes nothing.
 func fetch(
 	ctx context.Context, r blobstore.Reader, d Data, open func() io.Writer,
 ) (size int64, hash bucket.Hash, tries int, err error) {
@@ -122,7 +122,7 @@ func openSmall(blob *blobstore.Blob, secret bucket.Secret) ([]byte, error) {
 	return Open(secret, b)
 }
 
-// ended demands that nothing follows in a blob, of which the size on record was read.
+// ended demands that nothing follows in a blob of which all bytes of its recorded size were read.
 func ended(blob *blobstore.Blob) error {
 	var one [1]byte
 	_, err := io.ReadFull(blob, one[:])
@@ -145,8 +145,8 @@ type unsealing struct {
 	hash bucket.Hash // that stands in front
 }
 
-// unseal deciphers a large blob to w, or verifies it alone if w is nil. It returns the hash that stands in front of the plain bytes.
-// The last chunk is written when all is proven.
+// unseal deciphers a large blob to w, or only verifies it if w is nil. It returns the hash that stands in front of the plain
+// bytes. The last chunk is written when all is proven.
 func unseal(ctx context.Context, blob *blobstore.Blob, secret bucket.Secret, size int64, w io.Writer) (hash bucket.Hash, err error) {
 	u := &unsealing{blob: blob, size: size + hashSize, key: keystream{secret: secret}}
 	if _, err := io.ReadFull(blob, u.key.nonce[:]); err != nil {
@@ -179,7 +179,7 @@ func unseal(ctx context.Context, blob *blobstore.Blob, secret bucket.Secret, siz
 
 func (u *unsealing) isLast(c *chunk) bool { return c.off+int64(len(c.p)) == u.size }
 
-// fill reads a chunk, and behind the last one the tag, with which the hash of the blob is known.
+// fill reads a chunk, and after the last one the tag; then the hash of the blob is known.
 func (u *unsealing) fill(c *chunk) error {
 	if _, err := io.ReadFull(u.blob, c.room(u.size)); err != nil || len(c.p) == 0 || !u.isLast(c) {
 		return err
@@ -190,7 +190,7 @@ func (u *unsealing) fill(c *chunk) error {
 	return ended(u.blob)
 }
 
-// authenticate adds a chunk to the tag, and compares it behind the last one.
+// authenticate adds a chunk to the tag, and compares the tag after the last one.
 func (u *unsealing) authenticate(c *chunk) error {
 	if c.off == 0 {
 		copy(u.hash[:], c.p) // enciphered
@@ -202,9 +202,9 @@ func (u *unsealing) authenticate(c *chunk) error {
 	return nil
 }
 
-// ReadFile decrypts a file in memory, at most limit plain bytes; a longer one is a [*bucket.Refusal] of class too_large.
-// Where d has [Attributes], another size or hash than theirs is a refusal of class malformed. Bytes that the secret does
-// not open are [ErrUnreadable]; other errors are those of r. It takes memory for twice the bytes.
+// ReadFile decrypts a file in memory, at most limit plain bytes; a longer one is a [*bucket.Refusal] of class too_large. If d has
+// [Attributes], another size or hash than theirs is a refusal of class malformed. Bytes that the secret does not open are
+// [ErrUnreadable]; other errors are those of r. It takes memory for twice the bytes.
 func ReadFile(ctx context.Context, r blobstore.Reader, d Data, limit int64) ([]byte, error) {
 	h := d.Link.Hash()
 	limit = max(0, min(limit, MaxPlainSize))
@@ -245,7 +245,8 @@ func (d Data) agree(size int64, hash bucket.Hash) error {
 
 // SourceOf returns the plain bytes of a file of a version as a source of [PutFile], to put them under another secret, or to print
 // them. size is that of [Verify]. Each reading fetches the blob once, verifies it as Restore does, and holds the last chunk back
-// until all is proven; bytes before that came from a blob that need not be the one that Verify saw. A reading is to be closed.
+// until all is proven; bytes before that came from a blob that need not be the one that Verify saw. The caller closes each
+// reading.
 func SourceOf(ctx context.Context, r blobstore.Reader, d Data, size int64) Source {
 	return Source{Size: size, Open: func() (io.ReadCloser, error) {
 		if size <= SmallFile {

@@ -14,8 +14,8 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// SmallFile is the size in bytes of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. It
-// takes twice the bytes in memory, and on amd64 a processor ciphers a whole message four times as fast as one in pieces.
+// SmallFile is the size in bytes of the largest file that is sealed, or opened, in memory as a whole: 4 MiB. That takes twice
+// the bytes in memory, and on amd64 a processor ciphers a whole message four times as fast as one in pieces.
 const SmallFile = 4 << 20
 
 // ErrChanged is returned by [PutFile], wrapped with the name, for a file that was being changed: its size or bytes were
@@ -31,10 +31,10 @@ type Source struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// PutFile encrypts a file under a fresh secret, puts the blob, and returns the entry for it. Perm and Symlink of a are
-// kept. A Hash that is not zero is what is known of the bytes, from a scan, and spares a reading; others than those are
-// [ErrChanged]. Size and Hash of the entry's attributes are those of the bytes put. The media type comes from name, which
-// is not checked, by [MimeOf].
+// PutFile encrypts a file under a fresh secret, puts the blob, and returns the entry for it. Perm and Symlink of a are kept. A
+// Hash that is not zero is the known hash of the bytes, from a scan, and saves a reading; bytes with another hash are
+// [ErrChanged]. Size and Hash of the entry's attributes are those of the bytes put. The media type comes from name, which is
+// not checked, by [MimeOf].
 //
 // A file beyond [SmallFile] is read twice, or once if its hash is known, and takes less than 2 MiB of memory whatever its size.
 // It is encrypted once, so that no two ciphertexts of one secret and nonce ever leave this function.
@@ -114,7 +114,7 @@ func readExactly(f io.Reader, b []byte) error {
 	return err
 }
 
-// atEnd reports whether a file ends here.
+// atEnd returns [ErrChanged] if a file goes on.
 func atEnd(f io.Reader) error {
 	var one [1]byte
 	switch n, err := io.ReadFull(f, one[:]); {

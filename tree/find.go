@@ -43,13 +43,13 @@ func Find(ctx context.Context, r blobstore.Reader, entry bucket.Link, secret buc
 }
 
 // ReadNode reads one directory. Names in it are as they were found: see [CheckName]. Errors are those of the reader
-// ([blobstore.ErrNotFound], [blobstore.ErrCorrupt]), [ErrUnreadable] where secret does not open the blob, and a
+// ([blobstore.ErrNotFound], [blobstore.ErrCorrupt]), [ErrUnreadable] if secret does not open the blob, and a
 // [*bucket.Refusal] of [DecodeNode].
 func ReadNode(ctx context.Context, r blobstore.Reader, link bucket.Link, secret bucket.Secret) (*Node, error) {
 	return readNode(ctx, r, Dir{link, secret}, nil)
 }
 
-// readNode is ReadNode that asks admit, which may be nil, before it takes memory for a blob of some bytes.
+// readNode is ReadNode that asks admit, which may be nil, before it takes memory for a blob of that size.
 func readNode(ctx context.Context, r blobstore.Reader, d Dir, admit func(size int64) error) (*Node, error) {
 	plain, err := readSealed(ctx, r, d, MaxNodeSize, admit)
 	if err != nil {

@@ -35,7 +35,7 @@ func wrapKey(kek, key [32]byte) (wrapped [40]byte, err error) {
 	return wrapped, nil
 }
 
-// unwrapKey is RFC 3394 §2.2.2. ok is false, and the key zero, where the integrity check fails; that check takes the
+// unwrapKey is RFC 3394 §2.2.2. ok is false, and the key zero, if the integrity check fails; that check takes the
 // same time whatever it finds.
 func unwrapKey(kek [32]byte, wrapped [40]byte) (key [32]byte, ok bool, err error) {
 	c, err := aes.NewCipher(kek[:])

@@ -30,8 +30,8 @@ type Listing struct {
 	Files map[string]Data
 	// Dirs has every directory but the root.
 	Dirs map[string]Folder
-	// DirsFile is the entry of the file that permissions of directories were read from, which is not among Files; zero
-	// where there was none.
+	// DirsFile is the entry of the file that permissions of directories were read from, which is not among Files; zero if
+	// there was none.
 	DirsFile Data
 }
 
@@ -70,9 +70,9 @@ func (l *Listing) addParents(path string) {
 	}
 }
 
-// Check reports whether l is what a Listing is to be, within the limits of trees. The error is [ErrName] for a path that must
-// not become one of a real file or is kept for Headwater itself, a [*bucket.Refusal] of class too_large where a limit is
-// passed, and another one where a path is listed twice, its directory is not listed, or permissions are more than 0o777.
+// Check reports whether l is a valid Listing, within the limits of trees. The error is [ErrName] for a path that must not
+// become one of a real file or is kept for Headwater itself, a [*bucket.Refusal] of class too_large if a limit is passed, and
+// another one if a path is listed twice, its directory is not listed, or permissions are more than 0o777.
 func (l *Listing) Check() error {
 	t := tally{most: MaxFiles}
 	for path, f := range l.Dirs {
@@ -94,7 +94,7 @@ func (l *Listing) Check() error {
 	return nil
 }
 
-// checkPath checks the last name of a path; those before it are checked with the directory, which is to be listed.
+// checkPath checks the last name of a path; those before it are checked with the directory, which must be listed.
 func (l *Listing) checkPath(t *tally, path string, e Entry) error {
 	dir, name := splitPath(path)
 	if strings.HasPrefix(path, "/") {
@@ -113,7 +113,7 @@ func (l *Listing) checkPath(t *tally, path string, e Entry) error {
 }
 
 // CheckPath reports whether a path may stand in a [Listing]. The error is [ErrName] for a path with a name that [CheckName]
-// refuses, the empty path among them, and a [*bucket.Refusal] of class too_large for one beyond [MaxPath] or [MaxDepth].
+// refuses, including the empty path, and a [*bucket.Refusal] of class too_large for one beyond [MaxPath] or [MaxDepth].
 func CheckPath(path string) error {
 	if err := checkSize(len(path), strings.Count(path, "/")+1); err != nil {
 		return fmt.Errorf("path %.200q: %w", path, err)
@@ -143,7 +143,7 @@ type tally struct {
 	size    int64
 }
 
-// add counts the entry of a name in a directory; a nil one is that of a directory.
+// add counts the entry of a name in a directory; a nil entry counts as a directory.
 func (t *tally) add(dir, name string, e Entry) error {
 	path, names := len(name), 1
 	if dir != "" {

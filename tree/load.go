@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	// sideBySide is how many nodes are read at a time: what counts is how long each takes to come.
+	// sideBySide is how many nodes are read at a time: most of the time is spent waiting for them.
 	sideBySide = 32
-	// putters is how many nodes are written at a time: many are stored in one step where the store can do that.
+	// putters is how many nodes are written at a time: many are stored in one step if the store can do that.
 	putters = 128
 	// nodeRoom is the most bytes of encoded nodes that are in memory at a time while a tree is read or written; a node
 	// takes several times that once it is decoded.
@@ -22,9 +22,9 @@ const (
 	maxMimes = 256
 )
 
-// Load reads the whole tree below entry, the root node, which secret opens: every directory, and no file. Nodes are read
-// side by side, and a node that stands at several paths counts, and is read, for each of them, so that a small store cannot
-// hold an endless tree.
+// Load reads the whole tree below entry, the root node, which secret opens: every directory, and no file. Nodes are read in
+// parallel. A node at several paths is read and counted for each of them, so that a small store cannot hold an endless
+// tree.
 //
 // What cannot be a tree of real files is refused while it is read: with a [*bucket.Refusal] of class too_large beyond
 // [MaxFiles], [MaxDepth], [MaxPath] or [MaxTreeSize], and with one of class malformed that is [ErrName] too for a name that
@@ -105,7 +105,7 @@ func (ld *loader) read(ctx context.Context, d pendingDir) loaded {
 	return out
 }
 
-// take lists what stands in a directory.
+// take lists the entries of a directory.
 func (ld *loader) take(got loaded) error {
 	if got.err != nil {
 		return fmt.Errorf("directory %.200q: %w", got.path, got.err)

@@ -33,15 +33,16 @@ type Conflict struct {
 }
 
 // Merge makes one tree of two that came out of base; ours is the one that the head rule picks. What one side changed is
-// taken, and what both changed alike is taken once. Where both changed a file differently, ours keeps the name and theirs
-// goes to rename(path); what one side changed and the other deleted stays; a file that meets a directory goes to
-// rename(path) itself. Where that name is taken, or no path, a number is added. Bytes and permissions of a file are merged
-// apart, so that changing the one does not conflict with changing the other; where both change permissions, ours win.
+// taken, and what both changed alike is taken once. If both changed a file differently, ours keeps the name and theirs goes
+// to rename(path); what one side changed and the other deleted stays; a file that meets a directory goes to rename(path)
+// itself. If that name is taken, or is not a valid path, a number is added. Bytes and permissions of a file are merged
+// separately, so that changing the one does not conflict with changing the other; if both change permissions, ours win.
 // Directories that were deleted are gone unless something is left in them.
 //
-// Nothing that either side added or changed is lost, and but for permissions, what stands at a path without a conflict does
-// not depend on which side is ours. The blobs stay as they are. Conflicts are listed ascending by path. The listings are not changed, nor does
-// the result share maps with them; its directories have no blobs. It may be beyond the limits that [Listing.Check] knows.
+// Nothing that either side added or changed is lost. Except for permissions, what is at a path without a conflict does not
+// depend on which side is ours. The blobs stay as they are. Conflicts are listed ascending by path. The listings are not
+// changed, and the result shares no maps with them; its directories have no blobs. It may be beyond the limits of
+// [Listing.Check].
 func Merge(base, ours, theirs *Listing, rename func(path string) string) (merged *Listing, conflicts []Conflict) {
 	m := &merger{base: base, ours: ours, theirs: theirs, out: NewListing(), rename: rename}
 	for p, o := range ours.Files {
@@ -106,10 +107,10 @@ func (m *merger) file(p string, o *Data) {
 	}
 }
 
-// mergeFile returns what is to stand at the path, nil for nothing, and whether both sides can agree on it.
+// mergeFile returns the file for the path, nil for none, and whether both sides can agree on it.
 func mergeFile(b, o, t *Data) (*Data, bool) {
 	switch {
-	case alike(b, o, Data.equal): // also where theirs holds the same file in a new blob
+	case alike(b, o, Data.equal): // also if theirs holds the same file in a new blob
 		return t, true
 	case alike(b, t, Data.equal):
 		return o, true
@@ -133,7 +134,7 @@ func alike(a, b *Data, same func(a, b Data) bool) bool {
 	return same(*a, *b)
 }
 
-// mergeAttributes merges bytes and permissions apart. All that is in the metadata has to be known for that.
+// mergeAttributes merges bytes and permissions separately. For that, all that is in the metadata has to be known.
 func mergeAttributes(b, o, t *Data) (*Data, bool) {
 	ours, ok := pureAttributes(o)
 	theirs, okT := pureAttributes(t)
@@ -198,7 +199,7 @@ func (m *merger) separate() {
 		}
 	}
 	m.conflicts = slices.DeleteFunc(m.conflicts, func(c Conflict) bool {
-		_, ok := m.out.Dirs[c.Path] // the file does not stay after all, and is told of as one that met a directory
+		_, ok := m.out.Dirs[c.Path] // the file does not stay after all, and is reported as one that met a directory
 		return ok
 	})
 }
@@ -249,8 +250,8 @@ func ConflictName(path string, height uint64, author bucket.PublicKey) string {
 	return beside(path, fmt.Sprintf(".conflict-%d-%.8s", height, author))
 }
 
-// beside puts an addition before the extension of a path's last name. Where even a short name would make the path too long,
-// it goes up to a directory with room.
+// beside puts an addition before the extension of a path's last name. If even a short name would make the path too long, it
+// goes up to a directory with room.
 func beside(p, addition string) string {
 	const leastRoom, longestExtension = 64, 16 // shorter than what a conflict adds, which is no extension
 	dir, name := splitPath(p)

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// MimeOf returns the media type that goes with a file name, by its extension in any case; nil where none is known. The
-// types are those of the original (mime_guess 2.0.5), for the extensions that people have most; text/x-rust and the like
-// are no mistakes. No table of the system is asked, so that a tree has the same types wherever it was made.
+// MimeOf returns the media type that goes with a file name, by its extension in any case; nil if none is known. The
+// types are those of the original (mime_guess 2.0.5), for the most common extensions; text/x-rust and the like are no
+// mistakes. The system's own tables are not used, so that a tree has the same types wherever it was made.
 func MimeOf(name string) *string {
 	i := strings.LastIndexByte(name, '.')
 	if i < 1 { // a name that begins with its only dot has no extension

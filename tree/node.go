@@ -78,9 +78,9 @@ const (
 	minEntrySize = 1 + 1 + 1 + len(kindDir) + 1 + linkSize + minSecretSize
 )
 
-// Encode returns the canonical encoding. The error wraps a [*bucket.Refusal]: of class too_large where a limit is
+// Encode returns the canonical encoding. The error wraps a [*bucket.Refusal]: of class too_large if a limit is
 // passed, of class wrong_codec for a link that is not to a raw blob, of class malformed for a name or media type that
-// is not UTF-8, and of class malformed or non_canonical for metadata that is no canonical map. [DecodeNode] would
+// is not UTF-8, and of class malformed or non_canonical for metadata that is not a canonical map. [DecodeNode] would
 // refuse all of these too.
 func (n *Node) Encode() ([]byte, error) {
 	if len(n.Links) > MaxEntries {

@@ -20,13 +20,13 @@ const (
 	MaxPathSize = 32 << 10
 )
 
-// OpID names an operation: who did it, and that peer's counter at the time, which is no clock time.
+// OpID names an operation: who did it, and that peer's counter at the time, which is not a clock time.
 type OpID struct {
 	Peer      bucket.PublicKey
 	Timestamp uint64
 }
 
-// compareWire is the order in which operations are written: by peer, then by counter, which is that of their encoded
+// compareWire is the order in which operations are written: by peer, then by counter. It is the order of their encoded
 // keys.
 func (i OpID) compareWire(o OpID) int {
 	return cmp.Or(i.Peer.Compare(o.Peer), cmp.Compare(i.Timestamp, o.Timestamp))
@@ -80,9 +80,9 @@ const (
 )
 
 // Encode returns the canonical encoding, whatever the order of the list, which stays as it is. The error wraps a
-// [*bucket.Refusal]: of class too_large where a limit is passed, of class wrong_codec for a link that is not to a raw
-// blob, of class malformed for an ID that stands twice, a peer that is no point of the curve, a kind that does not
-// exist, a path that is not UTF-8, and a From where nothing was moved.
+// [*bucket.Refusal]: of class too_large if a limit is passed, of class wrong_codec for a link that is not to a raw
+// blob, of class malformed for an ID that stands twice, a peer that is not a point of the curve, a kind that does not
+// exist, a path that is not UTF-8, and a From in an operation that is not a move.
 func (l OpsLog) Encode() ([]byte, error) {
 	if len(l) > MaxOps {
 		err := refuse(bucket.TooLarge, "%d operations; the limit is %d", len(l), MaxOps)

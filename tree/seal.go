@@ -40,7 +40,7 @@ func sealWith(secret bucket.Secret, nonce [chacha20poly1305.NonceSize]byte, plai
 // unsealed makes room for a blob, of which the plain bytes come last.
 func unsealed(size int) []byte { return make([]byte, nonceSize+hashSize+size, Overhead+size) }
 
-// sealInPlace makes a blob of what [unsealed] made and the caller has put plain bytes of that hash into.
+// sealInPlace seals what [unsealed] made, into which the caller has put the plain bytes; hash is theirs.
 func sealInPlace(secret bucket.Secret, nonce [nonceSize]byte, hash bucket.Hash, blob []byte) ([]byte, error) {
 	aead, err := chacha20poly1305.New(secret[:])
 	if err != nil {
@@ -51,9 +51,9 @@ func sealInPlace(secret bucket.Secret, nonce [nonceSize]byte, hash bucket.Hash, 
 	return aead.Seal(blob[:nonceSize], nonce[:], blob[nonceSize:], nil), nil
 }
 
-// Open decrypts what [Seal] made. It returns [ErrUnreadable], and no byte of the text, where secret is not the one
-// that the blob was sealed with, where a single bit of the blob is altered or lacking, and where the hash inside is not
-// that of the text.
+// Open decrypts what [Seal] made. It returns [ErrUnreadable], and no byte of the text, if secret is not the one that
+// the blob was sealed with, if a single bit of the blob is altered or missing, or if the hash inside is not that of the
+// text.
 func Open(secret bucket.Secret, blob []byte) (plain []byte, err error) {
 	if len(blob) < Overhead {
 		return nil, fmt.Errorf("open blob of %d bytes: %w: shorter than nonce, hash and tag", len(blob), ErrUnreadable)

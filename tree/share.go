@@ -13,12 +13,12 @@ import (
 
 // Wrap makes the share that lets recipient, and nobody else, take secret out again with [Unwrap]. It uses a fresh
 // random key each time, so wrapping twice gives two different shares. The error wraps a [*bucket.Refusal]: of class
-// malformed where recipient is no point of the curve, of class small_order_key where it is one of small order, under
+// malformed if recipient is not a point of the curve, of class small_order_key if it is one of small order, under
 // which everybody could unwrap.
 //
 // A share is an ephemeral Ed25519 public key, then the secret in AES-256 key wrap (RFC 3394) under the bare X25519
-// result of the two keys, each taken from Edwards to Montgomery form. It is no proof of who made it: that is the
-// manifest's signature. (One bit of it, the sign of the ephemeral key, is not used, and so may be altered unnoticed.)
+// result of the two keys, each taken from Edwards to Montgomery form. It does not prove who made it: the manifest's
+// signature does. (One bit of it, the sign of the ephemeral key, is not used, and so may be altered unnoticed.)
 func Wrap(secret bucket.Secret, recipient bucket.PublicKey) (bucket.SecretShare, error) {
 	seed := make([]byte, bucket.SeedSize)
 	rand.Read(seed) // never fails
@@ -45,9 +45,8 @@ func wrapWith(seed []byte, secret bucket.Secret, recipient bucket.PublicKey) (sh
 	return share, nil
 }
 
-// Unwrap takes the secret out of a share that was made for identity. It returns [ErrUnreadable] where the share was
-// made for another key, where it is altered, and where its ephemeral key is no point of the curve or one of small
-// order.
+// Unwrap takes the secret out of a share that was made for identity. It returns [ErrUnreadable] if the share was made
+// for another key, if it is altered, or if its ephemeral key is not a point of the curve or is one of small order.
 func Unwrap(share bucket.SecretShare, identity bucket.Identity) (bucket.Secret, error) {
 	ephemeral, wrapped := bucket.PublicKey(share[:32]), [40]byte(share[32:])
 	kek, err := sharedKey(identity.Seed(), ephemeral)

@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// What Seal does to a message in memory, done here to one that passes by. The message is the hash of the plain bytes and
-// the bytes themselves. It is ciphered from block 1 of the key stream on; the first half of block 0 is the key of the tag
-// (RFC 8439 §2.8). Every block can be had for itself, so the parts of a chunk are ciphered side by side.
+// What Seal does to a message in memory, done here to one that passes through. The message is the hash of the plain bytes
+// and the bytes themselves. It is ciphered from block 1 of the key stream on; the first half of block 0 is the key of the
+// tag (RFC 8439 §2.8). Every block can be computed by itself, so the parts of a chunk are ciphered in parallel.
 
 const (
 	blockSize = 64 // of ChaCha20
@@ -97,7 +97,7 @@ func (m *mac) sum() (tag [tagSize]byte) {
 	return tag
 }
 
-// verify reports whether tag is the one of what was added.
+// verify reports whether tag is that of what was added.
 func (m *mac) verify(tag [tagSize]byte) bool {
 	sum := m.sum()
 	return subtle.ConstantTimeCompare(sum[:], tag[:]) == 1
@@ -181,7 +181,7 @@ func filling(ctx context.Context, fill stage, free <-chan *chunk, out chan<- *ch
 	}
 }
 
-// room makes place in an empty chunk for what is left of a message of size bytes, as far as it goes.
+// room makes place in an empty chunk for what is left of a message of size bytes, as much as fits.
 func (c *chunk) room(size int64) []byte {
 	c.p = c.p[:max(0, min(chunkSize, size-c.off))]
 	return c.p

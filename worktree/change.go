@@ -12,7 +12,7 @@ import (
 	"headwater/tree"
 )
 
-// opener returns an opener of directories that makes those writable that their owner may not write in, until finishDirs.
+// opener returns an opener of directories. It makes those writable that their owner may not write in, until finishDirs.
 func (c *checkout) opener() (*opener, error) {
 	o := newOpener(c.top)
 	o.enter = func(parent *dir, name string, info fs.FileInfo) error {
@@ -145,7 +145,7 @@ func (c *checkout) perm(path string) fs.FileMode {
 	return tree.DefaultDirPerm
 }
 
-// makeDirs makes directories, with the permissions they are to have, but writable as yet.
+// makeDirs makes directories with their final permissions, but still writable.
 func (c *checkout) makeDirs(ctx context.Context, p *plan) error {
 	err := c.each(ctx, p.dirs, func(d *dir, name, path string) error {
 		perm := c.perm(path) | 0o700
@@ -205,8 +205,8 @@ func (c *checkout) setModes(ctx context.Context, p *plan) error {
 	})
 }
 
-// finishDirs gives directories the permissions they are to have, deepest first, and syncs those that have to be synced one
-// by one. Where the checkout failed only those that were made writable are restored.
+// finishDirs gives directories their final permissions, deepest first, and syncs those that have to be synced one by one.
+// If the checkout failed, it only restores those that were made writable.
 func (c *checkout) finishDirs(done bool) error {
 	paths := maps.Clone(c.touched)
 	for path := range c.opened {
@@ -273,8 +273,9 @@ func (c *checkout) current(path string) fs.FileMode {
 	return c.before(path)
 }
 
-// target returns the permissions a directory is to have: those of the listing where it says any, or where we made it so; a
-// directory that was there before and of which the listing knows nothing keeps its own.
+// target returns the final permissions of a directory: those of the listing if it says any other than the default, or if
+// the directory was made by this checkout or has the permissions of the record; any other directory that was there before
+// keeps its own.
 func (c *checkout) target(path string) fs.FileMode {
 	want := c.perm(path)
 	was, known := c.rec.Dirs[path]

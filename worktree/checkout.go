@@ -17,7 +17,7 @@ import (
 	"headwater/tree"
 )
 
-// CheckoutOptions says how a directory is made what a listing says.
+// CheckoutOptions says how [Checkout] makes a directory what a listing says.
 type CheckoutOptions struct {
 	// Origin is the version that the listing is of; it goes into the record.
 	Origin Origin
@@ -30,9 +30,9 @@ type CheckoutOptions struct {
 	Delete bool
 	// OutsideLinks makes symbolic links that lead, or may lead, out of the directory too.
 	OutsideLinks bool
-	// Exclude lists directories that are never looked into, beside those that look like a peer's own.
+	// Exclude lists directories that are never looked into, besides those that look like a peer's own.
 	Exclude []string
-	// Save, where it is not nil, is called once with the record as it is to be kept before anything is changed, so that a
+	// Save, if it is not nil, is called once before anything is changed, with the record as it is to be kept, so that a
 	// checkout that dies leaves no file that the next one does not know. Usually [Records.Save].
 	Save func(*Record) error
 	// Progress is called with the files and bytes written so far, never twice at the same time; nil for none.
@@ -47,7 +47,8 @@ type Result struct {
 	Modes     int   // files of which only the permissions were changed
 	Made      int   // directories made
 	Removed   int   // files removed
-	// Left is the files that the listing does not have and that were not ours to remove, ascending, without those that a rule ignores.
+	// Left is the files that the listing does not have and that were not ours to remove, ascending, without those that a rule
+	// ignores.
 	Left []string
 	// Skipped is what the listing has and the directory cannot or should not have, ascending.
 	Skipped []Skip
@@ -75,17 +76,18 @@ type checkout struct {
 	res     Result
 }
 
-// Checkout makes a directory what l says, as far as it differs, and returns the record of it. The directory is made where it
-// is missing. rec is what is known of it, and is not changed; nil for nothing.
+// Checkout makes a directory what l says, as far as it differs, and returns the record of it. The directory is made if it is
+// missing. rec is what is known of it, and is not changed; nil for nothing.
 //
-// First all is planned. Where a file is in the way that is not ours (see the package comment) the error is a
-// [*ConflictError], and nothing was changed, unless o.Force says to overwrite it. Then files are fetched from r and written,
-// several at a time; every blob is verified before any byte of it is written in clear, and a file gets its name only
-// when it is whole and durable. Then files that the record has and l has not are removed, and directories that this
-// leaves empty. All is durable on return.
+// First all is planned. If a file is in the way that is not ours (see the package comment), and o.Force does not say to
+// overwrite it, the error is a [*ConflictError], and nothing was changed. Then files are fetched from r and written, several at
+// a time; every blob is verified before any byte of it is written in clear, and a file gets its name only when it is whole and
+// durable. Then files that the record has and l has not are removed, and directories that this leaves empty. All is durable on
+// return.
 //
-// The record is returned after an error too, once the work has begun: what was done until then was done, and should be saved. Errors
-// are [ErrBusy], [ErrOtherBucket], [ErrPrivate], fs.ErrNotExist where l has nothing at o.Path, those of [tree.Fetch], and those of the disk.
+// The record is returned after an error too, once the work has begun: it says what was done until then, and should be saved.
+// Errors are [ErrBusy], [ErrOtherBucket], [ErrPrivate], fs.ErrNotExist if l has nothing at o.Path, those of [tree.Restore] and
+// [tree.ReadFile], and those of the disk.
 func Checkout(ctx context.Context, dir string, l *tree.Listing, rec *Record, r blobstore.Reader, o CheckoutOptions) (Result, *Record, error) {
 	c, err := newCheckout(l, rec, r, o)
 	if err == nil {
@@ -182,7 +184,7 @@ func (c *checkout) within(path string) bool {
 	return c.o.Path == "" || path == c.o.Path || strings.HasPrefix(path, c.o.Path+"/")
 }
 
-// near reports whether a path is checked out, or on the way to such.
+// near reports whether a path is checked out, or on the way to one that is.
 func (c *checkout) near(path string) bool {
 	return c.within(path) || strings.HasPrefix(c.o.Path, path+"/")
 }
@@ -193,7 +195,7 @@ func (c *checkout) do(ctx context.Context, p *plan) (err error) {
 	if c.out.Bucket.IsZero() {
 		c.out.Origin = Origin{Bucket: c.o.Origin.Bucket}
 	}
-	c.out.takeOver(c.disk.files, c.disk.dirs) // what one that died has written stays ours, if this one dies too
+	c.out.takeOver(c.disk.files, c.disk.dirs) // what a checkout that died has written stays ours, if this one dies too
 	maps.Copy(c.out.Files, p.same)
 	c.out.pend(c.within, p.pending)
 	if c.o.Save != nil && p.changes() {

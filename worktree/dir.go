@@ -39,7 +39,7 @@ func openTop(name string) (*dir, error) {
 }
 
 // open opens a directory of d. What was opened is compared with what the name stands for: a symbolic link to another
-// directory of the same tree would have been followed. before, where it is not nil, is told what is going to be opened.
+// directory of the same tree would have been followed. before, if it is not nil, is told what is going to be opened.
 func (d *dir) open(name string, before func(fs.FileInfo) error) (*dir, error) {
 	was, err := d.root.Lstat(name)
 	if err != nil {
@@ -122,8 +122,7 @@ type opener struct {
 
 func newOpener(top *dir) *opener { return &opener{stack: []*dir{top.retain()}} }
 
-// at opens a directory. It belongs to the opener, and is to be retained by whoever wants it for longer than until the next
-// call.
+// at opens a directory. It belongs to the opener: retain it to use it after the next call.
 func (o *opener) at(p string) (*dir, error) {
 	for last := o.last(); last.path != "" && p != last.path && !strings.HasPrefix(p, last.path+"/"); last = o.last() {
 		last.release()

@@ -81,7 +81,7 @@ func (f *recordFile) entry() (Entry, error) {
 	return e, nil
 }
 
-// encode returns the file of a record. It is in order, so that equal records are equal files.
+// encode returns the file of a record. It is sorted, so that equal records are equal files.
 func (r *Record) encode(of string) ([]byte, error) {
 	body := recordBody{Of: of, Bucket: r.Bucket, Height: r.Height}
 	if !r.Version.IsZero() {

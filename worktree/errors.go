@@ -8,7 +8,7 @@ import (
 
 var (
 	// ErrChanged marks a file or directory that somebody else was changing meanwhile, each time it was tried. Wrapped with the
-	// path. Trying again later helps; a file that never rests belongs into .headwaterignore.
+	// path. Trying again later helps; a file that never rests belongs in .headwaterignore.
 	ErrChanged = errors.New("changed while it was worked on")
 
 	// ErrBusy is returned while a checkout is at work in the directory, and by Checkout also during a scan.
@@ -17,7 +17,7 @@ var (
 	// ErrOtherBucket is returned by [Checkout] for a directory whose record is of another bucket.
 	ErrOtherBucket = errors.New("directory belongs to another bucket")
 
-	// ErrPrivate is returned for a directory that is a peer's own, or stands in one: a private key is no part of a tree, and a
+	// ErrPrivate is returned for a directory that is a peer's own, or is in one: a private key is no part of a tree, and a
 	// checkout would write over the peer. Choose another directory.
 	ErrPrivate = errors.New("a peer's own directory")
 
@@ -30,8 +30,8 @@ var (
 // one of its versions, so overwriting them would lose them.
 type ConflictError struct {
 	Paths []string // ascending
-	// Late says that the files appeared or changed while the checkout was already at work. All else was done then; without
-	// it nothing was.
+	// Late says that the files appeared or changed while the checkout was already at work: all else was done. If it is false
+	// nothing was done.
 	Late bool
 }
 

@@ -34,7 +34,7 @@ type rule struct {
 	include  bool // takes back what an earlier rule said
 }
 
-// with returns the rules for the inside of d. A file that is no regular one has none, as in git.
+// with returns the rules for the inside of d. An ignore file that is not a regular file has none, as in git.
 func (g *ignores) with(d *dir, entries []fs.DirEntry) (*ignores, error) {
 	i := slices.IndexFunc(entries, func(e fs.DirEntry) bool { return e.Name() == IgnoreFile })
 	if i < 0 || !entries[i].Type().IsRegular() {
@@ -94,7 +94,7 @@ func parseRule(s string) (r rule, ok bool) {
 	if s == "" {
 		return rule{}, false
 	}
-	// What doublestar has and git has not: alternatives in braces. And at the end, two stars are one name at least.
+	// doublestar has alternatives in braces, git has not. And at the end of a pattern, two stars are one name at least.
 	r.pattern = strings.NewReplacer("{", `\{`, "}", `\}`).Replace(s)
 	if strings.HasSuffix(r.pattern, "/**") {
 		r.pattern += "/*"

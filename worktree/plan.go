@@ -33,7 +33,7 @@ type plan struct {
 type job struct {
 	path  string
 	data  tree.Data
-	attr  tree.Attributes // size and hash are zero where the listing does not say
+	attr  tree.Attributes // size and hash are zero if the listing does not say
 	known bool            // the listing, or the record, says
 	have  *File           // what is replaced; nil for nothing
 }
@@ -43,7 +43,7 @@ func (p *plan) changes() bool {
 	return len(p.clear)+len(p.clearDirs)+len(p.dirs)+len(p.write)+len(p.modes)+len(p.remove)+len(p.removeDirs) > 0
 }
 
-// plan compares the listing with what is there. Nothing is changed; where something is in the way the error is a
+// plan compares the listing with what is there. Nothing is changed; if something is in the way the error is a
 // [*ConflictError].
 func (c *checkout) plan(ctx context.Context) (p *plan, err error) {
 	if c.folds, err = c.probe(); err != nil {
@@ -250,8 +250,8 @@ func (c *checkout) wantsDir(path string) bool {
 	return ok && c.near(path) && !c.under(path, c.isSkipped)
 }
 
-// clashes returns what reports whether something that is there, and not wanted, has the place of something that is, under
-// another spelling that the file system does not tell apart: a file whose name was given capitals, say.
+// clashes returns a function that reports whether a path that is there, and not wanted, is another spelling of a wanted
+// one, which the file system does not tell apart: a file whose name was given capitals, say.
 func (c *checkout) clashes() func(path string) bool {
 	if !c.folds {
 		return func(string) bool { return false }

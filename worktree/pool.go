@@ -13,11 +13,11 @@ import (
 // How much is worked on at the same time. Stores are often far away, so most of the time is waiting.
 const (
 	workers = 16 // that fetch files
-	// putters put files: as many are stored in one step where the store can do that.
+	// putters put files: as many are stored in one step if the store can do that.
 	putters = 256
 	// memory is the bytes that files in work may take together; workers wait for it.
 	memory = 32 << 20
-	// largeCost is what a file takes that is streamed.
+	// largeCost is what a streamed file takes.
 	largeCost = 12 << 20
 )
 
@@ -29,9 +29,9 @@ func cost(size int64) int64 {
 	return 2*size + 64<<10
 }
 
-// each calls do once with every value of a sequence, so many at a time, as long as what they cost together fits into memory.
-// After an error, or the end of ctx, no more values are asked for, and do's context is cancelled; the first error is returned.
-// Workers are few and last, so that their stacks grow only once.
+// each calls do once with every value of a sequence, up to workers at a time, as long as what they cost together fits into
+// memory. After an error, or the end of ctx, no more values are asked for, and do's context is cancelled; the first error is
+// returned. Workers are few and last, so that their stacks grow only once.
 func each[T any](ctx context.Context, workers int, all iter.Seq[T], cost func(T) int64, do func(context.Context, T) error) error {
 	type task struct {
 		v    T

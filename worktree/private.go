@@ -9,7 +9,7 @@ import (
 	"slices"
 )
 
-// checkPublic returns [ErrPrivate] for a directory that is excluded or a peer's own, or stands in such a one. It need not exist.
+// checkPublic returns [ErrPrivate] for a directory that is excluded or a peer's own, or is in one of these. It need not exist.
 func checkPublic(name string, exclude []fs.FileInfo) error {
 	for at := name; ; at = filepath.Dir(at) {
 		if real, err := filepath.EvalSymlinks(at); err == nil {
@@ -25,7 +25,7 @@ func checkPublic(name string, exclude []fs.FileInfo) error {
 	}
 }
 
-// isPeers reports whether a directory, of which stat looks at a name, is a peer's own: it has an identity and a log.
+// isPeers reports whether a directory is a peer's own: it has an identity and a log. stat looks at a name in it.
 func isPeers(stat func(name string) (fs.FileInfo, error)) bool {
 	if id, err := stat("identity.pem"); err != nil || !id.Mode().IsRegular() {
 		return false

@@ -24,8 +24,8 @@ func (c *checkout) temporary() string {
 	return fmt.Sprintf("%s%s%08x", temporaryPrefix, c.run, c.temps.Add(1))
 }
 
-// probe reports whether the file system takes two spellings of a name for the same. In a directory in which nothing can be
-// written it says no, and nothing will be.
+// probe reports whether the file system takes two spellings of a name for the same. If nothing can be written in the
+// directory it returns false, and nothing will be written.
 func (c *checkout) probe() (bool, error) {
 	name := c.temporary()
 	f, err := c.top.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -43,7 +43,7 @@ func (c *checkout) probe() (bool, error) {
 	return folds, errors.Join(err, f.Close(), c.top.root.Remove(name))
 }
 
-// learn fetches a file of which the listing does not say what it is, to be able to tell whether it is there already.
+// learn fetches a file whose size and hash the listing does not say, to be able to tell whether it is there already.
 func (c *checkout) learn(ctx context.Context, j *job) error {
 	size, hash, err := tree.Verify(ctx, c.r, j.data)
 	if err != nil {

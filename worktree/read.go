@@ -21,7 +21,7 @@ import (
 type File struct {
 	Attributes tree.Attributes
 	ModTime    time.Time
-	// Source opens the file again, and fails with [ErrChanged] where it is no longer the one that was scanned.
+	// Source opens the file again, and fails with [ErrChanged] if it is no longer the one that was scanned.
 	Source tree.Source
 
 	kind    fs.FileMode // type bits
@@ -108,7 +108,7 @@ func (r *reader) regular(d *dir, name string, info fs.FileInfo, known *Entry, ne
 	return f, nil
 }
 
-// guessPerm makes up permissions where there is only a flag for read-only: those known already, where they agree.
+// guessPerm makes up permissions if there is only a flag for read-only: those known already, if they agree.
 func guessPerm(perm fs.FileMode, known *Entry) fs.FileMode {
 	if known != nil && known.Attributes.Perm&0o200 == perm&0o200 {
 		return known.Attributes.Perm
@@ -119,7 +119,7 @@ func guessPerm(perm fs.FileMode, known *Entry) fs.FileMode {
 	return defaultPerm
 }
 
-// sum hashes the bytes of a file, which is to stay f from the first to the last of them.
+// sum hashes the bytes of a file, which must stay f from the first to the last of them.
 func (r *reader) sum(d *dir, name string, f *File) (h bucket.Hash, err error) {
 	file, err := d.root.OpenFile(name, os.O_RDONLY|openFlags, 0)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *reader) sum(d *dir, name string, f *File) (h bucket.Hash, err error) {
 	return h, sameFile(file, f)
 }
 
-// sameFile returns ErrChanged where an open file is not the one that was looked at.
+// sameFile returns ErrChanged if an open file is not the one that was looked at.
 func sameFile(file *os.File, f *File) error {
 	info, err := file.Stat()
 	if err == nil && !f.is(info) {

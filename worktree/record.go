@@ -18,30 +18,30 @@ type Origin struct {
 // Record is what a directory had in common with a bucket when it was last committed or checked out, path by path. It is the
 // base of three-way merges, and says which files are ours to overwrite or delete.
 //
-// The version is the one that was committed or checked out last. Where only a part of the tree was checked out, or the
-// checkout did not get to its end, the paths can be of other versions, or missing, so that version's own tree is no base for
-// a merge; the record's [Record.Listing] always is.
+// The version is the one that was committed or checked out last. If only a part of the tree was checked out, or the checkout
+// did not get to its end, the paths can be of other versions, or missing, so that version's own tree is no base for a merge;
+// the record's [Record.Listing] always is.
 type Record struct {
 	Origin
 	Files map[string]Entry
 	Dirs  map[string]fs.FileMode // permission bits
-	// Pending is what a checkout was about to write when the record was saved, and has perhaps written: files that are
-	// so are ours too. Empty but for a checkout that did not get to its end.
+	// Pending is what a checkout was about to write when the record was saved, and has perhaps written: files that match it
+	// are ours too. Empty unless a checkout did not get to its end.
 	Pending map[string]tree.Attributes
 }
 
 // Entry is a file of a [Record].
 type Entry struct {
 	Attributes tree.Attributes
-	// Data is the entry in the bucket, without media type and metadata, where that has no attributes of its own, as
-	// another program wrote it; else zero.
+	// Data is the entry in the bucket, without media type and metadata, if that has no attributes of its own, as another
+	// program wrote it; else zero.
 	Data tree.Data
 
-	stamp stamp // zero where the file has to be read to know it
+	stamp stamp // zero if the file has to be read to know it
 }
 
 // NewRecord returns the record of a directory that was just committed: of what s found, all of which is in the version now,
-// be it under a conflict's name. l is what [Store] made of s; origin is the new version, whatever was merged into it.
+// if only under a conflict's name. l is what [Store] made of s; origin is the new version, whatever was merged into it.
 func NewRecord(origin Origin, s *Scanned, l *tree.Listing) *Record {
 	r := &Record{Origin: origin, Files: make(map[string]Entry, len(s.Files)), Dirs: maps.Clone(s.Dirs)}
 	for path, d := range l.Files {
@@ -98,7 +98,7 @@ func (r *Record) Settle(s *Scanned) {
 	r.Pending = nil
 }
 
-// takeOver makes entries of those files that were pending and are there as they were to be.
+// takeOver makes entries of the pending files that are there as they were to be written.
 func (r *Record) takeOver(files map[string]File, dirs map[string]fs.FileMode) {
 	for path, a := range r.Pending {
 		if f, ok := files[path]; ok && f.Attributes == a {

@@ -35,7 +35,7 @@ func (r Records) file(real string) string {
 	return filepath.Join(r.dir, bucket.Sum([]byte(real)).String()+".record")
 }
 
-// Load returns the record of a directory; fs.ErrNotExist, wrapped, where there is none. A record that is damaged, of a newer
+// Load returns the record of a directory; fs.ErrNotExist, wrapped, if there is none. A record that is damaged, of a newer
 // version or of another directory is [ErrRecord].
 func (r Records) Load(abs string) (*Record, error) {
 	real, err := resolve(abs)

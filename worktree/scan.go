@@ -17,11 +17,11 @@ import (
 
 // ScanOptions says how a directory is scanned.
 type ScanOptions struct {
-	// Record is what is known of the directory; nil for nothing. Files that are as it says are not read again, and paths that
-	// it has are listed even where a rule ignores them: else they would count as deleted.
+	// Record is what is known of the directory; nil for nothing. Files that are as it says are not read again, and paths that it
+	// has are listed even if a rule ignores them: else they would count as deleted.
 	Record *Record
-	// Exclude lists directories that are never looked into, wherever they turn up, beside those that look like a peer's own: they
-	// hold a private key.
+	// Exclude lists directories that are never looked into, wherever they turn up, besides those that look like a peer's own:
+	// they hold a private key.
 	Exclude []string
 	// Progress is called now and then with the files and bytes looked at so far, never twice at the same time; nil for none.
 	Progress func(files, size int64)
@@ -31,7 +31,7 @@ type ScanOptions struct {
 type Scanned struct {
 	Files map[string]File
 	Dirs  map[string]fs.FileMode // permission bits
-	// Skipped is what can be no part of a tree, by path: named pipes, sockets, devices, names that not all systems can have.
+	// Skipped is what cannot be part of a tree, by path: named pipes, sockets, devices, names that not all systems can have.
 	// What a rule ignores is not among it.
 	Skipped []Skip
 	// Read is how many files had to be read, since the record did not know them.
@@ -111,7 +111,7 @@ func (s *scanner) walker() (*walker, error) {
 	}, nil
 }
 
-// dirPerm returns the permissions of a directory; where the system has none, those known already.
+// dirPerm returns the permissions of a directory; if the system has none, those known already.
 func dirPerm(info fs.FileInfo, known fs.FileMode) fs.FileMode {
 	switch {
 	case hasPerms:

@@ -39,7 +39,7 @@ func (c *checkout) settleAll(in <-chan staged, stop func()) (err error) {
 	return err
 }
 
-// settle makes staged files durable and gives them their names. Where err is an error already it drops them.
+// settle makes staged files durable and gives them their names. If err is an error already it drops them.
 func (c *checkout) settle(all []staged, err error) error {
 	if err == nil && len(all) > 0 {
 		err = c.sync.all()
@@ -113,8 +113,8 @@ func (s *staged) rename() error {
 	return root.Rename(s.temp, s.name)
 }
 
-// entry returns what the record says of a file that was written. Its times are kept only where whoever changes it from now
-// on, when it has its name, leaves other ones.
+// entry returns what the record says of a file that was written. Its times are kept only if any change from now on, when
+// it has its name, leaves other ones.
 func (s *staged) entry(began time.Time) Entry {
 	e := entryOf(s.job, File{Attributes: s.attr})
 	if s.info == nil || !older(s.info.ModTime().UnixNano(), began) {

@@ -8,12 +8,12 @@ import (
 // stamp is what changes on disk with each change of a file. The zero stamp is that of no file.
 type stamp struct {
 	Modified int64  // ns since 1970
-	Changed  int64  // the same of the inode; 0 where the system has no such time
-	Inode    uint64 // 0 where the system has none
+	Changed  int64  // the same of the inode; 0 if the system has no such time
+	Inode    uint64 // 0 if the system has none
 }
 
-// The finest steps in which the times of a file go on: by the system's clock tick (10 ms at most), or in whole seconds, of
-// which FAT knows the even ones only.
+// A little more than the steps in which the times of a file go on: the system's clock tick (10 ms at most), or whole
+// seconds, of which FAT knows the even ones only.
 const (
 	fineTick   = 20 * time.Millisecond
 	coarseTick = 2100 * time.Millisecond

@@ -83,7 +83,7 @@ func Store(ctx context.Context, s *Scanned, w tree.Writer, o StoreOptions) (*tre
 	return st.out, st.done, nil
 }
 
-// index lists the contents of the known trees; where several have one, the first.
+// index lists the contents of the known trees; if several have one, the first.
 func (st *storer) index() {
 	st.held = map[content]tree.Data{}
 	for _, l := range st.o.Known {
@@ -96,7 +96,7 @@ func (st *storer) index() {
 	}
 }
 
-// attributes returns those of a known entry; where it has none of its own, those that it had when it was checked out.
+// attributes returns those of a known entry; if it has none of its own, those that it had when it was checked out.
 func (st *storer) attributes(p string, d tree.Data) (tree.Attributes, bool) {
 	if a, ok := d.Attributes(); ok || st.o.Record == nil {
 		return a, ok
@@ -108,8 +108,8 @@ func (st *storer) attributes(p string, d tree.Data) (tree.Attributes, bool) {
 	return e.Attributes, true
 }
 
-// known returns the entry for a file whose bytes a known tree has: the very entry of the same path where all of it is
-// the same, else one of its own for the same blob.
+// known returns the entry for a file whose bytes a known tree has: the very entry of the same path if all of it is the same,
+// else a new one for the same blob.
 func (st *storer) known(p string, a tree.Attributes) (tree.Data, bool) {
 	for _, l := range st.o.Known {
 		if d, ok := l.Files[p]; ok {

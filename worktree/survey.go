@@ -12,12 +12,12 @@ import (
 type disk struct {
 	files map[string]File
 	dirs  map[string]fs.FileMode
-	// others is what stands there and is neither file nor directory to us: named pipes and the like, what a rule ignores, and
-	// directories not to be looked into; whether it is a directory.
+	// others is what is there and is neither file nor directory to us: named pipes and the like, what a rule ignores, and
+	// directories not to be looked into. The value says whether it is a directory.
 	others map[string]bool
 }
 
-// survey looks at all that is there: files that the listing or the record has are read where that is needed to tell whether they
+// survey looks at all that is there: files that the listing or the record has are read if that is needed to tell whether they
 // are the same, all others only named. Temporary files of a checkout that died are removed.
 func (c *checkout) survey(ctx context.Context, exclude []fs.FileInfo) error {
 	c.disk = &disk{files: map[string]File{}, dirs: map[string]fs.FileMode{}, others: map[string]bool{}}

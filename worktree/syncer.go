@@ -7,7 +7,7 @@ import (
 // fewFiles is how many files are synced one by one: syncing everything makes them wait for what others have written.
 const fewFiles = 16
 
-// syncer makes files durable, all at once where it can.
+// syncer makes files durable, all at once if it can.
 type syncer struct {
 	top    *os.File
 	device uint64

@@ -29,7 +29,7 @@ type walker struct {
 	exclude     []fs.FileInfo                         // directories that are not looked into
 	inside      func(path string) bool                // whether a path is looked at
 	onDir       func(d *dir) error                    // a directory below the top
-	onOther     func(path, reason string, isDir bool) // what can be no part of a tree
+	onOther     func(path, reason string, isDir bool) // what cannot be part of a tree
 	onIgnored   func(path string, isDir bool)         // what the rules ignore
 	onTemporary func(d *dir, name string) error       // a file of a checkout
 	count       int
@@ -154,7 +154,7 @@ func (w *walker) below(ctx context.Context, d *dir, name string, rules *ignores,
 // reservedName is the name, in the root of a tree, of what package tree keeps for itself.
 const reservedName = ".headwater-dirs"
 
-// unfit says why something cannot be a part of a tree.
+// unfit says why something cannot be part of a tree.
 func unfit(path, name string, kind fs.FileMode) string {
 	switch kind {
 	case 0, fs.ModeDir, fs.ModeSymlink:

@@ -79,7 +79,7 @@ func (c *checkout) stageAll(ctx context.Context, jobs []job, done chan<- staged)
 			s.drop()
 			return fmt.Errorf("%.200q: %w", s.path, err)
 		}
-		done <- *s // whoever takes it lasts until the channel is closed
+		done <- *s // the receiver lasts until the channel is closed
 		return nil
 	})
 	return errors.Join(openErr, err)
@@ -151,9 +151,9 @@ func (c *checkout) stageLink(ctx context.Context, s *staged) error {
 	return nil
 }
 
-// staysInside reports whether a symbolic link at path cannot lead out of the directory. Its target has to begin with as many ".."
-// as lead to the top at most, and to go down from there: a ".." behind a name could go up from wherever another link
-// of that name leads.
+// staysInside reports whether a symbolic link at path cannot lead out of the directory. Its target may begin with at most as many
+// ".." as lead to the top, and must go down from there: a ".." behind a name could go up from wherever another link of that name
+// leads.
 func staysInside(path, target string) bool {
 	if strings.HasPrefix(target, "/") || filepath.Separator != '/' && strings.ContainsAny(target, `\:`) {
 		return false

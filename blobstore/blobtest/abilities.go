@@ -154,7 +154,7 @@ func (s *suite) deleteWhileRead(t *testing.T) {
 	}
 }
 
-// list lists nothing, everything, and stops where the loop does.
+// list lists nothing, everything, and stops when the loop does.
 func (s *suite) list(t *testing.T) {
 	store := s.store(t)
 	lister := ability[blobstore.Lister](t, store)

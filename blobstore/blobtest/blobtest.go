@@ -21,17 +21,17 @@ import (
 // kept; it is nil for a store that keeps nothing.
 type Opener func(tb testing.TB) (store blobstore.Store, reopen func() blobstore.Store)
 
-// Options say what the suite is to expect of a store. An ability that is not named as missing must be there.
+// Options says what the suite expects of a store. An ability that is not named as missing must be there.
 type Options struct {
 	// MaxBlobSize is the limit that the opened stores are configured with, in bytes: required, at least 256 KiB. The suite
 	// puts blobs of that size.
 	MaxBlobSize int
 
-	NoAdder   bool // it is no blobstore.Adder
-	NoBatch   bool // it is no blobstore.BatchPutter
-	NoDeleter bool // it is no blobstore.Deleter
-	NoLister  bool // it is no blobstore.Lister
-	NoSizer   bool // it is no blobstore.Sizer
+	NoAdder   bool // it is not a blobstore.Adder
+	NoBatch   bool // it is not a blobstore.BatchPutter
+	NoDeleter bool // it is not a blobstore.Deleter
+	NoLister  bool // it is not a blobstore.Lister
+	NoSizer   bool // it is not a blobstore.Sizer
 }
 
 // suite is what the cases share.

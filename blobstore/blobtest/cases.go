@@ -12,7 +12,7 @@ import (
 	"headwater/bucket"
 )
 
-// script goes through a sequence of steps, each with what it must come to.
+// script goes through a sequence of steps, each with its expected outcome.
 func (s *suite) script(t *testing.T) {
 	const (
 		opPut = iota

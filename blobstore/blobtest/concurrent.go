@@ -153,7 +153,7 @@ func (s *suite) listWhileWritten(t *testing.T) {
 	wantAbsent(t, store, doomed)
 }
 
-// check reads a blob and compares it; it may be absent where that is allowed. For goroutines, which must not end a test.
+// check reads a blob and compares it; mayBeAbsent allows that it is not held. For goroutines, which must not end a test.
 func check(t testing.TB, store blobstore.Reader, b []byte, mayBeAbsent bool) error {
 	blob, err := store.Get(t.Context(), bucket.Sum(b))
 	if mayBeAbsent && errors.Is(err, blobstore.ErrNotFound) {

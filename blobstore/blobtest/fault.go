@@ -34,16 +34,17 @@ const (
 	// Fail returns the error without asking the store behind.
 	Fail Mode = iota
 	// FailAfter asks the store behind, and then returns the error all the same: the caller cannot know that it was done. A Get
-	// hands out a blob whose last bytes do not come, but the error; a list ends with the error after everything was listed.
+	// hands out a blob that fails with the error in place of its last bytes; a list ends with the error after it has listed
+	// everything.
 	FailAfter
-	// Stall waits until the call's context is over, or Release is called, and then goes on as if nothing had been.
+	// Stall waits until the call's context is over, or Release is called, and then goes on as if nothing had happened.
 	Stall
 )
 
 // ErrInjected is the error of a [Fault] that names none.
 var ErrInjected = errors.New("injected fault")
 
-// Fault is one way in which calls shall go wrong.
+// Fault is one way in which calls go wrong.
 type Fault struct {
 	Op    Op
 	Hash  bucket.Hash // only calls that name this blob; zero: all
@@ -53,8 +54,8 @@ type Fault struct {
 	Times int   // how many calls go wrong; zero: all
 }
 
-// Faulty is a store that does what the store behind it does, except for the faults it is told. Abilities that the store
-// behind lacks return errors.ErrUnsupported. It is safe for concurrent use, Inject included.
+// Faulty is a store that does what the store behind it does, except for the faults that are injected. Abilities that
+// the store behind lacks return errors.ErrUnsupported. It is safe for concurrent use, Inject included.
 type Faulty struct {
 	store blobstore.Store
 
@@ -227,7 +228,7 @@ func (f *Faulty) Put(ctx context.Context, h bucket.Hash, r io.Reader) (int64, er
 	return n, err
 }
 
-// Add implements blobstore.Adder. The faults of OpPut that name no blob are its own.
+// Add implements blobstore.Adder. Faults of OpPut that name no blob apply to it.
 func (f *Faulty) Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error) {
 	early, late := f.call(ctx, OpPut)
 	adder, ok := f.store.(blobstore.Adder)
@@ -282,7 +283,7 @@ func (f *Faulty) All(ctx context.Context) iter.Seq2[blobstore.Info, error] {
 	}
 }
 
-// or returns the first error that is one.
+// or returns a, or b if a is nil.
 func or(a, b error) error {
 	if a != nil {
 		return a

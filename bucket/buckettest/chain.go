@@ -1,5 +1,4 @@
-// Package buckettest makes buckets for tests: signed chains with forks, and the chains of the vectors. It is imported by
-// tests alone.
+// Package buckettest makes buckets for tests: signed chains with forks, and the chains of the vectors. Only tests import it.
 package buckettest
 
 import (
@@ -116,8 +115,8 @@ func Sign(tb testing.TB, author bucket.Identity, m *bucket.Manifest) *bucket.Ver
 	return v
 }
 
-// WithPins is an edit for Add: the version needs the blobs of those hashes. It returns the pins list too, which is a blob to
-// be put.
+// WithPins returns an edit for Add, by which the version needs the blobs of those hashes, and the encoded pins list, a blob
+// to be put.
 func WithPins(pins bucket.Pins) (edit func(*bucket.Manifest), list []byte) {
 	list = pins.Encode()
 	return func(m *bucket.Manifest) { m.Pins = bucket.RawLink(list) }, list

@@ -7,8 +7,8 @@ import (
 	"headwater/bucket"
 )
 
-// Hints returns what an announcement of the last of the versions tells beside it, and the packs that it names, by hash: as
-// authors make them. The versions are a chain, oldest first, of which all are small.
+// Hints returns the hints of an announcement of the last version, and the packs that they name, by hash: as authors make
+// them. The versions are a chain, oldest first; all are small.
 func Hints(tb testing.TB, versions []*bucket.Version) (h bucket.Hints, packs map[bucket.Hash][]byte) {
 	tb.Helper()
 	packs = map[bucket.Hash][]byte{}
@@ -70,7 +70,7 @@ func (p *Packer) put(tb testing.TB, pack bucket.Pack, last bucket.Link) bucket.P
 	return bucket.PackRef{Level: pack.Level, Hash: bucket.Sum(b), Last: last}
 }
 
-// Hints returns what an announcement of head tells, the version after the last that was added.
+// Hints returns the hints of an announcement of head, the version after the last that was added.
 func (p *Packer) Hints(head *bucket.Version) bucket.Hints {
 	h := bucket.Hints{Manifest: head.Encoded(), Packs: slices.Clone(p.packs)}
 	for _, v := range slices.Backward(p.recent) {

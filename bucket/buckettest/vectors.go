@@ -10,7 +10,7 @@ import (
 	"headwater/bucket"
 )
 
-// Bytes is hex in JSON.
+// HexBytes is hex in JSON.
 type HexBytes []byte
 
 // UnmarshalText reads hex.
@@ -30,10 +30,10 @@ type VectorChain struct {
 	Name, Why    string
 	Bucket       bucket.ID
 	Receiver     bucket.PublicKey
-	ReceiverSeed []byte // nil where the vectors do not tell it
+	ReceiverSeed []byte // nil if the vectors do not tell it
 	Objects      []Object
-	Head         bucket.Head // where it is accepted
-	Classes      []string    // empty where it is accepted
+	Head         bucket.Head // if it is accepted
+	Classes      []string    // empty if it is accepted
 }
 
 // ReadChains reads chains.json or attacks.json.

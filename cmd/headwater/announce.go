@@ -33,7 +33,7 @@ head whatever it knows.`,
 	return cmd
 }
 
-// runAnnounce announces a head that the log has, or, with LINK, any.
+// runAnnounce announces the head that the log has, or, with LINK, any head.
 func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	for _, s := range stores {
 		if err := bucket.CheckStoreName(s); err != nil {
@@ -67,11 +67,11 @@ func (a *app) runAnnounce(cmd *cobra.Command, args, stores []string) error {
 	return a.onBroker(func(ctx context.Context, c *jetstream.Client, _ []string) error { return a.announceAny(ctx, c, n) })(cmd, args)
 }
 
-// maxAttempts is how often a head is announced anew that the bus was told of, and has no more.
+// maxAttempts is how many message ids are tried for a head whose announcement the bus drops as a repetition, but no longer has.
 const maxAttempts = 16
 
-// announceAny announces a head whatever the log has. For its duplicate window the bus takes for a repetition what another head has
-// replaced since; that is announced under another id.
+// announceAny announces a head whether or not the log has it. Within the duplicate window the bus drops an announcement as a
+// repetition even if another head has replaced the first one; then it is announced under another id.
 func (a *app) announceAny(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (err error) {
 	n.Hints, _ = standing(ctx, c, n)
 	duplicate, stands := true, false
@@ -86,8 +86,8 @@ func (a *app) announceAny(ctx context.Context, c *jetstream.Client, n bucket.Ann
 	return a.printAnnounced(n, duplicate)
 }
 
-// standing returns the hints with which a head stands announced already, by whoever made it, and reports whether the peer itself
-// announces it. What cannot be had is worth no failure.
+// standing returns the longest hints among the announcements of this head that stand already, whoever made them, and reports
+// whether one of them is the peer's own. If they cannot be read it reports true: that is no reason to fail.
 func standing(ctx context.Context, c *jetstream.Client, n bucket.Announcement) (best bucket.Hints, own bool) {
 	heads, err := c.Heads(ctx, n.Bucket)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"headwater/peer"
 )
 
-// app is what all commands share: where they read and write, and what flags say. Those of several commands are bound in
-// app.go and session.go.
+// app is what all commands share: where they read and write, and the values of flags. Flags that several commands have are bound
+// in app.go and session.go.
 type app struct {
 	in  io.Reader
 	out *output
@@ -48,14 +48,15 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, context.Canceled) {
 		err = fmt.Errorf("%w: %w", context.Canceled, err)
 	}
-	// What was verified and found wrong is an answer, and belongs where answers go.
+	// With --json a failed verification is an answer, and goes where answers go.
 	if a.json && bucket.ClassOf(err) != "" {
 		return report(a.out, true, err)
 	}
 	return report(a.err, a.json, err)
 }
 
-// interruptibleOut is where answers go, unless that is a regular file or in memory, where nothing blocks.
+// interruptibleOut returns the output of answers, writes to which end with ctx. A regular file or a writer in memory is returned
+// as it is: it does not block.
 func (a *app) interruptibleOut(ctx context.Context) io.Writer {
 	f, ok := a.out.w.(*os.File)
 	if !ok {
@@ -150,7 +151,7 @@ func (a *app) withClient(ctx context.Context, f func(*jetstream.Client) error) e
 	return errors.Join(err, c.Close(ctx))
 }
 
-// onBroker makes a command of f that speaks with the broker itself.
+// onBroker makes a command from f, which speaks with the broker itself.
 func (a *app) onBroker(f func(context.Context, *jetstream.Client, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		return a.withClient(cmd.Context(), func(c *jetstream.Client) error { return f(cmd.Context(), c, args) })

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// await calls f and returns what it returns, or, once ctx ends, that: f may wait for somebody who never comes, such as a pipe
-// without another end, and the system lets nobody interrupt it. Its goroutine then ends with the process, which is about to end.
+// await calls f and returns what it returns, or the error of ctx once that ends: f may wait for ever, such as for the other end of
+// a pipe, and the system has no way to interrupt it. Its goroutine then stays until the process ends, which is soon.
 func await[A any](ctx context.Context, f func() (A, error)) (A, error) {
 	if err := ctx.Err(); err != nil {
 		return *new(A), err
@@ -57,8 +57,8 @@ func (i interruptible) Write(p []byte) (int, error) {
 	return await(i.ctx, func() (int, error) { return i.w.Write(b) })
 }
 
-// openFile opens a file for reading, which may be a pipe that nobody has opened for writing yet. Reads of what is no regular file
-// end with ctx.
+// openFile opens a file for reading, which may be a pipe that nobody has opened for writing yet. Reads end with ctx, unless it is
+// a regular file.
 func openFile(ctx context.Context, name string) (*os.File, io.Reader, error) {
 	f, err := await(ctx, func() (*os.File, error) { return os.Open(name) })
 	if err != nil {

@@ -38,7 +38,7 @@ type letterLine struct {
 	Reason     string           `json:"reason"`
 	Deliveries uint64           `json:"deliveries"`
 	At         time.Time        `json:"at"`
-	PeerID     bucket.PublicKey `json:"peer_id"` // that set it aside
+	PeerID     bucket.PublicKey `json:"peer_id"` // the peer that set it aside
 }
 
 func lineOfLetter(l jetstream.Letter) letterLine {

@@ -34,7 +34,7 @@ const (
 const exitHelp = `Exit codes: 0 done; 1 failed; 2 wrong use; 3 no such bucket, link or peer;
 4 verification failed; 5 broker or peer not reachable; 130 interrupted.`
 
-// errNotFound is what commands wrap where a bucket, a link or a peer does not exist.
+// errNotFound is what commands wrap if a bucket, a link or a peer does not exist.
 var errNotFound = errors.New("not found")
 
 // usageError is a mistake in how a command was called.
@@ -44,7 +44,7 @@ func (u usageError) Unwrap() error { return u.error }
 
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// Errors by what they come to.
+// Errors by the exit code that they lead to.
 var (
 	refusals = []error{
 		peer.ErrNotShared, peer.ErrNotPublished, peer.ErrNotOwner, consumer.ErrDiverged, consumer.ErrNotShared, tree.ErrUnreadable, tree.ErrName,
@@ -92,7 +92,7 @@ func report(w io.Writer, asJSON bool, err error) int {
 		return code
 	}
 	text := strings.ReplaceAll(err.Error(), context.Canceled.Error(), "interrupted")
-	if code == exitInterrupted && !strings.Contains(text, "interrupted") { // the cause may say it otherwise
+	if code == exitInterrupted && !strings.Contains(text, "interrupted") { // the cause may be worded differently
 		text = "interrupted: " + text
 	}
 	if !asJSON {

@@ -94,7 +94,7 @@ func (a *app) findManifest(ctx context.Context, c *jetstream.Client, store strin
 	return answer.Manifest, nil
 }
 
-// readObject reads one object, not more than limit bytes of it, without looking whether they are the hash's.
+// readObject reads one object without checking that its bytes hash to h. It refuses one of more than limit bytes.
 func readObject(ctx context.Context, c *jetstream.Client, store string, h bucket.Hash, limit int64) ([]byte, error) {
 	r, size, err := c.Objects().Get(ctx, store, h, true)
 	if err != nil {

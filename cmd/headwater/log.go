@@ -104,7 +104,7 @@ func (g *graph) draw(l local.LogEntry, text, more string) error {
 	return err
 }
 
-// join ends the columns behind i that come to the same version: their branches left the chain here.
+// join ends the columns to the right of i that wait for the same version: their branches leave the chain here.
 func (g *graph) join(i int, link bucket.Link) error {
 	for j := len(g.columns) - 1; j > i; j-- {
 		if g.columns[j] != link {

@@ -1,8 +1,8 @@
 // Command headwater keeps versioned, encrypted buckets in sync between peers over NATS JetStream.
 //
-// Each command is a file: a constructor that binds its flags, and a function that does the work with what it is given. What all
-// have in common is in app.go; settings.go says where settings come from; exit.go turns errors into exit codes, alone. What
-// they do is package peer's.
+// Each command is a file: a constructor that binds its flags, and a function that runs it with their values. What all commands
+// share is in app.go; settings.go says where settings come from; only exit.go turns errors into exit codes. The work itself is
+// done by package peer.
 package main
 
 import (

@@ -71,7 +71,7 @@ func (a *app) runPut(ctx context.Context, c *jetstream.Client, store string, man
 	return a.printPut(link, store, size)
 }
 
-// ensureStores makes Headwater's own stores where the first put comes before the first peer.
+// ensureStores makes Headwater's own stores if they are absent: the first put may come before the first peer.
 func (a *app) ensureStores(ctx context.Context, c *jetstream.Client, store string) error {
 	if n := c.Names(); store != n.BlobStore() && store != n.ManifestStore() {
 		return nil

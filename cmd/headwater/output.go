@@ -38,7 +38,7 @@ func writeJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// answer writes v as JSON if that is asked for, and else the text.
+// answer writes v as JSON if that is asked for, otherwise the text.
 func (a *app) answer(v any, format string, args ...any) error {
 	if a.json {
 		return writeJSON(a.out, v)
@@ -114,10 +114,10 @@ func printable(s string) string {
 	}, s)
 }
 
-// lineWidth is how many characters a line for people has at most: what a terminal has at least.
+// lineWidth is how many characters a line for people has at most: every terminal has room for them.
 const lineWidth = 80
 
-// wrap breaks a sentence into lines between its words, those behind the first indented. A word that is longer keeps its line.
+// wrap breaks a sentence into lines between its words, and indents all but the first. A word longer than a line stays whole.
 func wrap(s string) string {
 	var b strings.Builder
 	column := 0
@@ -163,15 +163,14 @@ func ago(t *time.Time) string {
 	return d.String() + " ago"
 }
 
-// progressPause is how long progress waits before it shows anything, and between one sight and the next: what is done sooner
-// needs none.
+// progressPause is how long progress waits before it shows anything, and between updates: work that is done sooner needs none.
 const progressPause = 200 * time.Millisecond
 
-// progress shows how much of long work is done, on a terminal only. To be used by one goroutine at a time.
+// progress shows how much of long work is done, on a terminal only. Not safe for concurrent use.
 type progress struct {
 	w    io.Writer // nil: nothing is shown
 	what string
-	size int64 // bytes that Write is to see
+	size int64 // bytes that Write will see
 	done int64 // bytes that it saw
 	next time.Time
 }
@@ -190,7 +189,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// count notes how many things are done, and their bytes; of is 0 if it is not known.
+// count notes how many things are done, and their bytes; of is how many there are, 0 if that is not known.
 func (p *progress) count(done, of int64, things string, bytes int64) {
 	p.show(done, of, fmt.Sprintf("%d %s, %s", done, things, byteSize(uint64(bytes))))
 }

@@ -113,12 +113,12 @@ func (a *app) runPeer(ctx context.Context, server embedded.Config, memory int64)
 	return stopped(ctx, errors.Join(err, failed))
 }
 
-// defaultMemoryLimit is what a peer aims at that has no server in its process: 128 MiB, so that with the log's tables, which are
+// defaultMemoryLimit is what a peer without a server in its process aims at: 128 MiB, so that with the log's tables, which are
 // mapped, it stays below 256 MiB.
 const defaultMemoryLimit = 128 << 20
 
-// limitMemory tells the garbage collector what to aim at. What is really needed beyond that is taken all the same, and costs
-// processor time. GOMEMLIMIT, where it is set, has been heard already.
+// limitMemory sets what the garbage collector aims at. A peer that needs more takes it, at the cost of processor time. If
+// GOMEMLIMIT is set, only an explicit --memory-limit overrides it.
 func (a *app) limitMemory(asked int64) {
 	limit := asked
 	if limit == 0 && !a.cfg.Embedded {
@@ -129,7 +129,7 @@ func (a *app) limitMemory(asked int64) {
 	}
 }
 
-// stopped is nil where the peer was asked to stop: that is what run is for.
+// stopped returns err, or nil if err only says that the peer was asked to stop: that is how run is meant to end.
 func stopped(ctx context.Context, err error) error {
 	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
 		return nil

@@ -56,9 +56,9 @@ func (a *app) withSession(cmd *cobra.Command, f func(context.Context, *peer.Sess
 	return foundWrong(errors.Join(f(ctx, s), s.Close(ctx)))
 }
 
-// collectLess has the garbage collector of a command, which is over soon, work less often: once four times as much was allocated as
-// is in use, instead of as much again, as long as the whole stays below 96 MiB. That is a fifth of the processor time of a commit
-// of many files. GOGC and GOMEMLIMIT, where they are set, have been heard already.
+// collectLess makes the garbage collector of a command, which ends soon, run less often: after four times the memory in use was
+// allocated, instead of as much again, as long as the whole stays below 96 MiB. That saves a fifth of the processor time of a
+// commit of many files. GOGC and GOMEMLIMIT win if they are set.
 func (a *app) collectLess() {
 	if _, set := a.env("GOGC"); !set {
 		debug.SetGCPercent(400)
@@ -68,7 +68,7 @@ func (a *app) collectLess() {
 	}
 }
 
-// onBucket makes a command of f whose first argument is a bucket.
+// onBucket makes a command from f. The command's first argument is a bucket.
 func (a *app) onBucket(f func(context.Context, *peer.Session, bucket.ID, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		return a.withSession(cmd, func(ctx context.Context, s *peer.Session) error {
@@ -97,8 +97,8 @@ func (a *app) making(
 	})(cmd, args)
 }
 
-// foundWrong makes wrong bytes of a large blob, which are only found out while they are read, the refusal that those of a
-// small one are.
+// foundWrong turns the error for wrong bytes of a large blob, which only show while it is read, into the same refusal as for a
+// small blob.
 func foundWrong(err error) error {
 	if bucket.ClassOf(err) != "" || !errors.Is(err, blobstore.ErrCorrupt) {
 		return err
@@ -106,7 +106,7 @@ func foundWrong(err error) error {
 	return fmt.Errorf("%w: %w", err, bucket.Refuse(bucket.HashMismatch, bucket.Link{}, "what the store holds is not what the hash names"))
 }
 
-// answers is who tells how things stand: the directory's own peer, whoever holds it, or another one on the bus.
+// answers is who reports how things stand: the directory's own peer, whichever process holds it, or another one on the bus.
 type answers interface {
 	Find(ctx context.Context, name string) (bucket.ID, error)
 	Status(ctx context.Context, id bucket.ID) (local.Status, error)
@@ -129,7 +129,7 @@ func (a *app) withAnswers(cmd *cobra.Command, f func(context.Context, answers) e
 	})
 }
 
-// upload returns what the flags ask for, with progress on a terminal. end clears that.
+// upload returns what the flags ask for, with progress on a terminal, and a function that clears the progress.
 func (a *app) upload() (peer.Upload, func()) {
 	p := newProgress(a.err, "upload")
 	return peer.Upload{NoWait: a.noWait, Progress: func(u local.UploadProgress) {
@@ -137,7 +137,7 @@ func (a *app) upload() (peer.Upload, func()) {
 	}}, p.end
 }
 
-// note tells a person something beside the answer; a script finds it in the answer itself.
+// note tells a person something besides the answer. With --json it writes nothing: a script finds it in the answer itself.
 func (a *app) note(format string, args ...any) {
 	if !a.json {
 		fmt.Fprintf(a.err, "headwater: "+format+"\n", args...)
@@ -152,7 +152,7 @@ func (a *app) noteForks(name string, id bucket.ID, forks []peer.Fork) {
 	}
 }
 
-// noteMade tells what else there is to say of a version that was made.
+// noteMade notes what a person should know of a version that was made: forks, heads that were ignored, why it is not announced.
 func (a *app) noteMade(name string, m *peer.Made) {
 	a.noteForks(name, m.BucketID, m.Forks)
 	for _, i := range m.Ignored {

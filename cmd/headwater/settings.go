@@ -63,7 +63,7 @@ func hasSetting(cmd *cobra.Command, name string) bool {
 		slices.ContainsFunc(cmd.Commands(), func(c *cobra.Command) bool { return hasSetting(c, name) })
 }
 
-// moreThanZero refuses flags, numbers or durations, that are zero. Less than that no flag may be.
+// moreThanZero refuses numbers and durations that are zero. settle refuses negative ones of every flag.
 func moreThanZero(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		if v := cmd.Flag(name).Value.String(); v == "0" || v == "0s" {
@@ -130,7 +130,7 @@ func (a *app) fromEnvironment(f *pflag.Flag) error {
 	return nil
 }
 
-// readConfig returns what the config file says; a default file that is not there says nothing.
+// readConfig returns the settings of the config file, none if the default file does not exist.
 func (a *app) readConfig(ctx context.Context) (map[string]any, error) {
 	var file map[string]any
 	f, r, err := openFile(ctx, a.configFile())

@@ -48,7 +48,7 @@ func TestSettings_FlagsWinOverEnvironmentOverFile(t *testing.T) {
 	expect("environment")
 	expect("flag", "--dir", dirs["flag"])
 
-	write("raw = true\nbucket = 'photos'\n") // of commands below a command
+	write("raw = true\nbucket = 'photos'\n") // of subcommands
 	expect("environment")
 
 	write("no-such-setting = 1\n")

@@ -91,7 +91,7 @@ func (a *app) printStatus(s local.Status) error {
 	return err
 }
 
-// printBroker says how the peer hears.
+// printBroker says that the broker does not answer, and why, or that no peer runs.
 func (a *app) printBroker(s local.Status) {
 	switch {
 	case !s.Broker.Connected:
@@ -101,7 +101,7 @@ func (a *app) printBroker(s local.Status) {
 	}
 }
 
-// bucketText is what there is to say of a bucket beside its line, and why it is not in sync.
+// bucketText is what a bucket's line does not say, and why the bucket is not in sync.
 func bucketText(b consumer.Status) string {
 	var parts []string
 	say := func(is bool, format string, args ...any) {

@@ -12,7 +12,7 @@ import (
 	"headwater/peer/local"
 )
 
-// fitting returns the words that a command wrote for a person, each line of which has to fit a terminal.
+// fitting returns the words that a command wrote for a person. The test fails if a line does not fit a terminal.
 func fitting(t *testing.T, show func(a *app) error) string {
 	t.Helper()
 	var out bytes.Buffer

@@ -10,8 +10,8 @@ import (
 	"headwater/consumer"
 )
 
-// statusLine is the last line of a terminal: how far catch-ups are, with what is logged passing above it. It is a writer for the
-// log and an ear for events. Where there is no terminal it is no more than that writer. Safe for concurrent use.
+// statusLine is the last line of a terminal: how far catch-ups are, with what is logged passing above it. The log writes
+// through it, and it hears events. Without a terminal it only passes on what is logged. Safe for concurrent use.
 type statusLine struct {
 	w        io.Writer
 	terminal bool
@@ -27,7 +27,7 @@ type catchUp struct {
 	began, told time.Time
 }
 
-// staleAfter is when a catch-up that nothing is heard of is shown no more.
+// staleAfter is how long a catch-up is shown after its last event.
 const staleAfter = 5 * time.Second
 
 func newStatusLine(w io.Writer) *statusLine {

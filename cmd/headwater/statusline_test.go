@@ -44,7 +44,7 @@ func TestStatusLineStaysBelowTheLog(t *testing.T) {
 	}
 }
 
-// Where there is no terminal, the log is all that is written.
+// Without a terminal, only the log is written.
 func TestStatusLineIsForTerminals(t *testing.T) {
 	var out bytes.Buffer
 	s := newStatusLine(&out)

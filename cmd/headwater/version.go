@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is the module's version where the program was installed as one, or the revision it was built from.
+// version is the module's version if the program was installed as a module, or else the revision it was built from.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -91,7 +91,7 @@ func (a *app) printEvent(b []byte) error {
 	return a.answer(e, "%s  %s  %-9s  %s  %s%s\n", timeText(e.At), shortKey(e.PeerID), e.Kind, e.BucketID, short(e.Link), eventText(e))
 }
 
-// eventText is what an event of its kind has to say.
+// eventText is the part of an event's line that depends on its kind.
 func eventText(e consumer.Event) string {
 	switch e.Kind {
 	case consumer.EventApplied:

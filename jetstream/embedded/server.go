@@ -157,7 +157,7 @@ func (l *serverLog) fatal() string {
 	return l.last
 }
 
-// Fatalf is called where the server gives up.
+// Fatalf is called when the server gives up.
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	l.last = text(format, v)

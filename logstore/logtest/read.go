@@ -87,8 +87,7 @@ func (s *suite) empty() {
 	s.same("buckets", collect(s, s.Buckets(ctx, bucket.ID{})), []logstore.Bucket(nil))
 }
 
-// calls are all methods, for a log that holds a version with a job.
-// A told height is not believed: it finds what is there, or nothing, and changes nothing.
+// otherHeight names versions at heights that they do not have: that finds nothing and changes nothing.
 func (s *suite) otherHeight() {
 	ctx, c := s.Context(), chain(id(1), nil, 5, "a")
 	job := jobOf(c[4])
@@ -111,6 +110,7 @@ func (s *suite) otherHeight() {
 	s.same("log", s.everything(), before)
 }
 
+// calls makes a call of every method, in a log that holds the version e, and returns their errors by name.
 func (s *suite) calls(ctx context.Context, e logstore.Entry) map[string]error {
 	first := func(seq func(func(error) bool)) (err error) {
 		seq(func(e error) bool { err = e; return false })

@@ -94,7 +94,7 @@ func id(n int) (id bucket.ID) {
 	return id
 }
 
-// successor makes a version: of the bucket where prev is nil, or else after prev. The label tells siblings apart.
+// successor makes a version: a genesis if prev is nil, or else one after prev. The label tells siblings apart.
 func successor(b bucket.ID, prev *logstore.Entry, label string) logstore.Entry {
 	e := logstore.Entry{Bucket: b, Name: "name of " + label, Published: false}
 	if prev != nil {

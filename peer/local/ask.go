@@ -50,8 +50,8 @@ func (c *Client) getSent(ctx context.Context, h bucket.Hash) (*blobstore.Blob, e
 	return c.blob(h, a)
 }
 
-// openFile opens a blob where the holder has it, or returns nil. If its bytes turn out wrong the holder is made to read them too, so
-// that it no longer holds it.
+// openFile opens the holder's own file of a blob, or returns nil. If its bytes turn out wrong the holder is made to read them too,
+// so that it no longer holds the blob.
 func (c *Client) openFile(ctx context.Context, h bucket.Hash, name string) *blobstore.Blob {
 	name, err := url.PathUnescape(name)
 	if err != nil {

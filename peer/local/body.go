@@ -103,7 +103,7 @@ func (s *source) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// atEnd looks that nothing follows.
+// atEnd checks that nothing follows.
 func (s *source) atEnd() error {
 	var one [1]byte
 	n, err := io.ReadFull(s.r, one[:])

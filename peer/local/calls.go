@@ -99,7 +99,7 @@ func passOn(w io.Writer, blob *blobstore.Blob, buf []byte) error {
 	return nil
 }
 
-// receive makes a call with what follows on its request. The reads of that end with the call.
+// receive makes a call with the body of its request. Reads of the body end with the call.
 func receive(w http.ResponseWriter, r *http.Request, f func(size int64, body io.Reader) (any, error)) error {
 	c := http.NewResponseController(w)
 	defer context.AfterFunc(r.Context(), func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })() // never fails
@@ -108,7 +108,7 @@ func receive(w http.ResponseWriter, r *http.Request, f func(size int64, body io.
 	if err == nil || !body.begun {
 		return reply(w, v, err)
 	}
-	// A client that sends still hears of it only while the connection is open.
+	// A client that is still sending learns of the error only while the connection is open.
 	_ = c.EnableFullDuplex() // never fails in HTTP/1
 	refuse(w, r, err)
 	_ = c.Flush()

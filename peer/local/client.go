@@ -32,7 +32,7 @@ const (
 )
 
 // Client is the [Holder] that another process is. Up to 64 calls are under way at a time; further ones wait. Safe for concurrent
-// use. Beside what a Holder returns, calls return [ErrGone], [ErrLost], and [net.ErrClosed] after Close.
+// use. Besides what a Holder returns, calls return [ErrGone], [ErrLost], and [net.ErrClosed] after Close.
 type Client struct {
 	info  Info
 	http  http.Client
@@ -44,7 +44,7 @@ type Client struct {
 
 var _ Holder = (*Client)(nil)
 
-// Dial connects to the process that holds a peer's directory, which may take so long to answer (zero: 5 s). [ErrNoHolder];
+// Dial connects to the process that holds a peer's directory, and waits for its answer up to timeout (zero: 5 s). [ErrNoHolder];
 // [ErrRefused] if it speaks another version of the protocol; [*HungError].
 func Dial(ctx context.Context, dir string, timeout time.Duration) (*Client, error) {
 	c := &Client{calls: map[*context.CancelCauseFunc]struct{}{}}

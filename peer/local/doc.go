@@ -11,7 +11,7 @@
 // # The wire
 //
 // HTTP/1.1 over the socket, with bodies of JSON; curl --unix-socket works against it. GET /hello names the version of the protocol
-// ([Protocol]) and the holder, and a client leaves if the version is another one. So is the first part of all other paths.
+// ([Protocol]) and the holder, and a client leaves if the version is another one. All other paths begin with the version.
 //
 //	GET  /hello
 //	GET  /v1/blobs/HASH       the blob; its size is in a header, and why it ends early in a trailer
@@ -26,6 +26,6 @@
 // A call that fails is answered with status 500: the text, and which sentinels and refusal the error holds. A body of more than
 // 128 KiB waits until the holder reads it (Expect: 100-continue), which it never does for a blob that it has.
 //
-// A connection carries one call at a time, and a client has several connections. So flow control is the kernel's, and to cancel
-// a call is to close its connection: the other end notices, and ends the call too.
+// A connection carries one call at a time, and a client has several connections. So flow control is the kernel's, and closing its
+// connection cancels a call: the other end notices, and ends the call too.
 package local

@@ -20,8 +20,8 @@ var (
 	ErrNoHolder = errors.New("no process holds the directory")
 	// ErrHung is what a [*HungError] is.
 	ErrHung = errors.New("the process that holds the directory does not answer")
-	// ErrLost: the holder ended during the call. What only reads, or waits, or puts a blob can be asked of the next holder; of
-	// a version that was to be kept only the log tells whether it was.
+	// ErrLost: the holder ended during the call. A call that only reads, or waits, or puts a blob can be made again with the
+	// next holder; whether a version was kept, only the log tells.
 	ErrLost = errors.New("the process that holds the directory ended during the call")
 )
 
@@ -45,7 +45,7 @@ func (e *HungError) Error() string {
 	return fmt.Sprintf("%s has not answered within %v; it is stopped or stuck: continue or end it, then try again", who, e.Timeout)
 }
 
-// Is reports that e is [ErrHung].
+// Is reports whether target is [ErrHung].
 func (e *HungError) Is(target error) bool { return target == ErrHung }
 
 // sentinels are the errors that stay themselves across the socket, by their names on the wire.
@@ -85,7 +85,7 @@ type wireRefusal struct {
 	Reason string       `json:"reason"`
 }
 
-// toWire returns what crosses the socket of an error.
+// toWire returns the parts of an error that cross the socket.
 func toWire(err error) wireError {
 	text := err.Error()
 	w := wireError{Text: text[:min(len(text), maxErrorText)]}

@@ -23,11 +23,12 @@ var (
 	ErrOffline = errors.New("the broker does not answer")
 	// ErrGone: the holder has closed, and the call was not begun. Whoever holds the directory next can be asked the same.
 	ErrGone = errors.New("the process that held the directory is gone")
-	// ErrRefused: the holder does not speak this version of the protocol, has too many connections, or does not give the directory up.
+	// ErrRefused: the holder does not speak this version of the protocol, has too many connections, or does not give the directory
+	// up.
 	ErrRefused = errors.New("refused by the process that holds the directory")
 )
 
-// Holder is the process that holds a peer's directory, as whoever works on the directory sees it: either the very same process
+// Holder is the process that holds a peer's directory, as seen by a process that works on the directory: either the same process
 // or, over a socket, another one. All methods are safe for concurrent use, and end early if their context does.
 type Holder interface {
 	Content
@@ -39,8 +40,8 @@ type Holder interface {
 // Content is bytes by hash: the peer's own blobs first, then, for what is not held, the object stores.
 type Content interface {
 	blobstore.Reader
-	// Put keeps the size bytes of r under their hash in the peer's own store, durably on return. It reads r at most once. A
-	// blob that is held is left alone, and r need not be read. blobstore.ErrMismatch for other bytes, or not so many.
+	// Put keeps the size bytes of r under their hash in the peer's own store, durably on return. It reads r at most once. A blob
+	// that is held is left alone, and r need not be read. blobstore.ErrMismatch for other bytes, or another number of them.
 	Put(ctx context.Context, h bucket.Hash, size int64, r io.Reader) error
 	// Add is Put for bytes whose hash is not known before; it returns the hash.
 	Add(ctx context.Context, size int64, r io.Reader) (bucket.Hash, error)
@@ -70,7 +71,7 @@ type History interface {
 type View struct {
 	Head     []byte      `json:"head"` // manifest of the known head
 	Complete bucket.Head `json:"complete"`
-	Tips     []Tip       `json:"tips,omitempty"` // unmerged ones beside the head, the greatest first
+	Tips     []Tip       `json:"tips,omitempty"` // unmerged ones besides the head, the greatest first
 	// Unshared is the manifest of a newer version, verified, that has no share for this peer, so that the log does not have it.
 	Unshared []byte    `json:"unshared,omitempty"`
 	Ignored  []Ignored `json:"ignored,omitempty"` // announced heads that were not taken
@@ -129,11 +130,11 @@ type Maker interface {
 	// and log on return, with its outbox entry, and with a pin job if it has pins that are not held. ErrStale if it does not
 	// follow on the newest version any more.
 	Keep(ctx context.Context, manifest []byte) error
-	// Await returns once a version is announced, by itself or below one that is, or it is not to be waited for: then ErrOffline
-	// says that the broker does not answer, and another error what hinders the upload. report, if not nil, is told how the
-	// upload goes, one call at a time.
+	// Await returns once a version is announced, by itself or below one that is, or once there is nothing to wait for: then
+	// ErrOffline says that the broker does not answer, and another error what hinders the upload. report, if not nil, is told how
+	// the upload goes, one call at a time.
 	Await(ctx context.Context, id bucket.ID, link bucket.Link, report func(UploadProgress)) error
-	// Announce announces a version of the log again, or its known head if link is zero. It reports whether that stood announced
+	// Announce announces a version of the log again, or its known head if link is zero. It reports whether it was announced
 	// already. ErrNoBucket, ErrNoVersion, ErrOffline.
 	Announce(ctx context.Context, id bucket.ID, link bucket.Link) (duplicate bool, err error)
 }

@@ -19,7 +19,7 @@ func socketPath(dir string) (string, error) {
 }
 
 // Listen opens the socket of a peer's directory. The caller holds the directory's lock, so a socket that is there was left by a
-// process that died, and is replaced. Closing the listener removes the socket: to be done before the lock is given back.
+// process that died, and is replaced. Closing the listener removes the socket; close it before the lock is given back.
 func Listen(dir string) (_ net.Listener, err error) {
 	defer func() {
 		if err != nil {

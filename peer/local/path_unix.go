@@ -36,8 +36,8 @@ func withShortPath[T any](path string, f func(string) (T, error)) (result T, err
 	return f(filepath.Join(link, filepath.Base(path)))
 }
 
-// isRefused reports that a socket is there and nobody listens.
+// isRefused reports whether a socket is there and nobody listens.
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
-// isBusy reports that whoever listens lets connections wait until no more fit.
+// isBusy reports whether somebody listens, but no more connections fit into the queue.
 func isBusy(err error) bool { return errors.Is(err, syscall.EAGAIN) }

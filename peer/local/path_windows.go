@@ -19,8 +19,8 @@ func withShortPath[T any](path string, f func(string) (T, error)) (result T, err
 	return f(path)
 }
 
-// isRefused reports that a socket is there and nobody listens.
+// isRefused reports whether a socket is there and nobody listens.
 func isRefused(err error) bool { return errors.Is(err, windows.WSAECONNREFUSED) }
 
-// isBusy reports that whoever listens lets connections wait until no more fit.
+// isBusy reports whether somebody listens, but no more connections fit into the queue.
 func isBusy(error) bool { return false }

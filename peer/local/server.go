@@ -25,11 +25,11 @@ const (
 // errClientGone is why a call ends whose client closed the connection.
 var errClientGone = fmt.Errorf("the process that asked is gone: %w", context.Canceled)
 
-// Serve answers the processes that connect to l until ctx ends or l is closed; then it returns nil, after the calls under way
-// were cancelled and have ended, and with l closed. Those who wait for an answer then get [ErrLost], those who ask later [ErrGone].
-// h must not keep the reader of Put or the functions it is given beyond the call. yield is called, possibly several times, if
-// another process asks for the directory: it is to be given up at the next durable point, and yield returns at once; nil, of a
-// running peer, refuses those who ask.
+// Serve answers the processes that connect to l until ctx ends or l is closed; then it returns nil, after the calls under way were
+// cancelled and have ended, and with l closed. Those who wait for an answer then get [ErrLost], those who ask later [ErrGone]. h
+// must not keep the reader of Put or the functions it is given beyond the call. yield is called, possibly several times, if
+// another process asks for the directory. It returns at once, and the caller of Serve gives the directory up at the next durable
+// point. A running peer passes nil, which refuses those who ask.
 func Serve(ctx context.Context, l net.Listener, h Holder, info Info, yield func()) error {
 	calls, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	s := &server{holder: h, info: info, yield: yield}

@@ -67,7 +67,7 @@ const (
 	maxAnswer  = 64 << 20
 )
 
-// request is the argument of a call. Which fields it has is the call's.
+// request is the argument of a call. Which fields it has depends on the call.
 type request struct {
 	Hash   bucket.Hash    `json:"hash,omitzero"`
 	Link   bucket.Link    `json:"link,omitzero"`

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// CLIVariable names the environment variable that holds the path of the nats program. Where it is not set, the program is
+// CLIVariable names the environment variable that holds the path of the nats program. If it is not set, the program is
 // bin/nats at the root of the module, where make puts it.
 const CLIVariable = "HEADWATER_TEST_NATS_CLI"
 
@@ -31,7 +31,7 @@ type CLI struct {
 	env []string
 }
 
-// NewCLI returns the nats program for the servers at url. It fails the test where there is no such program: a test that
+// NewCLI returns the nats program for the servers at url. It fails the test if there is no such program: a test that
 // needs it never passes without it.
 func NewCLI(tb testing.TB, url string) *CLI {
 	tb.Helper()
@@ -88,7 +88,7 @@ func bareEnv(home string) []string {
 	return append(env, "HOME="+home, "XDG_CONFIG_HOME="+filepath.Join(home, ".config"), "NO_COLOR=1")
 }
 
-// Run runs the program with args and returns what it wrote to standard output. The test fails where the program does.
+// Run runs the program with args and returns what it wrote to standard output. The test fails if the program does.
 func (c *CLI) Run(args ...string) string {
 	c.tb.Helper()
 	return c.RunInput(nil, args...)
@@ -104,11 +104,11 @@ func (c *CLI) RunInput(input []byte, args ...string) string {
 	return out
 }
 
-// Try runs the program with args and input on its standard input, and returns what it wrote to standard output. Where it
+// Try runs the program with args and input on its standard input, and returns what it wrote to standard output. If it
 // fails, the error holds what it wrote to standard error too.
 //
 // In about one of twenty runs the program cannot read an object and says "context canceled", which is a fault of its own.
-// Such a read is tried again; give it --force where it writes a file.
+// Such a read is tried again; give it --force if it writes a file.
 func (c *CLI) Try(input []byte, args ...string) (string, error) {
 	c.tb.Helper()
 	const tries = 6

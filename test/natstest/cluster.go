@@ -78,7 +78,7 @@ func (c *Cluster) halt() {
 	}
 }
 
-// Nodes returns the servers. Stop and start them through the cluster or by themselves, it comes to the same.
+// Nodes returns the servers. They can be stopped and started through the cluster or by themselves, with the same effect.
 func (c *Cluster) Nodes() []*Server { return c.nodes }
 
 // URL returns where clients connect: the URLs of all nodes, separated by commas. Safe for concurrent use.
@@ -104,7 +104,7 @@ func (c *Cluster) Restart(i int) {
 }
 
 // WaitReady returns when the nodes that run have a leader that sees all of them, so that streams can be made with as many
-// replicas as there are nodes running. It fails the test where less than a majority runs.
+// replicas as there are nodes running. It fails the test if less than a majority runs.
 func (c *Cluster) WaitReady() {
 	c.tb.Helper()
 	c.wait("a leader that sees all running nodes", func() bool {

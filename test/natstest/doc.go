@@ -7,7 +7,7 @@
 // stopped and started alone. A [CLI] is the nats command line program, run against any of them, so that a test shows what
 // a person at a terminal gets. A [Proxy] stands between a client and a server and adds latency.
 //
-// Everything takes the test or benchmark it belongs to, fails it where something does not come up, and registers its own
+// Everything takes the test or benchmark it belongs to, fails it if something does not come up, and registers its own
 // clean-up. Close connections of your own first, or hand the closing to the test's Cleanup after the server was started:
 // clean-ups run last in, first out.
 //

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// OldServerVariable names the environment variable that holds the path of the old server's program. Where it is not set, the
+// OldServerVariable names the environment variable that holds the path of the old server's program. If it is not set, the
 // program is bin/nats-server-2.10 at the root of the module, where make puts it.
 const OldServerVariable = "HEADWATER_TEST_OLD_SERVER"
 
@@ -25,10 +25,10 @@ type OldServer struct {
 	dir     string
 	process *os.Process
 	exited  chan struct{}
-	log     bytes.Buffer // to be read when it has exited
+	log     bytes.Buffer // read only when the process has exited
 }
 
-// StartOld starts an old server with nothing in it and kills it when the test ends. It fails the test where there is no such
+// StartOld starts an old server with nothing in it and kills it when the test ends. It fails the test if there is no such
 // program: a test that needs it never passes without it.
 func StartOld(tb testing.TB) *OldServer {
 	tb.Helper()
@@ -87,7 +87,7 @@ func (s *OldServer) start(bin, config, home string) error {
 	return s.await()
 }
 
-// await returns when the server greets whoever connects, which it does once JetStream is ready.
+// await returns when the server greets a client, which it does once JetStream is ready.
 func (s *OldServer) await() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
@@ -127,7 +127,7 @@ func (s *OldServer) Port() int { return s.port }
 // Dir returns where the server keeps its streams. Another server can take them over once this one is stopped.
 func (s *OldServer) Dir() string { return s.dir }
 
-// Stop kills the server, and returns when it is gone. What it stored stays. A stopped server it leaves alone.
+// Stop kills the server, and returns when it is gone. What it stored stays. Stopping a stopped server does nothing.
 func (s *OldServer) Stop() {
 	if s.process == nil {
 		return

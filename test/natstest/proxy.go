@@ -91,7 +91,7 @@ func (p *Proxy) Mend() {
 	p.cut = false
 }
 
-// begin notes a client's connection until done is called. It reports whether there are to be any now.
+// begin notes a client's connection until done is called. ok is false while connections are cut.
 func (p *Proxy) begin(client *net.TCPConn) (done func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -173,7 +173,7 @@ func (s *Server) start() error {
 // errNotReady says that a server did not come up; nearly always because a port was taken meanwhile.
 var errNotReady = errors.New("the server does not accept connections")
 
-// halt shuts the server down and waits for it; a stopped one it leaves alone.
+// halt shuts the server down and waits for it. It does nothing to a stopped one.
 func (s *Server) halt() {
 	if s.run == nil {
 		return
@@ -193,8 +193,8 @@ func (s *Server) Dir() string { return s.opts.StoreDir }
 // Running reports whether the server is started.
 func (s *Server) Running() bool { return s.run != nil }
 
-// Stop shuts the server down, cutting its clients off, and returns when it is gone. What it stored stays. A stopped server
-// it leaves alone.
+// Stop shuts the server down, cutting its clients off, and returns when it is gone. What it stored stays. Stopping
+// a stopped server does nothing.
 func (s *Server) Stop() {
 	s.tb.Helper()
 	s.halt()
