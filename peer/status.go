@@ -3,11 +3,13 @@ package peer
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/consumer"
 	"headwater/jetstream"
+	"headwater/logstore"
 	"headwater/peer/local"
 )
 
@@ -32,7 +34,9 @@ func (h held) Status(ctx context.Context, id, after bucket.ID, limit int) (s loc
 		s.More = len(s.Buckets) == limit
 	} else {
 		var one consumer.Status
-		one, err = h.consumer.Status(ctx, id)
+		if one, err = h.consumer.Status(ctx, id); errors.Is(err, logstore.ErrNotFound) {
+			err = fmt.Errorf("bucket %s: %w: nothing is known of it here", id, ErrNoBucket)
+		}
 		s.Buckets = []consumer.Status{one}
 	}
 	if err != nil {

@@ -71,7 +71,12 @@ func (h headwater) madeOffline(args ...string) madeJSON {
 // standing asks how a bucket stands.
 func (h headwater) standing(id string) standingJSON {
 	h.tb.Helper()
-	s := decoded[struct{ Buckets []standingJSON }](h.tb, h.run("status", id, "--json"))
+	return h.standingIn(id, h.run("status", id, "--json"))
+}
+
+func (h headwater) standingIn(id, out string) standingJSON {
+	h.tb.Helper()
+	s := decoded[struct{ Buckets []standingJSON }](h.tb, out)
 	if len(s.Buckets) != 1 {
 		h.tb.Fatalf("got %d buckets in status of %s, want one", len(s.Buckets), id)
 	}
@@ -85,12 +90,14 @@ func (h headwater) awaitStanding(what, id string, limit time.Duration, holds fun
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	for {
-		s := h.standing(id)
-		if holds(s) {
+		o := h.try("status", id, "--json")
+		switch {
+		case o.code == 0 && holds(h.standingIn(id, o.stdout)):
 			return time.Since(start)
-		}
-		if time.Since(start) > limit {
-			h.tb.Fatalf("waited %s for %s; status is %+v", limit, what, s)
+		case o.code != 0 && o.code != 3: // a bucket that was just announced may not be known yet
+			h.tb.Fatalf("got %v, want exit 0", o)
+		case time.Since(start) > limit:
+			h.tb.Fatalf("waited %s for %s; got %v", limit, what, o)
 		}
 		<-ticker.C
 	}
