@@ -48,7 +48,7 @@ func (m *Made) of(v *bucket.Version) {
 	m.Author, m.Published = authorOf(v), v.Published()
 }
 
-// Upload says whether to wait for the announcement of a version, and who is told how it goes.
+// Upload is how to wait for the announcement of a version, if at all, and who is told how it goes.
 type Upload struct {
 	NoWait   bool
 	Progress func(local.UploadProgress) // one call at a time; nil: nobody is told

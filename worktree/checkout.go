@@ -116,14 +116,14 @@ func newCheckout(l *tree.Listing, rec *Record, r blobstore.Reader, o CheckoutOpt
 	if err := l.Check(); err != nil {
 		return c, err
 	}
-	if o.Path != "" && !c.knows(o.Path) {
+	if o.Path != "" && !c.hasPath(o.Path) {
 		return c, fmt.Errorf("path %.200q: %w in this version", o.Path, fs.ErrNotExist)
 	}
 	return c, nil
 }
 
-// knows reports whether the listing or the record has a path.
-func (c *checkout) knows(path string) bool {
+// hasPath reports whether the listing or the record has a path.
+func (c *checkout) hasPath(path string) bool {
 	_, isFile := c.l.Files[path]
 	_, isDir := c.l.Dirs[path]
 	return isFile || isDir || c.rec.has(path)

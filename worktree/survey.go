@@ -13,7 +13,7 @@ type disk struct {
 	files map[string]File
 	dirs  map[string]fs.FileMode
 	// others is what is there and is neither file nor directory to us: named pipes and the like, what a rule ignores, and
-	// directories not to be looked into. The value says whether it is a directory.
+	// directories not to be looked into. The value is true for a directory.
 	others map[string]bool
 }
 
