@@ -39,11 +39,11 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	if err != nil {
 		return result{}, err
 	}
-	// Complete comes last: a job whose version is complete is not looked at again.
-	if err := c.noteAnnounced(ctx, e); err != nil {
+	owed, err := c.owed(ctx, e)
+	if err != nil {
 		return result{}, err
 	}
-	if err := c.Log.Complete(ctx, e.Bucket, e.Head(), n); err != nil {
+	if err := c.Log.Complete(ctx, e.Bucket, e.Head(), n, !owed); err != nil {
 		return result{}, err
 	}
 	if err := c.clearCondition(ctx, e.Bucket); err != nil {
@@ -53,16 +53,15 @@ func (c *Consumer) handlePinJob(ctx context.Context, m Message) (result, error) 
 	return r, nil
 }
 
-// noteAnnounced moves the announced head to a version that others announced and whose content came from the stores: it is there,
-// and everybody can hear of it. A version that this peer still owes the broker is left out: it counts as announced once this peer
-// has announced it.
-func (c *Consumer) noteAnnounced(ctx context.Context, e logstore.Entry) error {
+// owed reports whether this peer still owes a version to the broker. One that it does not owe was announced by others, and its content
+// came from the stores: everybody can hear of it.
+func (c *Consumer) owed(ctx context.Context, e logstore.Entry) (bool, error) {
 	for u, err := range c.Log.Uploads(ctx, e.Bucket) {
 		if err != nil || u.Link == e.Link {
-			return err
+			return err == nil, err
 		}
 	}
-	return c.Log.Announced(ctx, e.Bucket, e.Head())
+	return false, nil
 }
 
 // readPinJob decodes a job and compares it with its subject.

@@ -63,9 +63,9 @@ func (s *Badger) SetJob(ctx context.Context, id bucket.ID, h bucket.Head, state 
 }
 
 // Complete is described at [Jobs].
-func (s *Badger) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error {
+func (s *Badger) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount, announced bool) error {
 	err := s.change(ctx, id, func(r reader) error {
-		rows, err := r.completion(id, h, pins)
+		rows, err := r.completion(id, h, pins, announced)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -75,24 +75,32 @@ func (s *Badger) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins
 }
 
 // completion returns the rows that complete a version: none if nothing changes.
-func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount) ([]row, error) {
+func (r reader) completion(id bucket.ID, h bucket.Head, pins PinCount, announced bool) ([]row, error) {
 	e, err := r.entry(id, h)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := r.removal(headKey(kindJob, id, h))
-	if err != nil || e.Complete {
-		return rows, err
+	if err != nil {
+		return nil, err
 	}
 	b, err := r.bucket(id)
 	if err != nil {
 		return nil, err
 	}
-	e.Complete = true
-	b.complete(h, pins)
-	return append(rows,
-		row{headKey(kindEntry, id, h), encodeEntry(e)},
-		row{bucketKey(kindBucket, id), encodeBucket(b)}), nil
+	was := b
+	if !e.Complete {
+		e.Complete = true
+		b.complete(h, pins)
+		rows = append(rows, row{headKey(kindEntry, id, h), encodeEntry(e)})
+	}
+	if announced {
+		b.announced(h)
+	}
+	if b != was {
+		rows = append(rows, row{bucketKey(kindBucket, id), encodeBucket(b)})
+	}
+	return rows, nil
 }
 
 // removal returns the row that removes one: none if there is no such row.

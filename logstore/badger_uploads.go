@@ -53,10 +53,9 @@ func (s *Badger) Announced(ctx context.Context, id bucket.ID, h bucket.Head) err
 			return err
 		}
 		b, err := r.bucket(id)
-		if err != nil || h.Compare(b.Announced) <= 0 {
+		if err != nil || !b.announced(h) {
 			return err
 		}
-		b.Announced = h
 		return s.log.commit(ctx, []row{{bucketKey(kindBucket, id), encodeBucket(b)}})
 	})
 	return failed(err, "move the announced head of bucket %s to %s", id, h.Link)

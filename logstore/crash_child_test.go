@@ -108,7 +108,7 @@ func grow(s *logstore.Badger, n int) error {
 		}
 	}
 	if rand.N(3) == 0 {
-		if err := s.Complete(ctx, head.Bucket, head.Head(), logstore.PinCount{Needed: 1}); err != nil {
+		if err := s.Complete(ctx, head.Bucket, head.Head(), logstore.PinCount{Needed: 1}, false); err != nil {
 			return err
 		}
 		tell("completed", n, head.Height)

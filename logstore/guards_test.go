@@ -210,7 +210,7 @@ func TestRowsThatCannotBeReadAreDamage(t *testing.T) {
 	_, errEntry := s.Entry(t.Context(), id, v[2].Head())
 	_, errJob := s.Job(t.Context(), id, v[2].Head())
 	_, errAppend := s.Append(t.Context(), versions(1, 3, 4), nil, false)
-	errs := []error{errBucket, errEntry, errJob, errAppend, s.Complete(t.Context(), id, v[2].Head(), logstore.PinCount{})}
+	errs := []error{errBucket, errEntry, errJob, errAppend, s.Complete(t.Context(), id, v[2].Head(), logstore.PinCount{}, false)}
 	for _, err := range s.Walk(t.Context(), id, bucket.Head{}) {
 		errs = append(errs, err)
 		break
@@ -287,7 +287,7 @@ func TestNothingIsWrittenToAFullDisk(t *testing.T) {
 	}
 	for i, err := range []error{
 		errAppend,
-		s.Complete(t.Context(), v[1].Bucket, v[1].Head(), logstore.PinCount{}),
+		s.Complete(t.Context(), v[1].Bucket, v[1].Head(), logstore.PinCount{}, false),
 		s.SetJob(t.Context(), v[1].Bucket, v[1].Head(), logstore.JobDead),
 		s.Drop(t.Context(), v[1].Bucket, v[1].Head()),
 		s.SetCondition(t.Context(), v[1].Bucket, logstore.Condition{State: "blocked"}),

@@ -74,7 +74,7 @@ func (m *Memory) SetJob(ctx context.Context, id bucket.ID, h bucket.Head, s JobS
 }
 
 // Complete is described at [Jobs].
-func (m *Memory) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error {
+func (m *Memory) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount, announced bool) error {
 	err := m.use(ctx, true, func() error {
 		b := m.bucket(id)
 		e, ok := b.entries[h]
@@ -82,6 +82,9 @@ func (m *Memory) Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins
 			return ErrNotFound
 		}
 		delete(b.outbox, h)
+		if announced {
+			b.announced(h)
+		}
 		if e.Complete {
 			return nil
 		}

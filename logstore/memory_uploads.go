@@ -78,9 +78,7 @@ func (m *Memory) Announced(ctx context.Context, id bucket.ID, h bucket.Head) err
 		if _, ok := b.entries[h]; !ok {
 			return ErrNotFound
 		}
-		if h.Compare(b.Announced) > 0 {
-			b.Announced = h
-		}
+		b.announced(h)
 		return nil
 	})
 	return failed(err, "move the announced head of bucket %s to %s", id, h.Link)

@@ -245,6 +245,15 @@ func (b *Bucket) complete(h bucket.Head, pins PinCount) {
 	}
 }
 
+// announced moves the announced head to h if that is the greater one, and reports whether it did.
+func (b *Bucket) announced(h bucket.Head) bool {
+	moves := h.Compare(b.Announced) > 0
+	if moves {
+		b.Announced = h
+	}
+	return moves
+}
+
 // isEmpty reports whether nothing is known of the bucket.
 func (b *Bucket) isEmpty() bool { return b.Versions == 0 && b.Condition.IsZero() }
 

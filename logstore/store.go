@@ -164,9 +164,10 @@ type Jobs interface {
 	// on return, but with the next durable write or Close: a crash in between publishes the message a second time, under the
 	// same id. The other states are durable on return. ErrNotFound if there is no such job.
 	SetJob(ctx context.Context, id bucket.ID, h bucket.Head, s JobState) error
-	// Complete marks a version complete, moves the bucket's complete head to it if it is the greater one, and removes its
-	// job, in one durable step. Repeating it changes nothing. ErrNotFound if the version is not in the log.
-	Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount) error
+	// Complete marks a version complete, moves the bucket's complete head to it if it is the greater one, and removes its job, in
+	// one durable step. With announced the announced head moves likewise: the version was heard of, and its content came from the
+	// object stores. Repeating it changes nothing. ErrNotFound if the version is not in the log.
+	Complete(ctx context.Context, id bucket.ID, h bucket.Head, pins PinCount, announced bool) error
 	// Drop removes a job that a newer version made needless. Absent is no error. Durable on return.
 	Drop(ctx context.Context, id bucket.ID, h bucket.Head) error
 }

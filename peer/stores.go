@@ -203,7 +203,7 @@ func (s *stores) completeHeld(ctx context.Context, e logstore.Entry) error {
 	if err != nil {
 		return err
 	}
-	return s.log.Complete(ctx, e.Bucket, e.Head(), count)
+	return s.log.Complete(ctx, e.Bucket, e.Head(), count, false)
 }
 
 // Close closes what was opened, the log last.

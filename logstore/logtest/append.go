@@ -210,7 +210,7 @@ func (s *suite) manyBuckets() {
 					err = s.SetJob(s.Context(), e.Bucket, e.Head(), logstore.JobPublished)
 				}
 				if err == nil && i%2 == 0 {
-					err = s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: uint64(i)})
+					err = s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: uint64(i)}, false)
 				}
 				if err != nil {
 					s.Errorf("bucket %d, version %d: %v", w, i, err)

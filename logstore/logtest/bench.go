@@ -100,7 +100,7 @@ func benchComplete(b *testing.B, s logstore.Store) {
 			e := entries[next.Add(1)-1]
 			err := s.SetJob(b.Context(), e.Bucket, e.Head(), logstore.JobPublished)
 			if err == nil {
-				err = s.Complete(b.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1})
+				err = s.Complete(b.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1}, false)
 			}
 			if err != nil {
 				b.Error(err)

@@ -53,7 +53,7 @@ func (s *suite) jobLife() {
 		s.Errorf("got no error for a job state that is none")
 	}
 	s.move(e, logstore.JobPublished)
-	s.ok(s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1, Bytes: 2}))
+	s.ok(s.Complete(s.Context(), e.Bucket, e.Head(), logstore.PinCount{Needed: 1, Bytes: 2}, false))
 	s.noJob(e)
 	s.is(s.SetJob(s.Context(), e.Bucket, e.Head(), logstore.JobPending), logstore.ErrNotFound)
 
@@ -81,7 +81,7 @@ func (s *suite) jobOfKnown() {
 	_, err := s.Append(s.Context(), c, &fresh, true)
 	s.ok(err)
 	s.same("jobs", s.jobs(), []logstore.Job{fresh})
-	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}))
+	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}, false))
 	_, err = s.Append(s.Context(), c, &fresh, true)
 	s.ok(err)
 	s.noJob(c[3])
@@ -225,7 +225,7 @@ func (s *suite) complete() {
 	s.add(branch, nil, false)
 	done := func(e logstore.Entry, needed uint64) {
 		s.Helper()
-		s.ok(s.Complete(s.Context(), id(1), e.Head(), logstore.PinCount{Needed: needed, Bytes: 10 * needed}))
+		s.ok(s.Complete(s.Context(), id(1), e.Head(), logstore.PinCount{Needed: needed, Bytes: 10 * needed}, false))
 		got, err := s.Entry(s.Context(), id(1), e.Head())
 		s.ok(err)
 		s.same("complete", got.Complete, true)

@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(tb testing.TB) Opened) {
 		{"uploads in order", (*suite).uploadOrder},
 		{"an upload lives until it is done", (*suite).uploadLife},
 		{"announced head", (*suite).announced},
+		{"a version is complete and announced in one step", (*suite).completeAnnounced},
 		{"conditions", (*suite).conditions},
 		{"strangers are bounded", (*suite).strangers},
 		{"nothing is found in an empty log", (*suite).empty},

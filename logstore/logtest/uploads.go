@@ -79,7 +79,7 @@ func (s *suite) ownHeld() {
 		s.same("pins", b.Pins, logstore.PinCount{Needed: e.Height + 1, Bytes: 5})
 	}
 	s.same("jobs", s.jobs(), []logstore.Job(nil))
-	s.ok(s.Complete(s.Context(), id(1), c[2].Head(), logstore.PinCount{Needed: 77})) // is complete
+	s.ok(s.Complete(s.Context(), id(1), c[2].Head(), logstore.PinCount{Needed: 77}, false)) // is complete
 	s.same("pins", s.bucket(id(1)).Pins, logstore.PinCount{Needed: 3, Bytes: 5})
 	s.same("announced head", s.bucket(id(1)).Announced, bucket.Head{})
 }
@@ -207,9 +207,26 @@ func (s *suite) announced() {
 	move(c[1], c[2]) // an older one
 	move(c[2], c[2])
 	s.add(chain(id(1), &c[4], 1, "b"), nil, false)
-	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}))
+	s.ok(s.Complete(s.Context(), id(1), c[3].Head(), logstore.PinCount{}, false))
 	s.ok(s.SetCondition(s.Context(), id(1), condition("blocked")))
 	move(c[0], c[2]) // was kept by all of these
 	move(c[4], c[4])
 	s.is(s.Announced(s.Context(), id(1), bucket.Head{Link: bucket.Link{1}}), logstore.ErrNotFound)
+}
+
+// What is completed from the object stores is announced in the same step.
+func (s *suite) completeAnnounced() {
+	c := chain(id(1), nil, 5, "a")
+	s.add(c, nil, false)
+	done := func(e logstore.Entry, announced bool, want logstore.Entry) {
+		s.Helper()
+		s.ok(s.Complete(s.Context(), id(1), e.Head(), logstore.PinCount{Needed: 1}, announced))
+		s.same("announced head", s.bucket(id(1)).Announced, want.Head())
+	}
+	done(c[2], true, c[2])
+	done(c[1], true, c[2]) // an older one
+	done(c[3], false, c[2])
+	done(c[3], true, c[3]) // complete already
+	done(c[3], true, c[3])
+	s.same("complete head", s.bucket(id(1)).Complete, c[3].Head())
 }
