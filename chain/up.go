@@ -37,12 +37,9 @@ func (u *catchUp) goUp(ctx context.Context, take takeFunc) error {
 func (u *catchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, error) {
 	newest := -1
 	for i := len(links) - 1; i > newest; i-- {
-		known := links[i] == u.req.Known.Link
-		if v := u.e.Held(ctx, links[i]); !known && v != nil {
-			var err error
-			if known, err = u.e.logged(ctx, u.id, v.Head()); err != nil {
-				return -1, err
-			}
+		known, err := u.linkLogged(ctx, links[i])
+		if err != nil {
+			return -1, err
 		}
 		if known {
 			newest = i
@@ -59,6 +56,18 @@ func (u *catchUp) newestKnown(ctx context.Context, links []bucket.Link) (int, er
 		newest = max(newest, i)
 	}
 	return newest, nil
+}
+
+// linkLogged reports whether the log has a version of which only the link is known: our own manifest says its height.
+func (u *catchUp) linkLogged(ctx context.Context, link bucket.Link) (bool, error) {
+	if link == u.req.Known.Link {
+		return true, nil
+	}
+	v := u.e.Held(ctx, link)
+	if v == nil {
+		return false, nil
+	}
+	return u.e.logged(ctx, u.id, v.Head())
 }
 
 // add holds one more version from below, unless it is known.
