@@ -102,11 +102,8 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 
 		writer: cfg.Writer,
 	}
-	if err := c.names.Validate(); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
-	}
-	if strings.Trim(cfg.Domain, nameChars) != "" {
-		return nil, fmt.Errorf("JetStream domain %.80q: want letters, digits, _ and -", cfg.Domain)
 	}
 	c.calls = newCalls(cmp.Or(cfg.InboxPrefix, inboxPrefix))
 	var settings natscontext.Settings

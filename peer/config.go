@@ -65,6 +65,9 @@ func (c *Config) setDefaults() error {
 	if err != nil {
 		return fmt.Errorf("the peer's directory: %w", err)
 	}
+	if err := c.NATS.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUsage, err)
+	}
 	c.Dir, c.Role, c.Version = abs, cmp.Or(c.Role, "program"), cmp.Or(c.Version, "unknown")
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -31,6 +31,10 @@ func TestWrongUseIsExitCode2AndNamed(t *testing.T) {
 		{"commit photos " + dir + " --context /nowhere/at/all.json", "/nowhere/at/all.json"},
 		{"dead ls --context nowhere", "nowhere"},
 		{"run --context nowhere", "nowhere"},
+		{"run --nats foo://x", "foo://"},
+		{"create more --nats nats://", "no host"},
+		{"status --nats nats://one,http://two", "http://"},
+		{"run --prefix Water", "Water"},
 	} {
 		code, out, errs := run(t, env, append(strings.Fields(tt.args), "--dir", dir)...)
 		if code != exitUsage || out != "" || !strings.Contains(errs, tt.named) {
