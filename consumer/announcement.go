@@ -94,7 +94,7 @@ func announcedHead(a bucket.Announcement) bucket.Head {
 }
 
 // Find returns a version in the log, or [logstore.ErrNotFound]. told.Height is what somebody told, 0 if nobody did: if the log does
-// not have the version there, our own manifest says where it is. Safe for concurrent use, also without Run.
+// not have the version there, our own manifest says where it is. A version whose manifest was lost is found at its height only. Safe for concurrent use, also without Run.
 func (c *Consumer) Find(ctx context.Context, id bucket.ID, told bucket.Head) (logstore.Entry, error) {
 	e, err := c.Log.Entry(ctx, id, told)
 	if !errors.Is(err, logstore.ErrNotFound) {
@@ -112,6 +112,9 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	head, err := c.fetchHead(ctx, a)
 	if err != nil {
 		return result{}, err
+	}
+	if known, err := c.Log.Entry(ctx, a.Bucket, head.Head()); !errors.Is(err, logstore.ErrNotFound) {
+		return c.regained(ctx, a, head, known, err)
 	}
 	mine, err := c.Log.Bucket(ctx, a.Bucket)
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
@@ -134,6 +137,19 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 		return result{}, err
 	}
 	return w.finish(ctx)
+}
+
+// regained ends an announcement of a version that the log has and whose manifest was lost here: it is kept again.
+func (c *Consumer) regained(
+	ctx context.Context, a bucket.Announcement, head *bucket.Version, known logstore.Entry, err error,
+) (result, error) {
+	if err == nil {
+		err = putVersions(ctx, c.Manifests, []*bucket.Version{head})
+	}
+	if err != nil {
+		return result{}, err
+	}
+	return c.alreadyLogged(ctx, a, known)
 }
 
 // fetchHead returns the announced version: out of the announcement, if it carries it, else fetched. It must agree with what the

@@ -6,6 +6,7 @@ import (
 
 	"headwater/blobstore"
 	"headwater/bucket"
+	"headwater/bucket/buckettest"
 	"headwater/consumer"
 )
 
@@ -52,8 +53,7 @@ func TestNothingAcknowledgedIsLost_AnAnnouncementBringsALostManifestBack(t *test
 		t.Fatal(err)
 	}
 	w.announce(chain.ID, lost.Link, 2, "")
-	w.wait(consumer.EventApplied)
-	w.wait(consumer.EventApplied)
+	w.wait(consumer.EventDuplicate)
 	if _, err := blobstore.ReadAll(t.Context(), w.kept, lost.Link.Hash(), bucket.MaxManifestSize); err != nil {
 		t.Errorf("the manifest is not back: %v", err)
 	}
@@ -61,4 +61,24 @@ func TestNothingAcknowledgedIsLost_AnAnnouncementBringsALostManifestBack(t *test
 		t.Errorf("got %+v, %v, want the log as it was", b, err)
 	}
 	checkPrefix(t, w.log, chain)
+}
+
+// A version from before our share is in the log like any other: that it was announced says nothing about our share now.
+func TestNotShared_NotOfAVersionThatIsLogged(t *testing.T) {
+	w := newWorld(t)
+	c, _ := w.run(w.config())
+	chain := buckettest.New(t, buckettest.Identity(t, 1)).Grow(t, 2)
+	chain.Add(t, func(m *bucket.Manifest) {
+		m.Shares = append(m.Shares, bucket.Share{Identity: w.me.PublicKey(), Role: bucket.Mirror})
+	})
+	w.putChain(chain)
+	w.announce(chain.ID, chain.Head().Link, 1, "")
+	w.wait(consumer.EventComplete)
+	old := chain.Versions[1].Link
+	if err := w.kept.Delete(t.Context(), old.Hash()); err != nil {
+		t.Fatal(err)
+	}
+	w.announce(chain.ID, old, 2, "")
+	w.wait(consumer.EventDuplicate)
+	waitState(t, c, chain.ID, consumer.StateInSync)
 }

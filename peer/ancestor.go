@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"headwater/blobstore"
 	"headwater/bucket"
 	"headwater/logstore"
 	"headwater/peer/local"
@@ -22,9 +23,9 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 	case q.Height != nil:
 		found, err = h.atHeight(ctx, q.Bucket, q.Of, *q.Height)
 	case !q.Link.IsZero() && q.Of.IsZero():
-		found, err = h.consumer.Find(ctx, q.Bucket, bucket.Head{Link: q.Link})
+		found, err = h.named(ctx, q.Bucket, q.Link)
 	case !q.Link.IsZero():
-		if found, err = h.consumer.Find(ctx, q.Bucket, bucket.Head{Link: q.Link}); err == nil {
+		if found, err = h.named(ctx, q.Bucket, q.Link); err == nil {
 			found, err = h.atHeight(ctx, q.Bucket, q.Of, found.Height)
 		}
 		if err == nil && found.Link != q.Link {
@@ -40,6 +41,24 @@ func (h held) Ancestor(ctx context.Context, q local.AncestorQuery) (bucket.Head,
 		err = noVersion(q)
 	}
 	return found.Head(), err
+}
+
+// named returns the version that somebody names by its link alone. If its manifest was lost, which says its height, the log is walked.
+// [logstore.ErrNotFound].
+func (p *Peer) named(ctx context.Context, id bucket.ID, link bucket.Link) (logstore.Entry, error) {
+	e, err := p.consumer.Find(ctx, id, bucket.Head{Link: link})
+	if !errors.Is(err, logstore.ErrNotFound) {
+		return e, err
+	}
+	if _, readErr := blobstore.ReadAll(ctx, p.stores.manifests, link.Hash(), bucket.MaxManifestSize); readErr == nil {
+		return e, err
+	}
+	for e, walkErr := range p.stores.log.Walk(ctx, id, bucket.Head{}) {
+		if walkErr != nil || e.Link == link {
+			return e, walkErr
+		}
+	}
+	return e, err
 }
 
 // noVersion says which version does not exist.

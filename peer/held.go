@@ -214,7 +214,7 @@ func (h held) Announce(ctx context.Context, id bucket.ID, link bucket.Link) (dup
 		}
 		link = b.Known.Link
 	}
-	e, err := h.consumer.Find(ctx, id, bucket.Head{Link: link})
+	e, err := h.named(ctx, id, link)
 	if err == nil {
 		err = h.stores.log.AddUpload(ctx, id, e.Head())
 	}

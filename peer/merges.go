@@ -198,7 +198,7 @@ func (h held) Carried(ctx context.Context, id bucket.ID, tips []bucket.Link) (ca
 		return nil, err
 	}
 	for _, link := range tips {
-		tip, err := h.consumer.Find(ctx, id, bucket.Head{Link: link})
+		tip, err := h.named(ctx, id, link)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -146,13 +147,16 @@ func TestLocalFirst_ASessionOutlivesItsHolder(t *testing.T) {
 }
 
 // Two peers, with a broker between them: what one makes the other has, and forks are merged.
-func TestForksAreNamed_AndMergedBetweenTwoPeers(t *testing.T) {
+// forked makes a bucket of two owners who both wrote at once, neither hearing of the other, and announced it.
+func forked(t *testing.T) (id bucket.ID, a, b *peer.Session, bobConfig peer.Config) {
+	t.Helper()
 	url := natstest.Start(t).URL()
 	aliceConfig, _ := config(t, url)
 	bobConfig, bob := config(t, url)
-	a, b, ctx := use(t, aliceConfig), use(t, bobConfig), t.Context()
+	a, b = use(t, aliceConfig), use(t, bobConfig)
+	ctx := t.Context()
 	made := must[*peer.Made](t)
-	id := made(a.Create(ctx, "photos", peer.Upload{})).BucketID
+	id = made(a.Create(ctx, "photos", peer.Upload{})).BucketID
 	src, other := t.TempDir(), t.TempDir()
 	files(t, src, map[string]string{"a": "one"})
 	made(a.Commit(ctx, id, src, peer.CommitOptions{}))
@@ -162,7 +166,6 @@ func TestForksAreNamed_AndMergedBetweenTwoPeers(t *testing.T) {
 	if c, err := b.Checkout(ctx, id, other, peer.CheckoutOptions{}); err != nil || c.Height != 2 {
 		t.Fatalf("got %+v, %v, want version 2 at the other peer", c, err)
 	}
-	// Both write at once, neither hearing of the other.
 	closes(t, a)
 	closes(t, b)
 	aliceConfig.NATS.URL, bobConfig.NATS.URL = "nats://127.0.0.1:1", "nats://127.0.0.1:1"
@@ -180,6 +183,12 @@ func TestForksAreNamed_AndMergedBetweenTwoPeers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	return id, a, b, bobConfig
+}
+
+func TestForksAreNamed_AndMergedBetweenTwoPeers(t *testing.T) {
+	id, a, b, _ := forked(t)
+	made, ctx := must[*peer.Made](t), t.Context()
 	merged := made(a.Merge(ctx, id, peer.Upload{}))
 	if merged.Unchanged || len(merged.Merged) != 1 || len(merged.Conflicts) != 1 || merged.Height != 4 {
 		t.Errorf("got %+v, want one branch merged, with one conflict", merged)
@@ -189,6 +198,30 @@ func TestForksAreNamed_AndMergedBetweenTwoPeers(t *testing.T) {
 	}
 	if _, err := b.Checkout(ctx, id, t.TempDir(), peer.CheckoutOptions{}); err != nil {
 		t.Error(err)
+	}
+}
+
+// What only manifests say is fetched again, or found in the log, if they were lost here.
+func TestLocalFirst_LostManifestsTakeNothingAway(t *testing.T) {
+	id, a, b, bobConfig := forked(t)
+	ctx := t.Context()
+	log, err := a.Log(ctx, id, bucket.Head{}, 10)
+	if err != nil || len(log.Versions) < 4 {
+		t.Fatalf("got %+v, %v, want the versions of both", log, err)
+	}
+	shared := log.Versions[len(log.Versions)-3].Link
+	closes(t, b)
+	if err := os.RemoveAll(filepath.Join(bobConfig.Dir, "manifests")); err != nil {
+		t.Fatal(err)
+	}
+	b = use(t, bobConfig)
+	var text strings.Builder
+	if err := b.Read(ctx, id, "a", shared.String(), &text); err != nil || text.String() != "one" {
+		t.Errorf("got %q, %v, want the file as it was", text.String(), err)
+	}
+	merged := must[*peer.Made](t)(b.Merge(ctx, id, peer.Upload{}))
+	if merged.Unchanged || len(merged.Merged) != 1 || merged.Height != 4 {
+		t.Errorf("got %+v, want one branch merged", merged)
 	}
 }
 
