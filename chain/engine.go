@@ -86,12 +86,13 @@ func (e *Engine) Open(link bucket.Link, b []byte) (*bucket.Version, error) {
 // configured ones that has the right bytes. The errors are those of [Fetcher.Stream]. Bytes that hash to the link but are no
 // strict manifest are a [*bucket.Refusal] too: no other store can have better ones.
 func (e *Engine) Manifest(ctx context.Context, stores []string, link bucket.Link) (*bucket.Version, error) {
-	b, err := blobstore.ReadAll(ctx, e.cfg.Manifests, link.Hash(), bucket.MaxManifestSize)
+	if v := e.Held(ctx, link); v != nil {
+		return v, nil
+	}
+	stores = append(stores[:len(stores):len(stores)], e.cfg.Stores...)
+	b, err := e.fetcher.Bytes(ctx, "manifest", stores, link, bucket.MaxManifestSize)
 	if err != nil {
-		stores = append(stores[:len(stores):len(stores)], e.cfg.Stores...)
-		if b, err = e.fetcher.Bytes(ctx, "manifest", stores, link, bucket.MaxManifestSize); err != nil {
-			return nil, err
-		}
+		return nil, err
 	}
 	return e.opener.Open(link, b)
 }

@@ -113,8 +113,12 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 	if err != nil {
 		return result{}, err
 	}
-	if known, err := c.Log.Entry(ctx, a.Bucket, head.Head()); !errors.Is(err, logstore.ErrNotFound) {
-		return c.regained(ctx, a, head, known, err)
+	known, err := c.Log.Entry(ctx, a.Bucket, head.Head())
+	switch {
+	case err == nil:
+		return c.regained(ctx, a, head, known)
+	case !errors.Is(err, logstore.ErrNotFound):
+		return result{}, err
 	}
 	mine, err := c.Log.Bucket(ctx, a.Bucket)
 	if err != nil && !errors.Is(err, logstore.ErrNotFound) {
@@ -140,13 +144,8 @@ func (c *Consumer) sync(ctx context.Context, m Message, a bucket.Announcement) (
 }
 
 // regained ends an announcement of a version that the log has and whose manifest was lost here: it is kept again.
-func (c *Consumer) regained(
-	ctx context.Context, a bucket.Announcement, head *bucket.Version, known logstore.Entry, err error,
-) (result, error) {
-	if err == nil {
-		err = putVersions(ctx, c.Manifests, []*bucket.Version{head})
-	}
-	if err != nil {
+func (c *Consumer) regained(ctx context.Context, a bucket.Announcement, head *bucket.Version, known logstore.Entry) (result, error) {
+	if err := putVersions(ctx, c.Manifests, []*bucket.Version{head}); err != nil {
 		return result{}, err
 	}
 	return c.alreadyLogged(ctx, a, known)

@@ -10,13 +10,19 @@ import (
 	"headwater/consumer"
 )
 
-// Whoever announces by hand tells no height: the peer's own manifests say it, and nothing is fetched.
-func TestOnce_AVersionIsFoundByItsLinkAlone(t *testing.T) {
+// completed runs a peer that has all of a chain of five versions.
+func completed(t *testing.T) (*world, *buckettest.Chain) {
 	w := newWorld(t)
 	w.run(w.config())
 	chain, _ := pinned(t, w, 5)
 	w.announce(chain.ID, chain.Head().Link, 1, "")
 	w.wait(consumer.EventComplete)
+	return w, chain
+}
+
+// Whoever announces by hand tells no height: the peer's own manifests say it, and nothing is fetched.
+func TestOnce_AVersionIsFoundByItsLinkAlone(t *testing.T) {
+	w, chain := completed(t)
 	fetched := func() (n int) {
 		for _, v := range chain.Versions {
 			n += w.fetches(v.Link.Hash())
@@ -43,11 +49,7 @@ func TestOnce_AVersionIsFoundByItsLinkAlone(t *testing.T) {
 
 // A manifest that was lost comes back when its version is announced; the log is as it was.
 func TestNothingAcknowledgedIsLost_AnAnnouncementBringsALostManifestBack(t *testing.T) {
-	w := newWorld(t)
-	w.run(w.config())
-	chain, _ := pinned(t, w, 5)
-	w.announce(chain.ID, chain.Head().Link, 1, "")
-	w.wait(consumer.EventComplete)
+	w, chain := completed(t)
 	lost := chain.Versions[2]
 	if err := w.kept.Delete(t.Context(), lost.Link.Hash()); err != nil {
 		t.Fatal(err)

@@ -162,7 +162,11 @@ func (c *Consumer) recordBlocked(ctx context.Context, m Message, class Outcome, 
 		return nil
 	}
 	if m.Kind == KindPins {
-		e, err := c.Find(ctx, m.Bucket, bucket.Head{Link: link})
+		var e logstore.Entry
+		j, err := c.readPinJob(m)
+		if err == nil {
+			e, err = c.Find(ctx, m.Bucket, j.Head())
+		}
 		if err == nil {
 			err = c.Log.SetJob(ctx, m.Bucket, e.Head(), logstore.JobDead)
 		}

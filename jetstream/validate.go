@@ -8,9 +8,6 @@ import (
 	"strings"
 )
 
-// schemes are those of a server's URL. nats.go takes any other one for nats.
-var schemes = []string{"nats", "tls", "ws", "wss"}
-
 // Validate says what is wrong with the prefix, the domain or the URLs of a configuration, as far as that can be told without a server:
 // waiting for the broker would not help.
 func (c Config) Validate() error {
@@ -31,11 +28,12 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// validateURL names no more of a URL than its scheme: the rest may hold credentials.
+// validateURL refuses schemes that nats.go would take for nats. It names no more of a URL than its scheme: the rest may hold credentials.
 func validateURL(server string) error {
 	if !strings.Contains(server, "://") {
 		server = "nats://" + server
 	}
+	schemes := []string{"nats", "tls", "ws", "wss"}
 	u, err := url.Parse(server)
 	if wrong, ok := errors.AsType[*url.Error](err); ok {
 		return fmt.Errorf("a server's URL cannot be read: %w", wrong.Err)
